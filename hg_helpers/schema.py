@@ -1,0 +1,352 @@
+"""What a table of patients means: the one place that knows names, kinds, levels, codes, units and channel positions.
+
+A cohort is a table with one row a patient and month (or visit). A :class:`Schema` describes it, so that every other
+module can stay free of column names: somebody else's table works by describing it, not by editing code.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+KINDS = ("real", "binary", "categorical")
+TRANSFORMS = ("box-cox", "yeo-johnson", "none")
+ROLES = ("regimen", "outcome")
+EMBEDDING_WIDTH = {"real": 1, "binary": 2, "categorical": 4}
+
+
+@dataclass(frozen=True)
+class Feature:
+    """One column of a cohort.
+
+    Args:
+        name: column name as it stands in the table.
+        kind: ``"real"``, ``"binary"`` (two levels) or ``"categorical"``.
+        levels: the category names in their order; also the values in the table unless ``codes`` says otherwise.
+        codes: the values that the table holds in place of ``levels``, e.g. ``(1, 2)`` for ``("Male", "Female")``.
+        unit: unit of a real feature, for axis labels.
+        static: True where the value belongs to the patient and cannot change from month to month.
+        role: ``"regimen"`` (part of what is prescribed), ``"outcome"`` (what treatment aims at) or None.
+        transform: how a real feature is brought towards a normal shape before min-max scaling: ``"box-cox"`` (values of
+            zero or more), ``"yeo-johnson"`` (any sign) or ``"none"``.
+        threshold: for an outcome, the value below which it counts as reached (viral suppression: 1000 copies/mL).
+        embedding: width of the critic's soft embedding; by default 1 for real, 2 for binary, 4 for categorical.
+
+    Raises:
+        ValueError: naming the feature, what is wrong with it and what is allowed.
+    """
+
+    name: str
+    kind: str
+    levels: tuple[Any, ...] = ()
+    codes: tuple[Any, ...] = ()
+    unit: str = ""
+    static: bool = False
+    role: str | None = None
+    transform: str = "box-cox"
+    threshold: float | None = None
+    embedding: int = 0
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not self.name:
+            raise ValueError(f"a feature's name must be a non-empty string, not {self.name!r}")
+
+        def refuse(problem: str) -> None:
+            raise ValueError(f"feature {self.name!r}: {problem}")
+
+        if self.kind not in KINDS:
+            refuse(f"kind {self.kind!r} is not one of {', '.join(KINDS)}")
+        for label, values in (("levels", self.levels), ("codes", self.codes)):
+            if isinstance(values, str) or not isinstance(values, Iterable):
+                refuse(f"{label} must be a list of values, not {values!r}")
+        # numpy's numbers become Python's, so that a schema can be written to a checkpoint or a YAML file
+        levels, codes = (tuple(getattr(v, "item", lambda v=v: v)() for v in vs) for vs in (self.levels, self.codes))
+        codes = codes or levels
+        if self.kind == "real":
+            if levels or codes:
+                refuse("a real feature has no levels; use kind='categorical' for a column of categories")
+        else:
+            if self.kind == "binary" and len(levels) != 2:
+                refuse(f"a binary feature has exactly two levels, not {len(levels)}: {list(levels)}")
+            if len(levels) < 2:
+                refuse(f"a categorical feature needs at least two levels, not {len(levels)}")
+            if len(codes) != len(levels):
+                refuse(f"{len(codes)} codes for {len(levels)} levels; give one code a level")
+            for label, values in (("level", levels), ("code", codes)):
+                if any(v is None or (isinstance(v, float) and math.isnan(v)) for v in values):
+                    refuse("a missing value cannot be a level; see the schema's missing='forward'")
+                for value in values:
+                    if not isinstance(value, (int, float, str)):
+                        refuse(f"{label} {value!r} must be a number or text; write it in quotes")
+                if len(set(values)) != len(values):
+                    refuse(f"a {label} is listed twice in {list(values)}")
+            numeric = [isinstance(v, (int, float)) for v in codes]
+            if any(numeric) and not all(numeric):
+                refuse(f"levels in the table must be all numbers or all text, not a mixture: {list(codes)}")
+        if self.transform not in TRANSFORMS:
+            refuse(f"transform {self.transform!r} is not one of {', '.join(TRANSFORMS)}")
+        if self.role is not None and self.role not in ROLES:
+            refuse(f"role {self.role!r} is not one of {', '.join(ROLES)} or None")
+        if self.role == "regimen" and self.kind == "real":
+            refuse("role 'regimen' is for binary and categorical features")
+        if self.threshold is not None and not (self.kind == "real" and self.role == "outcome"):
+            refuse("threshold belongs to a real feature with role 'outcome'")
+        if self.threshold is not None and not isinstance(self.threshold, (int, float)):
+            refuse(f"threshold {self.threshold!r} must be a number (in YAML, 1000 and not 1e3, which is text there)")
+        if not isinstance(self.static, bool):
+            refuse(f"static {self.static!r} must be true or false")  # a bare `no` in YAML is text here, hence truthy
+        width = self.embedding or EMBEDDING_WIDTH[self.kind]
+        if not isinstance(width, int) or width < 1 or (self.kind == "real" and width != 1):
+            refuse(f"embedding {self.embedding!r} must be a whole number of at least 1 (exactly 1 for a real feature)")
+        object.__setattr__(self, "levels", levels)
+        object.__setattr__(self, "codes", codes)
+        object.__setattr__(self, "embedding", width)
+
+    @property
+    def is_real(self) -> bool:
+        return self.kind == "real"
+
+    @property
+    def channels(self) -> int:
+        """Width of the feature in the encoded tensor: 1 for a real one, else one channel a level."""
+        return 1 if self.is_real else len(self.levels)
+
+    @property
+    def label(self) -> str:
+        """Name with unit, for axes."""
+        return f"{self.name} ({self.unit})" if self.unit else self.name
+
+
+@dataclass(frozen=True)
+class Schema:
+    """All that the package needs to know of a table.
+
+    Args:
+        features: the columns that are modelled, in any order.
+        patient: name of the column that identifies the patient.
+        time: name of the column that orders a patient's rows (month number, day, date).
+        length: months (or visits) used of each patient.
+        regular: True where time counts months without gaps, so that a gap is an error; False ranks each patient's
+            visits by time and leaves out, with a count, patients who have fewer than ``length``.
+        missing: ``"error"`` refuses missing values; ``"forward"`` carries a patient's last value forward, then fills
+            what is left with the column's median (real) or most frequent level, and logs how many.
+
+    Raises:
+        ValueError: naming the part that is wrong.
+    """
+
+    features: tuple[Feature, ...]
+    patient: str = "PatientID"
+    time: str = "Timestep"
+    length: int = 60
+    regular: bool = True
+    missing: str = "error"
+
+    def __post_init__(self) -> None:
+        features = tuple(self.features) if isinstance(self.features, Iterable) else ()
+        object.__setattr__(self, "features", features)
+        if not features or not all(isinstance(f, Feature) for f in features):
+            raise ValueError("a schema needs a list of at least one Feature")
+        names = [self.patient, self.time, *(f.name for f in features)]
+        for name in names:
+            if not isinstance(name, str) or not name:
+                raise ValueError(f"patient, time and feature names must be non-empty strings, not {name!r}")
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"column {twice[0]!r} stands twice in the schema (features, patient and time together)")
+        if isinstance(self.length, bool) or not isinstance(self.length, int) or self.length < 1:
+            raise ValueError(f"length {self.length!r} must be a whole number of months of at least 1")
+        if not isinstance(self.regular, bool):
+            raise ValueError(f"regular {self.regular!r} must be true or false")
+        if self.missing not in ("error", "forward"):
+            raise ValueError(f"missing {self.missing!r} is not 'error' or 'forward'")
+
+    # --- finding features -------------------------------------------------------------------------------------------
+
+    def __iter__(self):
+        return iter(self.features)
+
+    def __len__(self) -> int:
+        return len(self.features)
+
+    def __getitem__(self, name: str) -> Feature:
+        for feature in self.features:
+            if feature.name == name:
+                return feature
+        raise KeyError(f"no feature {name!r} in the schema; it has {', '.join(self.names)}")
+
+    @property
+    def names(self) -> list[str]:
+        return [f.name for f in self.features]
+
+    @property
+    def real(self) -> list[Feature]:
+        return [f for f in self.features if f.is_real]
+
+    @property
+    def discrete(self) -> list[Feature]:
+        """Binary and categorical features."""
+        return [f for f in self.features if not f.is_real]
+
+    @property
+    def static(self) -> list[Feature]:
+        return [f for f in self.features if f.static]
+
+    @property
+    def regimen(self) -> list[Feature]:
+        return [f for f in self.features if f.role == "regimen"]
+
+    @property
+    def columns(self) -> list[str]:
+        """Columns of a sampled table: patient, time, then the features."""
+        return [self.patient, self.time, *self.names]
+
+    # --- positions in the encoded tensor ----------------------------------------------------------------------------
+
+    @property
+    def channels(self) -> int:
+        """Width of the encoded tensor."""
+        return sum(f.channels for f in self.features)
+
+    @property
+    def width(self) -> int:
+        """Width after the critic's soft embedding."""
+        return sum(f.embedding for f in self.features)
+
+    @property
+    def spans(self) -> dict[str, slice]:
+        """Where each feature's channels stand in the encoded tensor."""
+        return _spans(self.features, [f.channels for f in self.features])
+
+    @property
+    def embedded_spans(self) -> dict[str, slice]:
+        """Where each feature stands after the soft embedding."""
+        return _spans(self.features, [f.embedding for f in self.features])
+
+    # --- other schemas from this one --------------------------------------------------------------------------------
+
+    def select(self, names: list[str]) -> Schema:
+        """The same schema with only these features, in this order."""
+        return Schema(
+            tuple(self[name] for name in names), self.patient, self.time, self.length, self.regular, self.missing
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain lists, strings and numbers, for checkpoints and YAML; :meth:`from_dict` is the inverse."""
+        out = asdict(self)
+        out["features"] = [
+            {k: list(v) if isinstance(v, tuple) else v for k, v in feature.items()} for feature in out["features"]
+        ]
+        return out
+
+    @classmethod
+    def from_dict(cls, described: dict[str, Any]) -> Schema:
+        """Build a schema from plain data.
+
+        Raises:
+            ValueError: naming a key that is unknown or missing.
+        """
+        _known_keys(described, cls, "the schema")
+        if not isinstance(described.get("features"), list):
+            raise ValueError("the schema needs a list `features:`")
+        features = []
+        for position, entry in enumerate(described["features"]):
+            _known_keys(entry, Feature, f"feature number {position + 1}")
+            for key in ("name", "kind"):
+                if key not in entry:
+                    raise ValueError(f"feature number {position + 1} ({entry.get('name', 'unnamed')}) has no `{key}:`")
+            features.append(Feature(**{k: tuple(v) if isinstance(v, list) else v for k, v in entry.items()}))
+        return cls(**{**described, "features": tuple(features)})
+
+    @classmethod
+    def from_yaml(cls, path: str | Path) -> Schema:
+        """Read a schema from a YAML file with the keys of :class:`Schema` and a list of :class:`Feature` entries.
+
+        Raises:
+            FileNotFoundError: where there is no such file.
+            ValueError: naming the file and what is wrong in it.
+        """
+        path = Path(path)
+        if not path.is_file():
+            raise FileNotFoundError(f"no schema file {path}")
+        try:
+            described = yaml.load(path.read_text(encoding="utf-8"), Loader=_SchemaLoader)
+            return cls.from_dict(described)
+        except (yaml.YAMLError, ValueError, TypeError) as error:
+            raise ValueError(f"schema file {path}: {error}") from error
+
+
+def _spans(features: tuple[Feature, ...], widths: list[int]) -> dict[str, slice]:
+    out, start = {}, 0
+    for feature, width in zip(features, widths, strict=True):
+        out[feature.name] = slice(start, start + width)
+        start += width
+    return out
+
+
+def _known_keys(described: Any, cls: type, where: str) -> None:
+    if not isinstance(described, dict):
+        raise ValueError(f"{where} must be a list of `key: value` lines, not {type(described).__name__}")
+    allowed = [f.name for f in fields(cls)]
+    for key in described:
+        if key not in allowed:
+            raise ValueError(f"{where} has an unknown key {key!r}; known keys are {', '.join(allowed)}")
+
+
+class _SchemaLoader(yaml.SafeLoader):
+    """YAML 1.1 reads a bare yes / no as a boolean; in a table of patients those are levels, so they stay text."""
+
+
+_SchemaLoader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:bool" or first in "tTfF"]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+
+
+def _art(names: dict[str, tuple[str, ...]], first_code: int, kind: str, **more: Any) -> list[Feature]:
+    return [
+        Feature(name, kind, levels, tuple(range(first_code, first_code + len(levels))), **more)
+        for name, levels in names.items()
+    ]
+
+
+_MEASURED = {name: ("No", "Yes") for name in ("VL (M)", "CD4 (M)", "Drug (M)")}
+
+#: The published ART-for-HIV layout, all thirteen features in the order of the file.
+ART_FULL = Schema(
+    (
+        Feature("VL", "real", unit="copies/mL", role="outcome", threshold=1000.0),
+        Feature("CD4", "real", unit="cells/µL"),
+        Feature("Rel CD4", "real", unit="cells/µL"),
+        *_art({"Gender": ("Male", "Female")}, 1, "binary", static=True),
+        *_art({"Ethnic": ("Asian", "African", "Caucasian", "Other")}, 1, "categorical", static=True),
+        *_art(
+            {
+                "Base Drug Combo": (
+                    "FTC + TDF",
+                    "3TC + ABC",
+                    "FTC + TAF",
+                    "DRV + FTC + TDF",
+                    "FTC + RTVB + TDF",
+                    "Other",
+                ),
+                "Comp. INI": ("DTG", "RAL", "EVG", "Not Applied"),
+                "Comp. NNRTI": ("NVP", "EFV", "RPV", "Not Applied"),
+                "Extra PI": ("DRV", "RTVB", "LPV", "RTV", "ATV", "Not Applied"),
+            },
+            0,
+            "categorical",
+            role="regimen",
+        ),
+        *_art({"Extra pk-En": ("False", "True")}, 0, "binary", role="regimen"),
+        *_art(_MEASURED, 0, "binary"),
+    )
+)
+
+#: The seven features of the published example: 22 channels, embedded width 18.
+ART_DEMO = ART_FULL.select(["VL", "CD4", "Gender", "Ethnic", "Base Drug Combo", "Extra PI", "Extra pk-En"])
