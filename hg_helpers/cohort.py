@@ -1,0 +1,289 @@
+"""From a table to a cohort: what a good table is, and every message about a bad one."""
+
+from __future__ import annotations
+
+import difflib
+import logging
+import re
+import zlib
+from dataclasses import replace
+from numbers import Integral, Real
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from pandas.api.types import infer_dtype
+
+from .columns import (
+    fill_missing,
+    level_positions,
+    plain,
+    real_values,
+    report_static_changes,
+    row_name,
+    time_values,
+)
+from .download import DEMO_NAME, PUBLIC_NAME, DownloadError, data_folder, download_cohort, raw_folder
+from .schema import ART_FULL, Schema
+
+__all__ = [
+    "DEMO_NAME",
+    "PUBLIC_NAME",
+    "DownloadError",
+    "data_folder",
+    "download_cohort",
+    "load_cohort",
+    "raw_folder",
+    "split_patients",
+    "validate_cohort",
+]
+
+log = logging.getLogger("hg_helpers")
+
+# What pandas reads as missing; a schema may name one of them ("None", "NA") as a level.
+_MISSING_TEXT = frozenset(("", "NA", "N/A", "n/a", "#NA", "#N/A", "<NA>", "NaN", "nan", "NULL", "null", "None"))
+
+
+def load_cohort(
+    source: str | Path | pd.DataFrame | None = None, schema: Schema | None = None, missing: str | None = None
+) -> pd.DataFrame:
+    """Load a cohort and check it against a schema.
+
+    Args:
+        source: None for the simulated cohort that comes with the package, a path to a ``.csv``, ``.csv.gz`` or
+            ``.parquet`` file, a DataFrame (never changed), or ``"figshare"`` for the public cohort (cached, else
+            downloaded). Columns that the schema does not name are left out.
+        schema: what the table means; by default the published layout, ``ART_FULL``.
+        missing: ``"error"`` or ``"forward"``, in place of the schema's own.
+
+    Returns:
+        One row a patient and month, as :func:`validate_cohort` returns it.
+
+    Raises:
+        FileNotFoundError: naming the file that is not there.
+        ValueError: naming the file, column, patient and month, and what to do.
+        DownloadError: where the public cohort cannot be fetched.
+    """
+    schema = _checked_schema(ART_FULL if schema is None else schema)
+    if missing is not None:
+        schema = replace(schema, missing=missing)
+    if isinstance(source, pd.DataFrame):
+        return validate_cohort(source, schema)
+    if source is None:
+        source = data_folder() / DEMO_NAME
+        if not source.is_file():
+            raise FileNotFoundError(f"the bundled cohort {source} is missing; `python -m hg_helpers simulate` makes it")
+    elif isinstance(source, str) and source == "figshare":
+        source = download_cohort()
+    elif not isinstance(source, (str, Path)):
+        raise ValueError(f"source must be a path, a DataFrame, 'figshare' or None, not {type(source).__name__}")
+    path = Path(source).expanduser()
+    table = _read(path, schema)
+    try:
+        return validate_cohort(table, schema)
+    except ValueError as error:
+        raise ValueError(f"{path.name}: {error}") from None
+
+
+def validate_cohort(table: pd.DataFrame, schema: Schema) -> pd.DataFrame:
+    """Check a table against a schema and bring it into the form that every other function expects.
+
+    Rows are put in the order of patient and time, and each patient's first ``schema.length`` of them are used. With
+    ``regular=True`` those must be consecutive months, beginning with the same month for all; with ``regular=False``
+    patients with too few rows are left out and counted. Values are checked, and filled, in the rows that are used.
+
+    Args:
+        table: at least the columns of ``schema.columns``; it is not changed.
+        schema: what the table means.
+
+    Returns:
+        ``schema.length`` rows a patient, sorted by patient and time, index 0 ... n - 1, the schema's columns in the
+        order in which they stand in ``table``; real columns float64, the others the schema's codes.
+
+    Raises:
+        ValueError: naming column, patient, month and value, how many there are, and what to do.
+    """
+    _checked_schema(schema)
+    table = _first_rows(_select_columns(table, schema), schema)
+    values = {f.name: (real_values if f.is_real else level_positions)(table, f, schema) for f in schema}
+    fill_missing(values, table, schema)
+    report_static_changes(values, schema)
+    columns: dict[str, Any] = {name: table[name] for name in table.columns}
+    for feature in schema:
+        column = values[feature.name]
+        columns[feature.name] = column if feature.is_real else pd.Index(feature.codes).take(column.astype(np.intp))
+    return pd.DataFrame(columns)
+
+
+def split_patients(
+    cohort: pd.DataFrame, holdout: float | int = 0.2, seed: int = 0, schema: Schema = ART_FULL
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Split a cohort into training and held-out patients; a patient's rows stay together.
+
+    Args:
+        cohort: any table with the schema's patient column.
+        holdout: share of patients to hold out, between 0 and 1, or their number where it is a whole number.
+        seed: decides who is held out, together with the set of patient ids; the order of rows does not matter.
+        schema: names the patient column.
+
+    Returns:
+        ``(train, holdout)``: rows in the order of ``cohort``, each with an index from 0; at least one patient in each.
+
+    Raises:
+        ValueError: naming what cannot be split and why.
+    """
+    if schema.patient not in cohort.columns:
+        raise ValueError(f"the table has no patient column {schema.patient!r}; pass schema= if it has another name")
+    ids = plain(cohort[schema.patient])
+    if ids.isna().any():
+        raise ValueError(f"column {schema.patient!r} has {int(ids.isna().sum())} missing values")
+    patient, names = pd.factorize(ids, sort=True)
+    most = len(names) - 1
+    if most < 1:
+        raise ValueError(f"a split needs at least 2 patients, not {len(names)}")
+    if isinstance(holdout, Integral) and not isinstance(holdout, bool) and 1 <= holdout <= most:
+        count = int(holdout)
+    elif isinstance(holdout, Real) and not isinstance(holdout, Integral) and 0 < holdout < 1:
+        count = min(max(round(holdout * len(names)), 1), most)
+    else:
+        raise ValueError(
+            f"holdout {holdout!r} must be a share between 0 and 1 or a number of patients from 1 to {most}"
+        )
+    chosen = np.zeros(len(names), dtype=bool)
+    chosen[np.random.default_rng(seed).permutation(len(names))[:count]] = True
+    held = chosen[patient]
+    return cohort[~held].reset_index(drop=True), cohort[held].reset_index(drop=True)
+
+
+# --- reading and ordering -------------------------------------------------------------------------------------------
+
+
+def _checked_schema(schema: Any) -> Schema:
+    if not isinstance(schema, Schema):
+        raise ValueError(f"schema must be a Schema, not {schema!r}; Schema.from_yaml(path) reads one from a file")
+    return schema
+
+
+def _read(path: Path, schema: Schema) -> pd.DataFrame:
+    if not path.is_file():
+        raise FileNotFoundError(f"no file {path} (the current folder is {Path.cwd()})")
+    name = path.name.lower()
+    if not name.endswith((".csv", ".csv.gz", ".parquet")):
+        raise ValueError(f"{path}: a table must be a .csv, .csv.gz or .parquet file; save it as one of these")
+    try:
+        if name.endswith(".parquet"):
+            return pd.read_parquet(path)
+        # Levels that are text stay text even where they look like numbers ("01"), booleans or missing values ("None").
+        as_text = {f.name: set(f.codes) for f in schema.discrete if isinstance(f.codes[0], str)}
+        options: dict[str, Any] = {"low_memory": False, "dtype": dict.fromkeys(as_text, str)}
+        if any(codes & _MISSING_TEXT for codes in as_text.values()):
+            options["keep_default_na"] = False
+            options["na_values"] = {c: sorted(_MISSING_TEXT - as_text.get(c, set())) for c in schema.columns}
+        table = pd.read_csv(path, **options)
+        if not isinstance(table.index, pd.RangeIndex):  # pandas has made an index of the first, shifting all columns
+            raise ValueError("its rows have more values than its header has names")
+        return table
+    except (ValueError, OSError, EOFError, zlib.error) as error:  # parser, encoding and Arrow errors are ValueErrors
+        raise ValueError(f"{path} cannot be read as a table in UTF-8: {error}") from error
+
+
+def _select_columns(table: pd.DataFrame, schema: Schema) -> pd.DataFrame:
+    if not isinstance(table, pd.DataFrame):
+        raise ValueError(f"a cohort is a pandas DataFrame, not {type(table).__name__}")
+    if schema.time == ART_FULL.time and schema.time not in table.columns:
+        table = table.rename(columns={"Timepoints": schema.time})  # its name in an older release of the public cohort
+    absent = [name for name in schema.columns if name not in table.columns]
+    if absent:
+        raise ValueError(
+            f"the table has no column {', '.join(map(repr, absent))}{_column_hint(absent[0], table)}. "
+            f"It has: {', '.join(map(str, table.columns))}. If another schema describes it, pass schema="
+        )
+    if table.empty:
+        raise ValueError("the table has no rows")
+    wanted = set(schema.columns)
+    kept = [name for name in table.columns if name in wanted]
+    if len(kept) > len(wanted):
+        twice = next(name for name in kept if kept.count(name) > 1)
+        raise ValueError(f"the table has {kept.count(twice)} columns {twice!r}; rename or drop all but one")
+    if len(kept) < table.shape[1]:
+        log.info("left out %d columns that the schema does not name", table.shape[1] - len(kept))
+    return table[kept]
+
+
+def _column_hint(absent: str, table: pd.DataFrame) -> str:
+    """What may have become of a column that is not in the table."""
+    if absent in table.index.names:
+        return " (it is the table's index: pass table.reset_index())"
+    found = [str(name) for name in table.columns]
+    if len(found) == 1 and re.search(r"[;\t|]", found[0]):
+        return " (not separated by commas? Read the file with pandas.read_csv(path, sep=...) and pass the table)"
+    close = [name for name in found if name.strip().casefold() == absent.strip().casefold()]
+    close = close or difflib.get_close_matches(absent, found, n=1)
+    return f" (did you mean {close[0]!r}?)" if close else ""
+
+
+def _first_rows(table: pd.DataFrame, schema: Schema) -> pd.DataFrame:
+    """Each patient's first ``schema.length`` rows, sorted by patient and time."""
+    for name in (schema.patient, schema.time):
+        empty = table[name].isna().to_numpy()
+        if empty.any():
+            rows = f"{int(empty.sum())} missing values, the first in row {int(empty.argmax()) + 1}"
+            raise ValueError(f"column {name!r} has {rows}; every row needs its patient and its time")
+    table = table.assign(**{schema.patient: plain(table[schema.patient]), schema.time: plain(table[schema.time])})
+    if infer_dtype(table[schema.patient]) in ("mixed", "mixed-integer"):
+        raise ValueError(f"column {schema.patient!r} mixes numbers and text; convert it, for example by .astype(str)")
+    time = time_values(table, schema)
+    patient, _ = pd.factorize(table[schema.patient], sort=True)
+    order = np.lexsort((time, patient))
+    if (order[1:] < order[:-1]).any():
+        table, time, patient = table.iloc[order], time[order], patient[order]
+    table = table.reset_index(drop=True)
+    twice = (patient[1:] == patient[:-1]) & (time[1:] == time[:-1])
+    if twice.any():
+        row = row_name(table, int(twice.argmax()), schema)
+        raise ValueError(f"{row} stands in more than one row ({int(twice.sum())} such rows in all); keep one of each")
+    sizes = np.bincount(patient)
+    rank = np.arange(len(patient)) - np.repeat(np.cumsum(sizes) - sizes, sizes)  # 0, 1, ... within each patient
+    if schema.regular:
+        _check_months(table, time, patient, rank, sizes, schema)
+        table[schema.time] = time.astype(np.int64)
+    kept = _enough_rows(sizes, schema)[patient] & (rank < schema.length)
+    return table if kept.all() else table[kept].reset_index(drop=True)
+
+
+def _check_months(
+    table: pd.DataFrame, months: np.ndarray, patient: np.ndarray, rank: np.ndarray, sizes: np.ndarray, schema: Schema
+) -> None:
+    """Refuse gaps, late starts and short patients, naming the first patient and the month that is missing."""
+    first = int(pd.Series(months[rank == 0]).mode()[0])
+    wrong = (rank < schema.length) & (months != first + rank)
+    bad = sizes < schema.length
+    bad[patient[wrong]] = True
+    if not bad.any():
+        return
+    rows = np.flatnonzero(patient == bad.argmax())
+    gaps = rows[wrong[rows]]
+    absent = first + int(rank[gaps[0]] if gaps.size else len(rows))
+    problem = f"has no month {absent}"
+    if gaps.size and months[gaps[0]] < absent:
+        problem = f"begins with month {int(months[rows[0]])}, the others with month {first}"
+    longest = f" (no patient has more than {sizes.max()} rows)" if sizes.max() < schema.length else ""
+    raise ValueError(
+        f"patient {table[schema.patient].iloc[rows[0]]} {problem}; {int(bad.sum())} of {len(sizes)} patients have "
+        f"such a fault. Each needs {schema.length} consecutive months from month {first}{longest}: complete the table, "
+        f"set another length in the schema, or regular=False, which takes a patient's first {schema.length} rows"
+    )
+
+
+def _enough_rows(sizes: np.ndarray, schema: Schema) -> np.ndarray:
+    """Which patients have ``schema.length`` rows, with a word in the log about the others and about longer ones."""
+    enough, longer = sizes >= schema.length, int((sizes > schema.length).sum())
+    visits = f"fewer than {schema.length} visits"
+    if not enough.any():
+        raise ValueError(f"every patient has {visits} (the most is {sizes.max()}); set a smaller length in the schema")
+    if not enough.all():
+        log.warning("left out %d of %d patients, who have %s", int((~enough).sum()), len(sizes), visits)
+    if longer:
+        log.info("%d patients have more than %d rows; their first %d are used", longer, schema.length, schema.length)
+    return enough

@@ -1,0 +1,215 @@
+"""From a column of a table to numbers: what a value may be, and every message about one that may not.
+
+:mod:`hg_helpers.cohort` puts the rows in order; this module looks at one column of them at a time.
+"""
+
+from __future__ import annotations
+
+import difflib
+import logging
+import re
+
+import numpy as np
+import pandas as pd
+from pandas.api.types import is_datetime64_any_dtype, is_numeric_dtype, is_timedelta64_dtype
+
+from .schema import Feature, Schema
+
+log = logging.getLogger("hg_helpers")
+
+# Box-Cox is taken of x + 0.001, so this is where it ceases to exist; rounding dust just below zero is no error.
+_BOX_COX_LIMIT = -0.001
+
+
+def plain(column: pd.Series) -> pd.Series:
+    """A categorical column as what its categories are, any other column as it is."""
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        return pd.Series(np.asarray(column), index=column.index)
+    return column
+
+
+def shown(value: object) -> str:
+    """A value as a reader would write it, text in quotes."""
+    return repr(value.item() if isinstance(value, np.generic) else value)
+
+
+def row_name(table: pd.DataFrame, row: int, schema: Schema) -> str:
+    """Patient and month (or day, as the time column is called) of a row, for messages."""
+    unit = "month" if schema.regular else schema.time
+    return f"patient {table[schema.patient].iloc[row]}, {unit} {table[schema.time].iloc[row]}"
+
+
+def is_blank(column: pd.Series) -> np.ndarray:
+    """Which entries are missing, or text without a visible character."""
+    return (column.isna() | column.astype(str).str.strip().eq("")).to_numpy(dtype=bool)
+
+
+def numbers(column: pd.Series) -> tuple[np.ndarray, np.ndarray]:
+    """Values as float64, NaN where missing or blank, and which entries are neither a number nor missing."""
+    if is_numeric_dtype(column):
+        return column.to_numpy(dtype=float, na_value=np.nan), np.zeros(len(column), dtype=bool)
+    if is_datetime64_any_dtype(column) or is_timedelta64_dtype(column):
+        return np.full(len(column), np.nan), column.notna().to_numpy()
+    values = pd.to_numeric(column, errors="coerce").to_numpy(dtype=float, na_value=np.nan)
+    return values, np.isnan(values) & ~is_blank(column)
+
+
+def time_values(table: pd.DataFrame, schema: Schema) -> np.ndarray:
+    """The time column as numbers that sort: months, days, or ticks of a clock.
+
+    Raises:
+        ValueError: for what is neither, naming the patient; with ``regular=True`` for anything but whole numbers.
+    """
+    column = table[schema.time]
+    if not schema.regular and (is_datetime64_any_dtype(column) or is_timedelta64_dtype(column)):
+        return _ticks(column)
+    values, bad = numbers(column)
+    if schema.regular:
+        bad = ~(values == np.round(values)) | np.isinf(values)
+        problem = "which is not a whole number of months; describe a table of days or dates with regular=False"
+    else:
+        problem = "which is neither a number nor a date like 2024-01-31"
+        if bad.any():
+            dates = pd.to_datetime(column, errors="coerce", format="ISO8601", utc=True)
+            values, bad = _ticks(dates), dates.isna().to_numpy()
+        else:
+            bad = ~np.isfinite(values)
+    if bad.any():
+        row = int(bad.argmax())
+        patient, value = table[schema.patient].iloc[row], shown(column.iloc[row])
+        raise ValueError(f"column {schema.time!r}: patient {patient} has {value}, {problem}")
+    return values
+
+
+def _ticks(moments: pd.Series) -> np.ndarray:
+    """Dates or durations as whole microseconds."""
+    kind = "timedelta64[us]" if is_timedelta64_dtype(moments) else "datetime64[us]"
+    return moments.to_numpy(dtype=kind).astype(np.int64)
+
+
+def real_values(table: pd.DataFrame, feature: Feature, schema: Schema) -> np.ndarray:
+    """Values of a real feature as float64, NaN where missing.
+
+    Raises:
+        ValueError: for text, infinite values, and values that the feature's transform cannot take.
+    """
+    column = plain(table[feature.name])
+    values, bad = numbers(column)
+    problem = "which is not a number"
+    if bad.any():
+        text = str(column.iloc[int(bad.argmax())]).strip()
+        if re.fullmatch(r"[-+]?[\d.]+,\d+", text):
+            problem += "; a decimal comma? Read the file with pandas.read_csv(path, decimal=',') and pass the table"
+        elif text[:1] in "<>":
+            problem += "; replace values beyond a detection limit by a number, such as the limit"
+        else:
+            problem += "; correct it, or leave it empty and use missing='forward'"
+    else:
+        bad = np.isinf(values)
+        problem = "which is infinite; correct it, or leave it empty and use missing='forward'"
+        if not bad.any() and feature.transform == "box-cox":
+            bad = values <= _BOX_COX_LIMIT
+            problem = 'but Box-Cox needs values of zero or more; correct it, or set transform="yeo-johnson"'
+    if bad.any():
+        row = int(bad.argmax())
+        raise ValueError(
+            f"column {feature.name!r}: {row_name(table, row, schema)} has {shown(column.iloc[row])}, {problem} "
+            f"({int(bad.sum())} such rows in all)"
+        )
+    return values
+
+
+def level_positions(table: pd.DataFrame, feature: Feature, schema: Schema) -> np.ndarray:
+    """Position of each value among a binary or categorical feature's codes, as float64, NaN where missing.
+
+    Raises:
+        ValueError: for a value that is not one of the codes, with what may have been meant.
+    """
+    column = plain(table[feature.name])
+    if isinstance(feature.codes[0], str):
+        found = pd.Index(feature.codes, dtype=object).get_indexer(pd.Index(column, dtype=object))
+        unknown = found < 0
+        if unknown.any():
+            unknown &= ~is_blank(column)
+        positions = np.where(found < 0, np.nan, found)
+    else:
+        values, unknown = numbers(column)
+        positions = np.full(len(values), np.nan)
+        for position, code in enumerate(feature.codes):
+            positions[values == code] = position
+        unknown |= np.isnan(positions) & ~np.isnan(values)
+    if unknown.any():
+        row, others = int(unknown.argmax()), list(pd.unique(column[unknown]))
+        raise ValueError(
+            f"column {feature.name!r}: {row_name(table, row, schema)} has {shown(column.iloc[row])}, which is not one "
+            f"of the allowed {', '.join(map(repr, feature.codes))} ({int(unknown.sum())} such rows in all; they hold "
+            f"{', '.join(map(shown, others[:5]))}{' ...' if len(others) > 5 else ''}). {_meant(others, feature)}"
+        )
+    return positions
+
+
+def _meant(unknown: list[object], feature: Feature) -> str:
+    """What to do about values that are not among the codes."""
+    code_is_text = isinstance(feature.codes[0], str)
+    names, texts = {str(level) for level in feature.levels}, [str(value) for value in unknown]
+    if feature.codes != feature.levels and set(texts) <= names:
+        return "These are the levels' names: put the codes in their place, or leave `codes` out of the schema"
+    if code_is_text and not isinstance(unknown[0], str):
+        return "The schema's codes are text: write them without quotes, or convert the column by .astype(str)"
+    by_name = {str(code).strip().casefold(): code for code in feature.codes}
+    wanted = texts[0].strip().casefold()
+    if wanted in by_name:
+        return f"Did you mean {by_name[wanted]!r}? Only case or blanks differ"
+    close = difflib.get_close_matches(wanted, by_name, n=1) if code_is_text else []
+    if close:
+        return f"Did you mean {by_name[close[0]]!r}?"
+    return "Correct them, add the level to the schema, or say in its `codes` what the table holds for each level"
+
+
+def fill_missing(values: dict[str, np.ndarray], table: pd.DataFrame, schema: Schema) -> None:
+    """Refuse missing values, or fill them in place and say how many; ``values`` hold NaN where one is missing.
+
+    A value is carried forward within the patient, from the rows in use; what is left gets the median (real) or the most
+    frequent level of the values that were observed in these rows.
+
+    Raises:
+        ValueError: naming the columns and their counts, or a column without any value.
+    """
+    missing = {name: np.isnan(column) for name, column in values.items()}
+    counts = {name: int(where.sum()) for name, where in missing.items() if where.any()}
+    if not counts:
+        return
+    if schema.missing == "error":
+        name, *others = counts
+        also = "".join(f", {other!r} has {counts[other]}" for other in others)
+        raise ValueError(
+            f"column {name!r} has {counts[name]} missing values, the first for "
+            f"{row_name(table, int(missing[name].argmax()), schema)}{also}. Complete them, or have them filled by "
+            "missing='forward' in the schema or in load_cohort"
+        )
+    told = []
+    for name, count in counts.items():
+        feature, observed = schema[name], values[name][~missing[name]]
+        if not len(observed):
+            raise ValueError(f"column {name!r} has no value at all in the rows used; leave it out of the schema")
+        by_patient = values[name].reshape(-1, schema.length)  # (patients, months)
+        latest = np.where(np.isnan(by_patient), 0, np.arange(schema.length))
+        filled = np.take_along_axis(by_patient, np.maximum.accumulate(latest, axis=1), axis=1)
+        rest = np.isnan(filled)  # a patient's months before the first value
+        typical = np.median(observed) if feature.is_real else np.bincount(observed.astype(np.intp)).argmax()
+        filled[rest] = typical
+        values[name] = filled.ravel()
+        left = int(rest.sum())
+        source = f"the median {typical:g}" if feature.is_real else f"the most frequent level {feature.levels[typical]}"
+        told.append(f"{name!r} {count} ({count - left} carried forward{f', {left} by {source}' if left else ''})")
+    log.warning("filled missing values: %s", "; ".join(told))
+
+
+def report_static_changes(values: dict[str, np.ndarray], schema: Schema) -> None:
+    """Say in how many patients a feature changes that should not; the public cohort's generator let that happen."""
+    for feature in schema.static:
+        by_patient = values[feature.name].reshape(-1, schema.length)  # (patients, months)
+        changing = int((by_patient != by_patient[:, :1]).any(axis=1).sum())
+        if changing:
+            told = (feature.name, changing, len(by_patient))
+            log.warning("static feature %r changes within %d of %d patients; its values are kept as they are", *told)
