@@ -1,0 +1,45 @@
+"""Health Gym v2, the teaching series: from a cohort to synthetic patients, and why a naive generator loses people.
+
+``import hg_helpers as hg``; the names below are the public ones. README.md shows the way the data flow.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+__version__ = "2.0.0"
+
+# Names are loaded when they are first used, so that `python -m hg_helpers doctor` can say which package is missing.
+_HOME = {
+    "schema": ["ART_DEMO", "ART_FULL", "Feature", "Schema"],
+    "simulate": ["simulate_cohort", "truth"],
+    "cohort": ["download_cohort", "load_cohort", "split_patients", "validate_cohort"],
+    "encoding": ["CohortEncoder"],
+    "curriculum": ["curriculum_batches"],
+    "networks": ["Autoencoder", "BiLSTM", "Critic", "Generator", "VariationalAutoencoder"],
+    "latent": ["GaussianPrototypes", "LatentBuffer", "PersistentNoise", "UniformNoise"],
+    "losses": ["autoencoder_loss", "correlation_loss", "correlation_matrix", "gradient_penalty"],
+    "config": ["TrainConfig"],
+    "checkpoint": ["load_checkpoint", "save_checkpoint"],
+    "synthesizer": ["Synthesizer"],
+    "training": ["Trainer", "TrainingStopped"],
+    "metrics": ["evaluate"],
+    "environment": ["describe_environment", "seed_everything", "setup"],
+}
+_MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
+_MODULES = ["metrics", "plots"]
+
+__all__ = sorted([*_MODULE_OF, *_MODULES])
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULE_OF:
+        return getattr(importlib.import_module(f".{_MODULE_OF[name]}", __name__), name)
+    if name in _MODULES:
+        return importlib.import_module(f".{name}", __name__)
+    raise AttributeError(f"module 'hg_helpers' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])
