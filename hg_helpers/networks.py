@@ -1,0 +1,190 @@
+"""The three networks of Health Gym: generator, critic, autoencoder. Forward passes only.
+
+Shapes: B patients, L months, C channels (one-hot), E embedded width, H hidden width, Z latent width.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .recurrence import recurrence
+from .schema import Schema
+
+#: Temperature of the Gumbel-softmax heads in training (Jang et al. 2017).
+TEMPERATURE = 0.66
+
+
+class BiLSTM(nn.Module):
+    """One bidirectional LSTM layer (Hochreiter & Schmidhuber 1997), both directions aligned in time.
+
+    f, i, o = sigmoid and a = tanh of W x + U h + b; c' = f c + i a; h' = o tanh(c'). Gate order: o, i, f, a.
+    W x + b is one product for all months and both directions; only U h has to wait for the month before.
+    """
+
+    def __init__(self, inputs: int, hidden: int) -> None:
+        super().__init__()
+        bound = hidden**-0.5
+        self.input_weight = nn.Parameter(torch.empty(2, inputs, 4 * hidden).uniform_(-bound, bound))
+        self.hidden_weight = nn.Parameter(torch.empty(2, hidden, 4 * hidden).uniform_(-bound, bound))
+        self.bias = nn.Parameter(torch.empty(2, 1, 4 * hidden).uniform_(-bound, bound))
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Run over months.
+
+        Args:
+            x: (B, L, inputs).
+
+        Returns:
+            Hidden states of both directions at each month, (B, L, 2 H), and the last state of each direction, (B, 2 H):
+            the forward one's after the last month, the backward one's after the first.
+        """
+        batch, months, _ = x.shape
+        x = x.transpose(0, 1)  # (L, B, inputs)
+        both = torch.stack([x, x.flip(0)]).flatten(1, 2)  # (2, L B, inputs); each direction in its own order
+        s = torch.baddbmm(self.bias, both, self.input_weight).unflatten(1, (months, batch))
+        h = recurrence(s, self.hidden_weight)  # (2, L, B, H)
+        aligned = torch.cat([h[0], h[1].flip(0)], -1).transpose(0, 1)  # (B, L, 2 H)
+        return aligned, torch.cat([h[0, -1], h[1, -1]], -1)
+
+
+class Generator(nn.Module):
+    """From latent noise to encoded patients.
+
+    Args:
+        schema: gives the channels and which features are static.
+        latent: Z, width of the noise.
+        hidden: H, width of the network.
+        heads: ``"softmax"``, or ``"gumbel"``: logits plus Gumbel noise, softened with temperature 0.66.
+        static_heads: static features get one value a patient, from their logits averaged over the months.
+    """
+
+    def __init__(self, schema: Schema, latent: int, hidden: int, heads: str = "softmax", static_heads: bool = False):
+        super().__init__()
+        self.features = [(f.is_real, f.static and static_heads, schema.spans[f.name]) for f in schema]
+        self.temperature = TEMPERATURE if heads == "gumbel" else 1.0
+        self.lstm = BiLSTM(latent, hidden)
+        self.body = nn.Sequential(
+            nn.Linear(2 * hidden, hidden),
+            nn.LeakyReLU(0.1),
+            nn.Linear(hidden, hidden),
+            nn.LeakyReLU(0.1),
+            nn.Linear(hidden, schema.channels),
+        )
+
+    def logits(self, z: Tensor) -> Tensor:
+        """(B, L, Z) to (B, L, C): before sigmoid and softmax; static features, if asked for, equal over months."""
+        out = self.body(self.lstm(z)[0])  # (B, L, C)
+        parts = []
+        for _, static, span in self.features:
+            part = out[..., span]
+            parts.append(part.mean(1, keepdim=True).expand_as(part) if static else part)
+        return torch.cat(parts, -1)
+
+    def perturb(self, logits: Tensor, gumbel: Tensor | None) -> Tensor:
+        """Add Gumbel noise (B, L or 1, C) to the discrete features' logits: once a patient for static ones."""
+        if gumbel is None:
+            return logits
+        parts = []
+        for real, static, span in self.features:
+            part, noise = logits[..., span], gumbel[..., span]
+            parts.append(part if real else part + (noise[:, :1] if static else noise))
+        return torch.cat(parts, -1)
+
+    def heads(self, logits: Tensor) -> Tensor:
+        """Sigmoid on reals, softmax on each block of levels."""
+        return torch.cat(
+            [
+                torch.sigmoid(logits[..., span]) if real else torch.softmax(logits[..., span] / self.temperature, -1)
+                for real, _, span in self.features
+            ],
+            -1,
+        )
+
+    def forward(self, z: Tensor, gumbel: Tensor | None = None) -> Tensor:
+        """(B, L, Z) to encoded patients (B, L, C), soft in the discrete features."""
+        return self.heads(self.perturb(self.logits(z), gumbel))
+
+
+class Critic(nn.Module):
+    """Scores how real a patient's trajectory looks. No sigmoid: a score, not a probability (Arjovsky et al. 2017)."""
+
+    def __init__(self, schema: Schema, hidden: int) -> None:
+        super().__init__()
+        # All embedding matrices stand in one block matrix, so that the soft embedding is one product.
+        embedding = torch.zeros(schema.channels, schema.width)
+        learned = torch.zeros_like(embedding)
+        for f in schema:
+            block = schema.spans[f.name], schema.embedded_spans[f.name]
+            embedding[block] = torch.ones(1, 1) if f.is_real else torch.randn(f.channels, f.embedding)
+            learned[block] = 0.0 if f.is_real else 1.0
+        self.embedding = nn.Parameter(embedding * learned)
+        self.register_buffer("learned", learned, persistent=False)
+        self.register_buffer("passed_on", embedding * (1 - learned), persistent=False)
+        self.body = nn.Sequential(
+            nn.Linear(schema.width, hidden), nn.LeakyReLU(0.1), nn.Linear(hidden, hidden), nn.LeakyReLU(0.1)
+        )
+        self.lstm = BiLSTM(hidden, hidden)
+        self.score = nn.Linear(2 * hidden, 1)
+
+    def embed(self, x: Tensor) -> Tensor:
+        """Soft embedding (B, L, C) to (B, L, E): reals as they are, each block of levels times its own matrix."""
+        return x @ (self.embedding * self.learned + self.passed_on)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Score each patient: (B, L, C) to (B, 1)."""
+        return self.score(self.lstm(self.body(self.embed(x)))[1])
+
+
+class Autoencoder(nn.Module):
+    """Compresses the critic's view of a patient-month to a latent vector and back.
+
+    h1 = relu(A e + A' e); h2 = relu(B h1 + h1); h3 = relu(C h2 + h2); latent t = T h3; reconstruction R t.
+    The aggregate of all t is pulled towards N(0, I) by :func:`hg_helpers.losses.autoencoder_loss`.
+    """
+
+    variational = False
+
+    def __init__(self, width: int, latent: int, hidden: int) -> None:
+        super().__init__()
+        self.first, self.shortcut = nn.Linear(width, hidden), nn.Linear(width, hidden)
+        self.second, self.third = nn.Linear(hidden, hidden), nn.Linear(hidden, hidden)
+        self.to_latent = nn.Linear(hidden, latent)
+        self.reconstruct = nn.Linear(latent, width)
+
+    def hidden(self, e: Tensor) -> Tensor:
+        h = F.relu(self.first(e) + self.shortcut(e))
+        h = F.relu(self.second(h) + h)
+        return F.relu(self.third(h) + h)  # (B, L, H)
+
+    def encode(self, e: Tensor) -> Tensor:
+        """(B, L, E) to latent vectors (B, L, Z)."""
+        return self.to_latent(self.hidden(e))
+
+    def forward(self, e: Tensor, noise: Tensor | None = None) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor] | None]:
+        """Returns reconstruction (B, L, E), latent (B, L, Z), and None: there is no posterior a sample."""
+        t = self.encode(e)
+        return self.reconstruct(t), t, None
+
+
+class VariationalAutoencoder(Autoencoder):
+    """The textbook form (Kingma & Welling 2014) behind the same interface: a mean and a variance for each sample."""
+
+    variational = True
+
+    def __init__(self, width: int, latent: int, hidden: int) -> None:
+        super().__init__(width, latent, hidden)
+        self.to_log_variance = nn.Linear(hidden, latent)
+
+    def forward(self, e: Tensor, noise: Tensor | None = None) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor] | None]:
+        """Returns reconstruction (B, L, E), posterior means (B, L, Z), and (means, log variances).
+
+        Args:
+            e: (B, L, E) soft embeddings.
+            noise: standard normal (B, L, Z) for the reparameterised draw; None reconstructs from the mean.
+        """
+        h = self.hidden(e)
+        mean, log_variance = self.to_latent(h), self.to_log_variance(h)
+        t = mean if noise is None else mean + noise * torch.exp(0.5 * log_variance)
+        return self.reconstruct(t), mean, (mean, log_variance)

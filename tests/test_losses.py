@@ -1,0 +1,205 @@
+"""Each loss against its own equation, written out in loops or taken from an independent library."""
+
+import numpy as np
+import pytest
+import torch
+from torch.autograd import gradcheck
+
+from hg_helpers.losses import autoencoder_loss, correlation_loss, correlation_matrix, gradient_penalty
+from hg_helpers.networks import Autoencoder, Critic
+from hg_helpers.schema import ART_DEMO
+
+
+def random(*shape, seed=0, dtype=torch.float64) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+
+
+# --- gradient penalty -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def critic() -> Critic:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return Critic(ART_DEMO, 6).double()
+
+
+def patients(n=4, months=3, seed=0) -> torch.Tensor:
+    return torch.sigmoid(random(n, months, 22, seed=seed))
+
+
+@pytest.mark.parametrize("n", [1, 4])
+def test_the_penalty_is_the_equation_patient_by_patient(critic, n):
+    real, fake = patients(n), patients(n, seed=1)
+    mix = torch.rand(n, 1, 1, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    total = 0.0
+    for i in range(n):
+        between = (mix[i] * real[i] + (1 - mix[i]) * fake[i]).requires_grad_()  # (L, C)
+        (slope,) = torch.autograd.grad(critic(between[None])[0, 0], between)
+        norm = sum(float(g) ** 2 for g in slope.flatten()) ** 0.5  # over months and channels together
+        total += (norm - 1) ** 2
+    penalty = gradient_penalty(critic, real, fake, mix)
+    assert penalty.shape == () and penalty.item() == pytest.approx(total / n, rel=1e-9)
+
+
+def test_the_penalty_of_a_linear_critic_is_known():
+    weight = random(3, 5)
+
+    def critic(x):
+        return (x * weight).sum((1, 2))[:, None]
+
+    penalty = gradient_penalty(critic, random(6, 3, 5), random(6, 3, 5, seed=1), random(6, 1, 1).sigmoid())
+    assert penalty.item() == pytest.approx((weight.norm().item() - 1) ** 2)
+
+
+def test_mixing_weights_real_patients_by_a_and_fake_ones_by_one_minus_a():
+    seen = []
+
+    def critic(x):
+        seen.append(x.detach().clone())
+        return x.square().sum((1, 2))[:, None]
+
+    real, fake, mix = patients(3), patients(3, seed=1), torch.tensor([0.0, 1.0, 0.25]).double().view(3, 1, 1)
+    gradient_penalty(critic, real, fake, mix)
+    torch.testing.assert_close(seen[0][0], fake[0])
+    torch.testing.assert_close(seen[0][1], real[1])
+    torch.testing.assert_close(seen[0][2], 0.25 * real[2] + 0.75 * fake[2])
+
+
+def test_the_penalty_teaches_the_critic_and_nobody_else(critic):
+    real, fake = patients().requires_grad_(), patients(seed=1).requires_grad_()
+    penalty = gradient_penalty(critic, real, fake, torch.full((4, 1, 1), 0.5).double())
+    trained = [p for name, p in critic.named_parameters() if name != "score.bias"]  # a constant has no slope
+    assert all(g.abs().sum() > 0 for g in torch.autograd.grad(penalty, trained, retain_graph=True))
+    penalty.backward()
+    assert real.grad is None and fake.grad is None
+    critic.zero_grad(set_to_none=True)
+
+
+def test_a_critic_without_any_slope_has_penalty_one_and_finite_gradients():
+    flat = torch.nn.Linear(5, 1)
+    with torch.no_grad():
+        flat.weight.zero_()
+    x = torch.rand(4, 3, 5)
+    penalty = gradient_penalty(lambda x: flat(x).sum(1), x, x, torch.rand(4, 1, 1))
+    penalty.backward()
+    assert penalty.item() == pytest.approx(1, abs=1e-4) and torch.isfinite(flat.weight.grad).all()
+
+
+# --- correlation ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shape", [(40, 6, 5), (2, 3, 4), (5000, 1, 2)])
+def test_correlations_are_numpys_over_all_patient_months(shape):
+    x = random(*shape) @ random(shape[-1], shape[-1], seed=1) + 5
+    expected = np.corrcoef(x.numpy().reshape(-1, shape[-1]).T)
+    np.testing.assert_allclose(correlation_matrix(x), expected, atol=1e-10)
+    np.testing.assert_allclose(correlation_matrix(x.float()), expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("constant", [0.0, 1.0, 0.1, 1e-3, 123.456])
+def test_a_constant_channel_has_correlation_zero(constant):
+    x = random(30, 6, 4, dtype=torch.float32)
+    x[..., 1] = constant
+    found = correlation_matrix(x)
+    assert torch.equal(found[1], torch.zeros(4)) and torch.equal(found[:, 1], torch.zeros(4))
+    others = [0, 2, 3]
+    expected = np.corrcoef(x.numpy().reshape(-1, 4).T.astype(np.float64)[others])
+    np.testing.assert_allclose(found[others][:, others], expected, atol=1e-5)
+
+
+def test_a_rare_level_is_not_taken_for_a_constant():
+    x = torch.zeros(500, 60, 2)
+    x[0, 0] = 1.0  # one patient-month of 30,000
+    np.testing.assert_allclose(correlation_matrix(x), np.ones((2, 2)), atol=1e-5)
+
+
+def test_all_channels_constant_or_a_single_row_give_zeros_and_finite_gradients():
+    for x in (torch.ones(4, 3, 5), torch.rand(1, 1, 5)):
+        x.requires_grad_()
+        found = correlation_matrix(x)
+        assert torch.equal(found, torch.zeros(5, 5))
+        correlation_loss(x, torch.eye(5)).backward()
+        assert torch.isfinite(x.grad).all()
+
+
+def test_the_encoded_cohorts_correlations_are_numpys(x):
+    flat = x.numpy().reshape(-1, x.shape[-1]).astype(np.float64)
+    with np.errstate(all="ignore"):
+        expected = np.nan_to_num(np.corrcoef(flat.T))
+    np.testing.assert_allclose(correlation_matrix(x), expected, atol=1e-4)
+
+
+def test_the_correlation_loss_is_the_mean_absolute_difference_written_out():
+    fake, real = random(10, 4, 3), random(20, 4, 3, seed=1) @ random(3, 3, seed=2)
+    a, b = (np.corrcoef(t.numpy().reshape(-1, 3).T) for t in (fake, real))
+    total = sum(abs(a[i, j] - b[i, j]) for i in range(3) for j in range(3))
+    assert correlation_loss(fake, correlation_matrix(real)).item() == pytest.approx(total / 9)
+
+
+def test_every_difference_of_correlations_reaches_the_generator():
+    # the older code compared both with a random level first, so that small correlations hardly ever had a gradient
+    fake, target = random(200, 2, 3), torch.eye(3).double()
+    fake.requires_grad_()
+    for _ in range(3):
+        (slope,) = torch.autograd.grad(correlation_loss(fake, target), fake)
+        assert (slope != 0).all()
+
+
+def test_the_correlation_matrix_passes_gradcheck():
+    assert gradcheck(correlation_matrix, random(4, 3, 3).requires_grad_())
+
+
+# --- autoencoder ------------------------------------------------------------------------------------------------------
+
+
+def test_the_reconstruction_error_is_the_mean_over_all_entries():
+    e, again = random(3, 4, 5), random(3, 4, 5, seed=1)
+    total = sum((float(a) - float(b)) ** 2 for a, b in zip(e.flatten(), again.flatten(), strict=True))
+    error, _ = autoencoder_loss(again, e, random(3, 4, 2))
+    assert error.item() == pytest.approx(total / 60)
+
+
+def test_the_divergence_is_that_of_the_aggregates_moments_from_a_standard_normal():
+    latent = random(6, 4, 3) * torch.tensor([0.2, 1.0, 3.0]) + torch.tensor([1.0, 0.0, -2.0])
+    rows = latent.numpy().reshape(-1, 3)
+    normal = torch.distributions.Normal(torch.tensor(rows.mean(0)), torch.tensor(rows.std(0, ddof=1)))
+    expected = torch.distributions.kl_divergence(normal, torch.distributions.Normal(0.0, 1.0)).sum()
+    _, divergence = autoencoder_loss(latent, latent, latent)
+    assert divergence.item() == pytest.approx(expected.item(), rel=1e-9)
+
+
+def test_the_textbook_divergence_is_averaged_over_samples_and_summed_over_dimensions():
+    mean, log_variance = random(3, 4, 2), random(3, 4, 2, seed=1)
+    total = 0.0
+    for m, v in zip(mean.flatten().tolist(), log_variance.exp().flatten().tolist(), strict=True):
+        total += 0.5 * (m**2 + v - 1 - np.log(v))
+    _, divergence = autoencoder_loss(mean, mean, mean, (mean, log_variance))
+    assert divergence.item() == pytest.approx(total / 12)
+    normal = torch.distributions.Normal(mean, (0.5 * log_variance).exp())
+    expected = torch.distributions.kl_divergence(normal, torch.distributions.Normal(0.0, 1.0)).sum(-1).mean()
+    assert divergence.item() == pytest.approx(expected.item())
+
+
+def test_a_standard_normal_latent_costs_nothing():
+    latent = random(1000, 4, 2)
+    latent = (latent - latent.mean((0, 1))) / latent.std((0, 1))
+    assert autoencoder_loss(latent, latent, latent)[1].item() == pytest.approx(0, abs=1e-9)
+    zero = torch.zeros(2, 3, 4)
+    assert autoencoder_loss(zero, zero, zero, (zero, zero))[1].item() == 0
+
+
+@pytest.mark.parametrize("shape", [(5, 4), (1, 1)])
+def test_a_latent_without_variance_has_a_finite_loss_and_finite_gradients(shape):
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        autoencoder = Autoencoder(6, 3, 4)
+    e = torch.rand(1, 1, 6).expand(*shape, 6)  # identical rows
+    reconstruction, latent, posterior = autoencoder(e)
+    error, divergence = autoencoder_loss(reconstruction, e, latent, posterior)
+    (error + divergence).backward()
+    assert torch.isfinite(error + divergence)
+    assert all(torch.isfinite(p.grad).all() for p in autoencoder.parameters())
+    mean = latent.detach()[0, 0].double()
+    floor = 0.5 * (mean.square() + 1e-8 - 1 - np.log(1e-8)).sum()  # variance floored at 1e-8
+    assert divergence.item() == pytest.approx(floor.item(), rel=1e-4)
