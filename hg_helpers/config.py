@@ -1,0 +1,165 @@
+"""Every choice of a training run, in one frozen object that travels with the model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, fields
+from numbers import Integral, Real
+from typing import Any
+
+from .latent import SOURCES, LatentBuffer
+
+#: What 2 CPU cores finish while a class waits, on some 800 patients; measured in README.md.
+WORKSHOP = {"hidden": 64, "latent": 64, "batch_size": 64, "epochs": 20}
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Settings of a training run; make one with :meth:`v1`, :meth:`v2` or :meth:`v2_plus`.
+
+    Args:
+        epochs: passes through all lengths and patients; also the span of the falling learning rate.
+        batch_size: most patients a batch.
+        hidden, latent: widths H and Z of the networks.
+        lengths: months used, in the order visited; those beyond the schema's length are dropped, the full length is
+            always added.
+        n_critic: critic steps a generator step.
+        gp_weight, correlation_weight: weights of gradient penalty and correlation loss.
+        learning_rate, betas: of Adam, for all networks.
+        lr_decay: constant for the first half of ``epochs``, then linear to 0.05 of itself.
+        heads: ``"softmax"`` or ``"gumbel"``.
+        gumbel_noise: a Gumbel draw each month (``"monthly"``) or one kept for all of a patient's months
+            (``"patient"``), which keeps regimens from flickering.
+        static_heads: one value a patient for static features.
+        real_weight: factor on real features before critic and autoencoder see them.
+        latent_source: ``"uniform"`` (v1), ``"persistent"``, ``"buffer"`` (v2) or ``"gaussian"``.
+        autoencoder: None, ``"aggregate"`` (v2) or ``"variational"``.
+        buffer_size: most prototypes kept.
+        ema: decay of the averaged generator weights that sampling uses; 0 samples from the last weights.
+        seed: of initial weights, noise and the order of patients.
+
+    Raises:
+        ValueError: naming the setting and the values allowed.
+    """
+
+    epochs: int = 100
+    batch_size: int = 256
+    hidden: int = 128
+    latent: int = 128
+    lengths: tuple[int, ...] = (10, 20, 30, 40, 50, 60)
+    n_critic: int = 5
+    gp_weight: float = 10.0
+    correlation_weight: float = 10.0
+    learning_rate: float = 1e-3
+    betas: tuple[float, float] = (0.9, 0.99)
+    lr_decay: bool = False
+    heads: str = "softmax"
+    gumbel_noise: str = "monthly"
+    static_heads: bool = False
+    real_weight: float = 1.0
+    latent_source: str = "uniform"
+    autoencoder: str | None = None
+    buffer_size: int = 10_000
+    ema: float = 0.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        # Numbers are stored as Python's own, whatever numpy type they came in: a checkpoint holds nothing else.
+        least = {"epochs": 1, "batch_size": 1, "hidden": 1, "latent": 1, "n_critic": 1, "buffer_size": 1, "seed": 0}
+        for name, low in least.items():
+            value = getattr(self, name)
+            if not _is_number(value, Integral, low, 2**63 - 1):
+                raise ValueError(f"{name} must be a whole number of at least {low} and below 2**63, not {value!r}")
+            object.__setattr__(self, name, int(value))
+        lengths = tuple(self.lengths) if _is_list(self.lengths) else ()
+        if not lengths or not all(_is_number(n, Integral, 1, 2**63 - 1) for n in lengths):
+            raise ValueError(f"lengths must be whole numbers of months of at least 1, not {self.lengths!r}")
+        object.__setattr__(self, "lengths", tuple(map(int, lengths)))
+        ranges = {
+            "gp_weight": (0, 1e6),
+            "correlation_weight": (0, 1e6),
+            "learning_rate": (1e-12, 100),
+            "real_weight": (1e-6, 1e6),
+            "ema": (0, 0.999999),
+        }
+        for name, (low, high) in ranges.items():
+            value = getattr(self, name)
+            if not _is_number(value, Real, low, high):
+                raise ValueError(f"{name} must lie between {low} and {high}, not {value!r}")
+            object.__setattr__(self, name, float(value))
+        betas = tuple(self.betas) if _is_list(self.betas) else ()
+        if len(betas) != 2 or not all(_is_number(b, Real, 0, 1) and b < 1 for b in betas):
+            raise ValueError(f"betas must be two numbers of at least 0 and below 1, not {self.betas!r}")
+        object.__setattr__(self, "betas", tuple(map(float, betas)))
+        for name in ("lr_decay", "static_heads"):
+            if not isinstance(getattr(self, name), bool):
+                raise ValueError(f"{name} must be True or False, not {getattr(self, name)!r}")
+        choices = {
+            "heads": ("softmax", "gumbel"),
+            "gumbel_noise": ("monthly", "patient"),
+            "latent_source": tuple(SOURCES),
+            "autoencoder": (None, "aggregate", "variational"),
+        }
+        for name, allowed in choices.items():
+            value = getattr(self, name)
+            if not (value is None or isinstance(value, str)) or value not in allowed:
+                raise ValueError(f"{name} {value!r} is not one of {', '.join(map(repr, allowed))}")
+            object.__setattr__(self, name, value if value is None else str(value))
+        if issubclass(SOURCES[self.latent_source], LatentBuffer) and self.autoencoder is None:
+            raise ValueError(
+                f"latent_source {self.latent_source!r} stores what an autoencoder sees: set autoencoder='aggregate' "
+                "(or 'variational'), or choose 'uniform' or 'persistent'"
+            )
+
+    @classmethod
+    def v1(cls, preset: str = "published", **changes: Any) -> TrainConfig:
+        """WGAN-GP: noise drawn anew each month, no autoencoder, no memory."""
+        return cls._preset(preset, {}, changes)
+
+    @classmethod
+    def v2(cls, preset: str = "published", **changes: Any) -> TrainConfig:
+        """v1 with an autoencoder and the latent buffer."""
+        return cls._preset(preset, {"latent_source": "buffer", "autoencoder": "aggregate"}, changes)
+
+    @classmethod
+    def v2_plus(cls, preset: str = "published", **changes: Any) -> TrainConfig:
+        """v2 with the repairs; README.md says what each is for and what three seeds support."""
+        repairs = {
+            "latent_source": "buffer",
+            "autoencoder": "aggregate",
+            "heads": "gumbel",
+            "static_heads": True,
+            "real_weight": 5.0,
+            "betas": (0.5, 0.99),
+            "ema": 0.99,
+            "lr_decay": True,
+            "n_critic": 3,
+        }
+        return cls._preset(preset, repairs, changes)
+
+    @classmethod
+    def _preset(cls, preset: str, model: dict[str, Any], changes: dict[str, Any]) -> TrainConfig:
+        presets = {"published": {}, "workshop": WORKSHOP}
+        if preset not in presets:
+            raise ValueError(f"preset {preset!r} is not one of {', '.join(map(repr, presets))}")
+        known = [f.name for f in fields(cls)]
+        for name in changes:
+            if name not in known:
+                raise ValueError(f"TrainConfig has no setting {name!r}; it has {', '.join(known)}")
+        return cls(**{**presets[preset], **model, **changes})
+
+    def lengths_for(self, length: int) -> tuple[int, ...]:
+        """The curriculum for a schema of this length: longer steps dropped, the full length always in."""
+        return (*(n for n in self.lengths if n < length), length)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for checkpoints; ``TrainConfig(**d)`` is the inverse."""
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+
+
+def _is_number(value: Any, kind: type, low: float, high: float) -> bool:
+    return isinstance(value, kind) and not isinstance(value, bool) and low <= value <= high
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, Iterable) and not isinstance(value, str)

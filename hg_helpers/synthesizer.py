@@ -1,0 +1,196 @@
+"""A trained generator as a user wants it: ask for patients, get a table. No critic, no training patients' table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from .checkpoint import atomic, load_checkpoint, save_checkpoint
+from .config import TrainConfig
+from .encoding import CohortEncoder
+from .latent import SOURCES, LatentBuffer
+from .networks import Generator
+
+#: Patients that are computed together, always all of them, so that no row depends on how many were asked for.
+BLOCK = 256
+
+#: Called with the number of patients written so far.
+Progress = Callable[[int], None] | None
+
+
+def build_generator(encoder: CohortEncoder, config: TrainConfig) -> Generator:
+    """The generator network that a configuration describes."""
+    return Generator(encoder.schema, config.latent, config.hidden, config.heads, config.static_heads)
+
+
+def build_source(config: TrainConfig) -> nn.Module:
+    """The latent source that a configuration describes."""
+    source = SOURCES[config.latent_source]
+    return source(config.latent, config.buffer_size) if issubclass(source, LatentBuffer) else source(config.latent)
+
+
+def gumbel(patients: int, months: int, channels: int, generator: torch.Generator) -> Tensor:
+    """Standard Gumbel noise (patients, months, channels), on the CPU."""
+    exponential = torch.empty(patients, months, channels).exponential_(generator=generator)
+    return -exponential.clamp_min(1e-30).log()
+
+
+class Synthesizer:
+    """Draws synthetic patients in the layout, codes and units of the cohort that the model was trained on.
+
+    Made by ``trainer.synthesizer()`` or :meth:`load`.
+    """
+
+    def __init__(self, encoder: CohortEncoder, config: TrainConfig, generator: Generator, source: nn.Module) -> None:
+        self.encoder, self.config, self.generator, self.source = encoder, config, generator, source
+
+    # --- sampling ---------------------------------------------------------------------------------------------------
+
+    def sample(self, patients: int, seed: int = 0, decode: str = "argmax") -> pd.DataFrame:
+        """Draw synthetic patients.
+
+        Args:
+            patients: how many.
+            seed: same seed, same rows; the first 100 of 1,000 patients are the 100 patients of that seed.
+            decode: ``"argmax"`` takes each discrete feature's most probable level, ``"sample"`` draws from its
+                probabilities. Gumbel heads bring their own draw, which ``decode`` does not change.
+
+        Returns:
+            One row a patient and month: id, time and the schema's features in the cohort's column order.
+
+        Raises:
+            ValueError: for a number of patients below 1 or an unknown ``decode``.
+            RuntimeError: for a latent buffer that nothing has filled.
+        """
+        return pd.concat(self.sample_blocks(patients, seed, decode), ignore_index=True)
+
+    def sample_blocks(self, patients: int, seed: int = 0, decode: str = "argmax") -> Iterator[pd.DataFrame]:
+        """As :meth:`sample`, in tables of at most 256 patients, so that memory stays flat."""
+        encoded = self.sample_encoded(patients, seed, decode)  # refuses wrong input here, not at the first table
+        return (self.encoder.inverse_transform(x, first_patient=first) for first, x in encoded)
+
+    def sample_encoded(self, patients: int, seed: int = 0, decode: str = "argmax") -> Iterator[tuple[int, Tensor]]:
+        """As :meth:`sample_blocks` before decoding: (first patient's number, (patients, months, channels))."""
+        if isinstance(patients, bool) or not isinstance(patients, (int, np.integer)) or patients < 1:
+            raise ValueError(f"patients must be a whole number of at least 1, not {patients!r}")
+        if not isinstance(seed, (int, np.integer)) or seed < 0:
+            raise ValueError(f"seed must be a whole number of at least 0, not {seed!r}")
+        if decode not in ("argmax", "sample"):
+            raise ValueError(f"decode {decode!r} is not 'argmax' or 'sample'")
+        return self._blocks(int(patients), int(seed), decode)
+
+    @torch.no_grad()
+    def _blocks(self, patients: int, seed: int, decode: str) -> Iterator[tuple[int, Tensor]]:
+        device = next(self.generator.parameters()).device
+        months, channels = self.encoder.schema.length, self.encoder.schema.channels
+        own_draw = self.config.heads == "gumbel"
+        noise_months = 1 if own_draw and self.config.gumbel_noise == "patient" else months
+        self.generator.eval()
+        for first in range(0, patients, BLOCK):
+            entropy = np.random.SeedSequence([seed, first // BLOCK]).generate_state(1, np.uint64)
+            random = torch.Generator().manual_seed(int(entropy[0]))
+            logits = self.generator.logits(self.source.draw(BLOCK, months, random).to(device))
+            if own_draw or decode == "sample":  # argmax(logits + Gumbel noise) is a draw from softmax(logits)
+                logits = self.generator.perturb(logits, gumbel(BLOCK, noise_months, channels, random).to(device))
+            yield first, self.generator.heads(logits)[: patients - first].cpu()
+
+    # --- tables on disk, streamed -----------------------------------------------------------------------------------
+
+    def _counted(self, patients: int, seed: int, decode: str, progress: Progress) -> Iterator[tuple[int, pd.DataFrame]]:
+        done = 0
+        for table in self.sample_blocks(patients, seed, decode):
+            yield done, table
+            done = min(done + BLOCK, patients)
+            if progress is not None:
+                progress(done)
+
+    def to_csv(
+        self, path: str | Path, patients: int, seed: int = 0, decode: str = "argmax", progress: Progress = None
+    ) -> None:
+        """Write :meth:`sample` to a CSV file (``.csv`` or ``.csv.gz``) block by block.
+
+        Args:
+            progress: called with the number of patients written so far.
+        """
+        # pandas takes the compression from the name, and the temporary name does not show it
+        compression = "gzip" if str(path).endswith(".gz") else None
+        with atomic(path) as temporary:
+            for done, table in self._counted(patients, seed, decode, progress):
+                table.to_csv(
+                    temporary,
+                    mode="a" if done else "w",
+                    header=not done,
+                    index=False,
+                    float_format="%.7g",
+                    compression=compression,
+                )
+
+    def to_parquet(
+        self, path: str | Path, patients: int, seed: int = 0, decode: str = "argmax", progress: Progress = None
+    ) -> None:
+        """Write :meth:`sample` to a Parquet file block by block."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        with atomic(path) as temporary, ExitStack() as stack:  # the writer closes before the file is renamed or removed
+            writer = None
+            for _, table in self._counted(patients, seed, decode, progress):
+                arrow = pa.Table.from_pandas(table, preserve_index=False)
+                if writer is None:
+                    writer = stack.enter_context(pq.ParquetWriter(temporary, arrow.schema))
+                writer.write_table(arrow)
+
+    # --- models on disk ---------------------------------------------------------------------------------------------
+
+    def state(self) -> dict[str, Any]:
+        """What sampling needs, and nothing else."""
+        return {
+            "kind": "synthesizer",
+            "config": self.config.to_dict(),
+            "encoder": self.encoder.state(),
+            "sampling_generator": self.generator.state_dict(),
+            "source": self.source.state_dict(),
+        }
+
+    def save(self, path: str | Path) -> None:
+        """Write the model with all its prototypes; :meth:`load` reads it."""
+        save_checkpoint(path, self.state())
+
+    def export(self, path: str | Path, max_prototypes: int = 2000, seed: int = 0) -> None:
+        """Write a smaller model to pass on: as :meth:`save`, with a random subset of the prototypes.
+
+        Prototypes are encodings of single training patients: README.md says what that means for privacy.
+
+        Raises:
+            ValueError: for a ``max_prototypes`` below 1.
+        """
+        if isinstance(max_prototypes, bool) or not isinstance(max_prototypes, (int, np.integer)) or max_prototypes < 1:
+            raise ValueError(f"max_prototypes must be a whole number of at least 1, not {max_prototypes!r}")
+        state = self.state()
+        prototypes = state["source"].get("prototypes")
+        if prototypes is not None and len(prototypes) > max_prototypes:
+            kept = torch.randperm(len(prototypes), generator=torch.Generator().manual_seed(seed))[:max_prototypes]
+            state["source"] = {**state["source"], "prototypes": prototypes[kept.to(prototypes.device)].clone()}
+        save_checkpoint(path, state)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Synthesizer:
+        """Read a model from :meth:`save`, :meth:`export` or a trainer's checkpoint, on the CPU.
+
+        Raises:
+            FileNotFoundError, ValueError: naming the file, where it is missing, damaged or no model.
+        """
+        state = load_checkpoint(path, "synthesizer", "trainer")
+        config = TrainConfig(**state["config"])
+        encoder = CohortEncoder.from_state(state["encoder"])
+        generator, source = build_generator(encoder, config), build_source(config)
+        generator.load_state_dict(state["sampling_generator"])
+        source.load_state_dict(state["source"])
+        return cls(encoder, config, generator, source)

@@ -1,0 +1,370 @@
+"""The training loop: one step of each network, and the loop that calls them."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import logging
+import signal
+import threading
+import time
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from numbers import Integral
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from .checkpoint import load_checkpoint, save_checkpoint
+from .config import TrainConfig
+from .curriculum import curriculum_batches
+from .encoding import CohortEncoder
+from .environment import resolve_device
+from .losses import autoencoder_loss, correlation_loss, correlation_matrix, gradient_penalty
+from .networks import Autoencoder, Critic, VariationalAutoencoder
+from .synthesizer import Synthesizer, build_generator, build_source, gumbel
+
+with warnings.catch_warnings():  # without ipywidgets tqdm falls back to a text bar, which needs no warning
+    warnings.simplefilter("ignore")
+    from tqdm.auto import tqdm
+
+log = logging.getLogger("hg_helpers")
+
+
+class TrainingStopped(RuntimeError):
+    """A loss or a weight is no longer a finite number."""
+
+
+class Trainer:
+    """Trains v1, v2 and everything between on an encoded cohort.
+
+    Args:
+        encoder: fitted on the training patients; travels with the model.
+        config: all settings.
+        device: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"mps"``.
+
+    Attributes:
+        generator, critic, autoencoder: the networks (``autoencoder`` is None for v1).
+        source: where noise comes from; v2's :class:`hg_helpers.LatentBuffer`.
+        history: DataFrame, one row a batch.
+        epoch: whole epochs done. step: generator steps done.
+    """
+
+    def __init__(self, encoder: CohortEncoder, config: TrainConfig, device: str | torch.device = "auto") -> None:
+        self.encoder, self.config, self.schema = encoder, config, encoder.schema
+        self.device = resolve_device(device)
+        with torch.random.fork_rng(devices=[]):  # initial weights from the seed, without touching the global generator
+            torch.manual_seed(config.seed)
+            self.generator = build_generator(encoder, config)
+            self.critic = Critic(self.schema, config.hidden)
+            self.autoencoder = None
+            if config.autoencoder:
+                kind = VariationalAutoencoder if config.autoencoder == "variational" else Autoencoder
+                self.autoencoder = kind(self.schema.width, config.latent, config.hidden)
+        self.source = build_source(config)
+        self.average = copy.deepcopy(self.generator).requires_grad_(False) if config.ema else None
+        for network in self._networks().values():
+            network.to(self.device)
+        self.optimisers = {
+            name: torch.optim.Adam(network.parameters(), lr=config.learning_rate, betas=config.betas)
+            for name, network in self._networks().items()
+            if name in ("generator", "critic", "autoencoder")
+        }
+        # Draws are made on the CPU, so that a run on another device sees the same numbers.
+        self.random = torch.Generator().manual_seed(config.seed)
+        self.weights = torch.ones(self.schema.channels, device=self.device)
+        for feature in self.schema.real:
+            self.weights[self.schema.spans[feature.name]] = config.real_weight
+        self.epoch = self.batch = self.step = 0
+        self._rate = config.learning_rate
+        self.target: Tensor | None = None  # correlations of all training patients
+        self._data: str | None = None
+        self._rows: list[dict[str, float]] = []
+
+    def _networks(self) -> dict[str, torch.nn.Module]:
+        named = {
+            "generator": self.generator,
+            "critic": self.critic,
+            "autoencoder": self.autoencoder,
+            "source": self.source,
+            "average": self.average,
+        }
+        return {name: network for name, network in named.items() if network is not None}
+
+    # --- one step of each network -----------------------------------------------------------------------------------
+
+    def autoencoder_step(self, real: Tensor) -> dict[str, float]:
+        """Fit the autoencoder to the critic's view of a batch, and let the buffer remember it.
+
+        Args:
+            real: weighted real patients (B, L, C).
+        """
+        e = self.critic.embed(real).detach()  # (B, L, E); the critic must not learn from this loss
+        noise = None
+        if self.autoencoder.variational:
+            noise = torch.randn(*real.shape[:2], self.config.latent, generator=self.random).to(self.device)
+        reconstruction, latent, posterior = self.autoencoder(e, noise)
+        error, divergence = autoencoder_loss(reconstruction, e, latent, posterior)
+        self._improve("autoencoder", error + divergence)
+        if self.source.learns:
+            self.source.update(latent, self.random)
+        return {"reconstruction": error.item(), "kl": divergence.item()}
+
+    def critic_step(self, real: Tensor) -> dict[str, float]:
+        """Teach the critic to score real patients (B, L, C) above generated ones."""
+        with torch.no_grad():  # the critic's step needs nothing of how the patients were made
+            fake = self.fake(*real.shape[:2]) * self.weights
+        mix = torch.rand(len(real), 1, 1, generator=self.random).to(self.device)
+        score_real, score_fake = self.critic(torch.cat([real, fake])).chunk(2)
+        wasserstein = score_real.mean() - score_fake.mean()
+        penalty = gradient_penalty(self.critic, real, fake, mix)
+        loss = self.config.gp_weight * penalty - wasserstein
+        self._improve("critic", loss)
+        return {"critic_loss": loss.item(), "wasserstein": wasserstein.item(), "penalty": penalty.item()}
+
+    def generator_step(self, patients: int, months: int) -> dict[str, float]:
+        """Teach the generator to be scored as real, with the real correlations."""
+        self.critic.requires_grad_(False)
+        try:
+            fake = self.fake(patients, months)
+            score = self.critic(fake * self.weights).mean()
+            correlation = correlation_loss(fake, self.target)
+            loss = self.config.correlation_weight * correlation - score
+            self._improve("generator", loss)
+        finally:
+            self.critic.requires_grad_(True)
+        if self.average is not None:
+            decay = min(self.config.ema, (1 + self.step) / (10 + self.step))
+            with torch.no_grad():
+                for kept, now in zip(self.average.parameters(), self.generator.parameters(), strict=True):
+                    kept.lerp_(now, 1 - decay)
+        self.step += 1
+        return {"generator_loss": loss.item(), "correlation_loss": correlation.item()}
+
+    def fake(self, patients: int, months: int) -> Tensor:
+        """Generated patients (B, L, C), soft in the discrete features, values in [0, 1]."""
+        z = self.source.draw(patients, months, self.random)
+        noise = None
+        if self.config.heads == "gumbel":
+            drawn = 1 if self.config.gumbel_noise == "patient" else months
+            noise = gumbel(patients, drawn, self.schema.channels, self.random).to(self.device)
+        return self.generator(z.to(self.device), noise)
+
+    def _improve(self, name: str, loss: Tensor) -> None:
+        if not torch.isfinite(loss):
+            raise TrainingStopped(
+                f"the {name}'s loss is {loss.item()} at step {self.step} (epoch {self.epoch + 1}); its weights were "
+                "left as they were. A lower learning_rate usually helps."
+            )
+        optimiser = self.optimisers[name]
+        for group in optimiser.param_groups:
+            group["lr"] = self._rate
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        optimiser.step()
+
+    # --- the loop ---------------------------------------------------------------------------------------------------
+
+    def fit(
+        self,
+        x: Tensor,
+        epochs: int | None = None,
+        checkpoint: str | Path | None = None,
+        checkpoint_every: int = 1,
+        callbacks: Iterable[Callable[[Trainer, dict[str, float]], Any]] = (),
+        progress: bool = True,
+    ) -> pd.DataFrame:
+        """Train up to an epoch, going on from where the trainer stands.
+
+        Ctrl-C or a notebook's stop button ends after the batch in hand, with a usable trainer (and a checkpoint where
+        one was asked for); a second one stops at once.
+
+        Args:
+            x: encoded training patients (patients, months, channels), the same at each call.
+            epochs: go on to this epoch; by default ``config.epochs``.
+            checkpoint: file that is rewritten after every ``checkpoint_every`` epochs and at the end.
+            callbacks: called after each batch with the trainer and the batch's row of the history; True ends training.
+            progress: show a progress bar (on standard error, or as a widget in a notebook).
+
+        Returns:
+            The history from the first epoch on: one row a batch.
+
+        Raises:
+            ValueError: for a tensor of the wrong shape, or other patients than before.
+            TrainingStopped: for a loss that is not finite; the last checkpoint stays as it was.
+        """
+        target_epoch = self.config.epochs if epochs is None else epochs
+        for name, value, least in (("epochs", target_epoch, 0), ("checkpoint_every", checkpoint_every, 1)):
+            if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
+                raise ValueError(f"{name} must be a whole number of at least {least}, not {value!r}")
+        x = self._accept(x)
+        lengths = self.config.lengths_for(self.schema.length)
+        per_epoch = len(lengths) * -(-len(x) // self.config.batch_size)
+        left = max(0, target_epoch * per_epoch - self.epoch * per_epoch - self.batch)
+        callbacks = list(callbacks)
+        with _stop_requested() as stop, tqdm(total=left, unit="batch", disable=not progress) as bar:
+            while self.epoch < target_epoch and not stop.is_set():
+                batches = curriculum_batches(len(x), lengths, self.config.batch_size, self.config.seed, self.epoch)
+                for number, (length, patients) in enumerate(batches):
+                    if number < self.batch:
+                        continue
+                    row = self._batch(x[patients.to(self.device), :length], per_epoch)
+                    bar.set_description(f"epoch {self.epoch + 1}/{target_epoch}, {length} months", refresh=False)
+                    shown = {k: f"{row[k]:.3f}" for k in ("wasserstein", "correlation_loss")}
+                    bar.set_postfix(shown, refresh=False)
+                    bar.update()
+                    for callback in callbacks:
+                        answer = callback(self, row)
+                        if isinstance(answer, (bool, np.bool_)) and answer:
+                            stop.set()
+                    if stop.is_set():
+                        break
+                if self.batch == per_epoch:
+                    self.epoch, self.batch = self.epoch + 1, 0
+                    if checkpoint and self.epoch % checkpoint_every == 0 and self.epoch < target_epoch:
+                        self.save(checkpoint)
+            if stop.is_set():
+                log.warning("training was stopped after step %d (epoch %d of %d)", self.step, self.epoch, target_epoch)
+        if checkpoint:
+            self.save(checkpoint)
+        return self.history
+
+    def _batch(self, real: Tensor, per_epoch: int) -> dict[str, float]:
+        started = time.perf_counter()
+        patients, months, _ = real.shape
+        self._rate = self._learning_rate(per_epoch)
+        row = {"step": self.step, "epoch": self.epoch + 1, "length": months, "learning_rate": self._rate}
+        weighted = real * self.weights
+        if self.autoencoder is not None:
+            row |= self.autoencoder_step(weighted)
+        for _ in range(self.config.n_critic):
+            row |= self.critic_step(weighted)
+        row |= self.generator_step(patients, months)
+        self.batch += 1
+        row["seconds"] = time.perf_counter() - started
+        self._rows.append(row)
+        return row
+
+    def _learning_rate(self, per_epoch: int) -> float:
+        done = self.step / (self.config.epochs * per_epoch)
+        falling = max(0.0, 2 * done - 1) if self.config.lr_decay else 0.0
+        return self.config.learning_rate * max(0.05, 1 - 0.95 * falling)
+
+    def _accept(self, x: Tensor) -> Tensor:
+        expected = (self.schema.length, self.schema.channels)
+        if not isinstance(x, Tensor) or x.ndim != 3 or tuple(x.shape[1:]) != expected:
+            got = tuple(x.shape) if hasattr(x, "shape") else type(x).__name__
+            raise ValueError(f"x must be the encoder's tensor (patients, {expected[0]}, {expected[1]}), not {got}")
+        if len(x) < 2:
+            raise ValueError(f"training needs at least 2 patients, not {len(x)}")
+        if not torch.isfinite(x).all():
+            raise ValueError("x holds values that are not finite; encode the table with the trainer's encoder")
+        data = hashlib.sha256(x.detach().cpu().contiguous().numpy().tobytes()).hexdigest()
+        if self._data not in (None, data):
+            raise ValueError(
+                "these are not the patients that this model was trained on so far: pass the same encoded table (same "
+                "rows, same split), or start a new Trainer"
+            )
+        self._data = data
+        x = x.to(self.device, torch.float32)
+        if self.target is None:
+            self.target = correlation_matrix(x)
+        return x
+
+    @property
+    def history(self) -> pd.DataFrame:
+        """One row a batch: step, epoch, length, learning rate, losses, seconds."""
+        return pd.DataFrame(self._rows)
+
+    # --- what comes out ---------------------------------------------------------------------------------------------
+
+    def synthesizer(self) -> Synthesizer:
+        """The model as it is now, ready to sample; averaged weights where ``config.ema`` asks for them."""
+        generator = self.generator if self.average is None else self.average
+        return Synthesizer(
+            self.encoder, self.config, copy.deepcopy(generator).requires_grad_(False), copy.deepcopy(self.source)
+        )
+
+    def save(self, path: str | Path) -> None:
+        """Write all that a bitwise resume needs; :meth:`load` reads it, and so does :meth:`Synthesizer.load`.
+
+        Raises:
+            TrainingStopped: where a weight is not finite; an older checkpoint stays as it was.
+            OSError: naming the file, where it cannot be written.
+        """
+        for name, network in self._networks().items():
+            for key, value in network.state_dict().items():
+                if not torch.isfinite(value).all():
+                    raise TrainingStopped(
+                        f"{name}.{key} is no longer finite at step {self.step}: not written to {path}"
+                    )
+        columns = list(self._rows[0]) if self._rows else []
+        save_checkpoint(
+            path,
+            {
+                "kind": "trainer",
+                **{k: v for k, v in self.synthesizer().state().items() if k != "kind"},
+                "networks": {name: network.state_dict() for name, network in self._networks().items()},
+                "optimisers": {name: optimiser.state_dict() for name, optimiser in self.optimisers.items()},
+                "random": self.random.get_state(),
+                "position": [self.epoch, self.batch, self.step],
+                "target": self.target,
+                "data": self._data,
+                "history": {c: torch.tensor([row[c] for row in self._rows], dtype=torch.float64) for c in columns},
+                "torch": [str(torch.__version__), torch.get_num_threads()],
+            },
+        )
+
+    @classmethod
+    def load(cls, path: str | Path, device: str | torch.device = "auto") -> Trainer:
+        """Take up a run where :meth:`save` left it.
+
+        Raises:
+            FileNotFoundError, ValueError: naming the file, where it is missing, damaged or not a trainer's.
+        """
+        state = load_checkpoint(path, "trainer")
+        trainer = cls(CohortEncoder.from_state(state["encoder"]), TrainConfig(**state["config"]), device)
+        for name, network in trainer._networks().items():
+            network.load_state_dict(state["networks"][name])
+            network.to(trainer.device)
+        for name, optimiser in trainer.optimisers.items():
+            optimiser.load_state_dict(state["optimisers"][name])
+        trainer.random.set_state(state["random"])
+        trainer.epoch, trainer.batch, trainer.step = state["position"]
+        trainer.target = None if state["target"] is None else state["target"].to(trainer.device)
+        trainer._data = state["data"]
+        history = {c: values.tolist() for c, values in state["history"].items()}
+        whole = ("step", "epoch", "length")
+        trainer._rows = [
+            {c: int(v) if c in whole else v for c, v in zip(history, values, strict=True)}
+            for values in zip(*history.values(), strict=True)
+        ]
+        if state["torch"] != [str(torch.__version__), torch.get_num_threads()]:
+            log.info("%s was written by torch %s on %d threads: going on, but not bit for bit", path, *state["torch"])
+        return trainer
+
+
+@contextmanager
+def _stop_requested() -> Iterator[threading.Event]:
+    """Turn the first Ctrl-C into a request that the loop honours between two batches."""
+    stop = threading.Event()
+    if threading.current_thread() is not threading.main_thread():  # only the main thread may set signal handlers
+        yield stop
+        return
+    before = signal.getsignal(signal.SIGINT)
+
+    def ask(*_: Any) -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt
+        stop.set()
+
+    signal.signal(signal.SIGINT, ask)
+    try:
+        yield stop
+    finally:
+        signal.signal(signal.SIGINT, before)

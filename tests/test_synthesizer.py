@@ -1,0 +1,393 @@
+"""From a trained model to a table: the same rows for the same seed, in the cohort's own layout."""
+
+import gzip
+import os
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from hg_helpers.checkpoint import load_checkpoint
+from hg_helpers.cohort import validate_cohort
+from hg_helpers.encoding import CohortEncoder
+from hg_helpers.schema import Feature, Schema
+from hg_helpers.synthesizer import BLOCK, Synthesizer, build_generator, build_source, gumbel
+from hg_helpers.training import Trainer
+
+MODELS = ["v1", "v2", "v2_plus"]
+DISCRETE = ["Gender", "Ethnic", "Base Drug Combo", "Extra PI", "Extra pk-En"]
+
+
+@pytest.fixture(scope="module")
+def trainers(encoder, tiny, x) -> dict[str, Trainer]:
+    made = {model: Trainer(encoder, tiny(model, epochs=1), "cpu") for model in MODELS}
+    for trainer in made.values():
+        trainer.fit(x, progress=False)
+    return made
+
+
+@pytest.fixture(scope="module")
+def synthesizers(trainers) -> dict[str, Synthesizer]:
+    return {model: trainer.synthesizer() for model, trainer in trainers.items()}
+
+
+def equal(one: pd.DataFrame, other: pd.DataFrame) -> bool:
+    pd.testing.assert_frame_equal(one, other)
+    return True
+
+
+# --- the same rows ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("decode", ["argmax", "sample"])
+@pytest.mark.parametrize("model", MODELS)
+def test_the_first_patients_of_many_are_the_few(synthesizers, model, decode):
+    synthesizer = synthesizers[model]
+    many = synthesizer.sample(600, seed=3, decode=decode)
+    assert len(many) == 600 * 6 and many["PatientID"].tolist() == np.repeat(np.arange(600), 6).tolist()
+    for few in (1, 100, BLOCK, BLOCK + 1):
+        assert equal(synthesizer.sample(few, seed=3, decode=decode), many[: few * 6])
+
+
+def test_the_same_seed_gives_the_same_rows_whatever_happened_before(synthesizers):
+    for synthesizer in synthesizers.values():
+        once = synthesizer.sample(20, seed=5, decode="sample")
+        torch.manual_seed(1)
+        np.random.seed(1)
+        synthesizer.sample(7, seed=6)
+        untouched = torch.random.get_rng_state()
+        assert equal(synthesizer.sample(20, seed=5, decode="sample"), once)
+        assert torch.equal(torch.random.get_rng_state(), untouched)
+        other = synthesizer.sample(20, seed=6, decode="sample")
+        assert (other["VL"] != once["VL"]).all()
+
+
+def test_patients_of_one_block_are_not_repeated_in_the_next(synthesizers):
+    table = synthesizers["v2"].sample(3 * BLOCK)
+    first = table.groupby("PatientID")["VL"].first()
+    assert first.nunique() > 2.9 * BLOCK
+
+
+def test_blocks_are_small_whatever_is_asked_for(synthesizers):
+    blocks = list(synthesizers["v2_plus"].sample_blocks(600, seed=3))
+    assert [len(block) // 6 for block in blocks] == [256, 256, 88]
+    assert equal(pd.concat(blocks, ignore_index=True), synthesizers["v2_plus"].sample(600, seed=3))
+    assert len(next(synthesizers["v2_plus"].sample_blocks(10**9))) == BLOCK * 6  # nothing is computed ahead
+
+
+def test_sampling_changes_neither_model_nor_trainer(trainers, synthesizers):
+    for model, synthesizer in synthesizers.items():
+        for module in (synthesizer.generator, synthesizer.source, *trainers[model]._networks().values()):
+            before = {k: v.clone() for k, v in module.state_dict().items()}
+            synthesizer.sample(3, decode="sample")
+            assert all(torch.equal(v, before[k]) for k, v in module.state_dict().items())
+
+
+def test_training_on_does_not_change_a_synthesizer_that_was_taken_before(encoder, tiny, x):
+    trainer = Trainer(encoder, tiny("v2", epochs=2), "cpu")
+    trainer.fit(x, epochs=1, progress=False)
+    synthesizer = trainer.synthesizer()
+    before = synthesizer.sample(5)
+    trainer.fit(x, progress=False)
+    assert equal(synthesizer.sample(5), before)
+    assert (trainer.synthesizer().sample(5)["VL"] != before["VL"]).any()
+
+
+# --- the cohort's layout ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_a_synthetic_table_is_a_valid_cohort_in_the_layout_of_the_real_one(synthesizers, cohort, schema, model):
+    real, synthetic = validate_cohort(cohort, schema), synthesizers[model].sample(30, decode="sample")
+    assert list(synthetic.columns) == list(real.columns)
+    assert synthetic.dtypes.to_dict() == real.dtypes.to_dict()
+    assert equal(validate_cohort(synthetic, schema), synthetic)
+    for feature in schema.discrete:
+        assert set(synthetic[feature.name]) <= set(feature.codes)
+    for feature in schema.real:
+        assert synthetic[feature.name].between(real[feature.name].min() * 0.999, real[feature.name].max() * 1.001).all()
+
+
+def test_columns_stand_in_the_order_of_the_cohort_not_of_the_schema(cohort, schema, tiny, x):
+    columns = ["Timestep", "Extra PI", "CD4", "Gender", "PatientID", "VL", "Extra pk-En", "Ethnic", "Base Drug Combo"]
+    encoder = CohortEncoder(schema).fit(cohort[columns])
+    trainer = Trainer(encoder, tiny("v1", epochs=1), "cpu")
+    trainer.fit(x, progress=False)
+    assert list(trainer.synthesizer().sample(2).columns) == columns
+
+
+def test_text_levels_and_visits_come_back_as_text_and_ranks(tiny, tmp_path):
+    schema = Schema(
+        [
+            Feature("stage", "categorical", ("I", "II", "III")),
+            Feature("bili", "real"),
+            Feature("sex", "binary", ("f", "m")),
+        ],
+        patient="id",
+        time="day",
+        length=3,
+        regular=False,
+    )
+    rng, n = np.random.default_rng(0), 30
+    table = pd.DataFrame(
+        {
+            "id": np.repeat([f"p{i}" for i in range(10)], 3),
+            "day": np.tile([0, 180, 377], 10),
+            "sex": np.array(["f", "m"])[rng.integers(2, size=n)],
+            "bili": np.exp(rng.normal(size=n)),
+            "stage": np.array(["I", "II", "III"])[rng.integers(3, size=n)],
+        }
+    )
+    encoder = CohortEncoder(schema).fit(table)
+    trainer = Trainer(encoder, tiny("v2_plus", epochs=1), "cpu")
+    trainer.fit(encoder.transform(table), progress=False)
+    synthetic = trainer.synthesizer().sample(4, decode="sample")
+    assert list(synthetic.columns) == ["id", "day", "sex", "bili", "stage"]
+    assert synthetic["day"].tolist() == [0, 1, 2] * 4 and synthetic["id"].tolist() == np.repeat(range(4), 3).tolist()
+    assert set(synthetic["sex"]) <= {"f", "m"} and set(synthetic["stage"]) <= {"I", "II", "III"}
+    assert equal(validate_cohort(synthetic, schema), synthetic)
+    trainer.synthesizer().to_csv(tmp_path / "s.csv", 4, decode="sample")
+    written = pd.read_csv(tmp_path / "s.csv")
+    assert written["stage"].tolist() == synthetic["stage"].tolist()
+
+
+# --- decoding ---------------------------------------------------------------------------------------------------------
+
+
+def with_known_shares(encoder, config, seed=0) -> tuple[Synthesizer, dict[str, np.ndarray]]:
+    """A generator whose probabilities are the same for every patient and month, and these probabilities."""
+    generator, source = build_generator(encoder, config), build_source(config)
+    shares, rng = {}, np.random.default_rng(seed)
+    with torch.no_grad():
+        last = generator.body[4]
+        last.weight.zero_()
+        last.bias.zero_()
+        for feature in encoder.schema.discrete:
+            share = rng.dirichlet(np.full(feature.channels, 2.0))
+            shares[feature.name] = share
+            last.bias[encoder.schema.spans[feature.name]] = torch.tensor(share, dtype=torch.float32).log() + 1
+    return Synthesizer(encoder, config, generator, source), shares
+
+
+def found_shares(table, feature) -> np.ndarray:
+    return np.array([(table[feature.name] == code).mean() for code in feature.codes])
+
+
+def constant_patients(table, name) -> float:
+    return (table.groupby("PatientID")[name].nunique() == 1).mean()
+
+
+def test_argmax_takes_the_most_probable_level_and_sample_draws_from_the_probabilities(encoder, schema, tiny):
+    synthesizer, shares = with_known_shares(encoder, tiny("v1"))
+    most, drawn = synthesizer.sample(50), synthesizer.sample(3000, decode="sample")
+    for feature in schema.discrete:
+        assert set(most[feature.name]) == {feature.codes[shares[feature.name].argmax()]}
+        np.testing.assert_allclose(found_shares(drawn, feature), shares[feature.name], atol=0.015)
+        assert constant_patients(drawn, feature.name) < 0.9  # drawn month by month
+    assert equal(drawn[["VL", "CD4"]], synthesizer.sample(3000)[["VL", "CD4"]])  # reals are not drawn
+
+
+def test_draws_of_different_features_and_months_are_independent(encoder, tiny):
+    drawn = with_known_shares(encoder, tiny("v1"))[0].sample(3000, decode="sample")
+    assert abs(drawn["Gender"].corr(drawn["Extra pk-En"])) < 0.03
+    by_month = drawn.pivot(index="PatientID", columns="Timestep", values="Gender")
+    assert by_month.corr().to_numpy()[np.triu_indices(6, 1)] == pytest.approx(0, abs=0.08)
+
+
+@pytest.mark.parametrize("static_heads", [False, True])
+def test_gumbel_heads_bring_their_own_draw_and_decode_does_not_change_it(encoder, schema, tiny, static_heads):
+    synthesizer, shares = with_known_shares(encoder, tiny("v1", heads="gumbel", static_heads=static_heads))
+    drawn = synthesizer.sample(3000)
+    assert equal(drawn, synthesizer.sample(3000, decode="sample"))
+    for feature in schema.discrete:
+        tolerance = 0.03 if feature.static and static_heads else 0.015  # one draw a patient, not six
+        np.testing.assert_allclose(found_shares(drawn, feature), shares[feature.name], atol=tolerance)
+        constant = constant_patients(drawn, feature.name)
+        assert constant == 1 if feature.static and static_heads else constant < 0.9
+
+
+def test_softmax_with_static_heads_draws_static_features_once_a_patient(encoder, schema, tiny):
+    synthesizer, shares = with_known_shares(encoder, tiny("v1", static_heads=True))
+    drawn = synthesizer.sample(3000, decode="sample")
+    for feature in schema.static:
+        assert constant_patients(drawn, feature.name) == 1
+        np.testing.assert_allclose(found_shares(drawn, feature), shares[feature.name], atol=0.03)
+    assert constant_patients(drawn, "Extra PI") < 0.9
+
+
+def test_one_gumbel_draw_a_patient_keeps_every_feature_for_all_months(encoder, schema, tiny):
+    synthesizer, shares = with_known_shares(encoder, tiny("v1", heads="gumbel", gumbel_noise="patient"))
+    drawn = synthesizer.sample(3000)
+    for feature in schema.discrete:
+        assert constant_patients(drawn, feature.name) == 1
+        np.testing.assert_allclose(found_shares(drawn, feature), shares[feature.name], atol=0.03)
+
+
+def test_no_patient_of_a_trained_model_with_static_heads_changes_sex(synthesizers, schema):
+    table = synthesizers["v2_plus"].sample(200)
+    for feature in schema.static:
+        assert constant_patients(table, feature.name) == 1
+
+
+def test_gumbel_noise_has_the_moments_of_the_distribution():
+    noise = gumbel(300, 20, 30, torch.Generator().manual_seed(0))
+    assert noise.shape == (300, 20, 30) and torch.isfinite(noise).all()
+    assert noise.mean() == pytest.approx(0.5772, abs=0.01) and noise.var() == pytest.approx(np.pi**2 / 6, abs=0.02)
+
+
+# --- averaged weights -------------------------------------------------------------------------------------------------
+
+
+def test_sampling_uses_the_averaged_weights_where_the_configuration_asks_for_them(encoder, tiny, x, tmp_path):
+    for ema in (0.0, 0.9):
+        trainer = Trainer(encoder, tiny("v1", epochs=1, ema=ema), "cpu")
+        trainer.fit(x, progress=False)
+        trainer.save(tmp_path / "model.pt")
+        used = trainer.average if ema else trainer.generator
+        for synthesizer in (trainer.synthesizer(), Synthesizer.load(tmp_path / "model.pt")):
+            pairs = zip(synthesizer.generator.parameters(), used.parameters(), strict=True)
+            assert all(torch.equal(a, b) for a, b in pairs)
+
+
+# --- tables on disk ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["table.csv", "table.csv.gz"])
+@pytest.mark.parametrize("model", ["v1", "v2_plus"])
+def test_a_csv_file_holds_the_sample_up_to_seven_digits(synthesizers, tmp_path, name, model):
+    synthesizers[model].to_csv(tmp_path / name, 300, seed=2, decode="sample")
+    expected, written = synthesizers[model].sample(300, seed=2, decode="sample"), pd.read_csv(tmp_path / name)
+    assert list(written.columns) == list(expected.columns) and len(written) == 1800
+    for column in expected:
+        tolerance = 1e-6 if expected[column].dtype == float else 0
+        np.testing.assert_allclose(written[column], expected[column], rtol=tolerance)
+    opened = gzip.open if name.endswith("gz") else open
+    with opened(tmp_path / name, "rt") as file:
+        lines = file.read().splitlines()
+    assert len(lines) == 1801 and lines[0] == ",".join(expected.columns)
+    assert os.listdir(tmp_path) == [name]
+
+
+def test_a_parquet_file_holds_the_sample_exactly(synthesizers, tmp_path):
+    synthesizers["v2_plus"].to_parquet(tmp_path / "table.parquet", 300, seed=2)
+    assert equal(pd.read_parquet(tmp_path / "table.parquet"), synthesizers["v2_plus"].sample(300, seed=2))
+    assert os.listdir(tmp_path) == ["table.parquet"]
+
+
+@pytest.mark.parametrize("write", ["to_csv", "to_parquet"])
+def test_progress_is_told_and_an_interrupted_table_leaves_the_old_one(synthesizers, tmp_path, write):
+    path, told = tmp_path / "table", []
+    getattr(synthesizers["v1"], write)(path, 600, progress=told.append)
+    assert told == [256, 512, 600]
+    before = path.read_bytes()
+
+    def stop(done):
+        if done > 256:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        getattr(synthesizers["v1"], write)(path, 600, progress=stop)
+    with pytest.raises(ValueError, match="decode"):
+        getattr(synthesizers["v1"], write)(path, 600, decode="best")
+    assert path.read_bytes() == before and os.listdir(tmp_path) == ["table"]
+
+
+# --- models on disk ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("way", ["save", "export", "checkpoint"])
+@pytest.mark.parametrize("model", MODELS)
+def test_a_loaded_model_samples_the_same_rows(trainers, synthesizers, tmp_path, model, way):
+    path = tmp_path / "model.pt"
+    {"save": synthesizers[model].save, "export": synthesizers[model].export, "checkpoint": trainers[model].save}[way](
+        path
+    )
+    again = Synthesizer.load(path)
+    assert again.config == synthesizers[model].config and again.encoder.schema == synthesizers[model].encoder.schema
+    for decode in ("argmax", "sample"):
+        assert equal(again.sample(30, seed=1, decode=decode), synthesizers[model].sample(30, seed=1, decode=decode))
+    assert not any(p.requires_grad for p in synthesizers[model].generator.parameters())
+
+
+def test_a_saved_model_holds_neither_critic_nor_training_table(synthesizers, tmp_path, x):
+    synthesizers["v2_plus"].save(tmp_path / "model.pt")
+    state = load_checkpoint(tmp_path / "model.pt", "synthesizer")
+    assert set(state) == {"format", "kind", "config", "encoder", "sampling_generator", "source"}
+    assert x.numpy()[0].tobytes() not in (tmp_path / "model.pt").read_bytes()
+
+
+def test_an_export_holds_no_more_than_so_many_of_the_prototypes(synthesizers, tmp_path):
+    synthesizer = synthesizers["v2"]
+    known = {tuple(row) for row in synthesizer.source.prototypes[:, 0].tolist()}
+    assert len(synthesizer.source.prototypes) > 60  # 40 patients at two lengths
+    kept = {}
+    for name, seed in (("a", 0), ("same", 0), ("b", 1)):
+        synthesizer.export(tmp_path / f"{name}.pt", max_prototypes=20, seed=seed)
+        small = Synthesizer.load(tmp_path / f"{name}.pt")
+        kept[name] = [tuple(row) for row in small.source.prototypes[:, 0].tolist()]
+        assert len(set(kept[name])) == 20 and set(kept[name]) <= known
+        assert torch.equal(small.source.scale, synthesizer.source.scale)
+        assert len(small.sample(3)) == 18
+    assert kept["a"] == kept["same"] != kept["b"]
+    synthesizer.save(tmp_path / "whole.pt")
+    assert (tmp_path / "a.pt").stat().st_size < (tmp_path / "whole.pt").stat().st_size
+    assert len(Synthesizer.load(tmp_path / "whole.pt").source.prototypes) == len(synthesizer.source.prototypes)
+
+
+@pytest.mark.parametrize("wrong", [0, -1, 1.5, True, "10"])
+def test_an_export_without_any_prototype_is_refused(synthesizers, tmp_path, wrong):
+    with pytest.raises(ValueError, match="max_prototypes"):
+        synthesizers["v2"].export(tmp_path / "small.pt", max_prototypes=wrong)
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_model_without_prototypes_exports_too(synthesizers, tmp_path):
+    synthesizers["v1"].export(tmp_path / "small.pt", max_prototypes=1)
+    assert equal(Synthesizer.load(tmp_path / "small.pt").sample(3), synthesizers["v1"].sample(3))
+
+
+# --- wrong input ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("patients", [0, -1, 1.5, "10", True, None])
+def test_what_is_no_number_of_patients_is_refused(synthesizers, patients):
+    with pytest.raises(ValueError, match="patients"):
+        synthesizers["v1"].sample(patients)
+
+
+@pytest.mark.parametrize("seed", [-1, 0.5, "1", None])
+def test_what_is_no_seed_is_refused(synthesizers, seed):
+    with pytest.raises(ValueError, match="seed"):
+        synthesizers["v1"].sample(3, seed=seed)
+
+
+def test_an_unknown_decoding_is_refused_at_once(synthesizers):
+    with pytest.raises(ValueError, match=r"'mode'.*'argmax'.*'sample'"):
+        synthesizers["v1"].sample_blocks(3, decode="mode")  # not only when the first block is asked for
+
+
+def test_numpys_numbers_are_taken(synthesizers):
+    assert equal(synthesizers["v1"].sample(np.int64(3), seed=np.int64(2)), synthesizers["v1"].sample(3, seed=2))
+
+
+def test_a_model_that_was_never_trained_says_so(encoder, tiny):
+    with pytest.raises(RuntimeError, match="buffer is empty"):
+        Trainer(encoder, tiny("v2"), "cpu").synthesizer().sample(3)
+
+
+def test_a_file_that_is_no_model_is_refused(tmp_path):
+    (tmp_path / "model.pt").write_text("not a model")
+    with pytest.raises(ValueError, match=r"model\.pt"):
+        Synthesizer.load(tmp_path / "model.pt")
+    with pytest.raises(FileNotFoundError, match=r"none\.pt"):
+        Synthesizer.load(tmp_path / "none.pt")
+
+
+def test_the_schemas_length_is_the_samples(cohort, schema, tiny):
+    shorter = replace(schema, length=4)
+    encoder = CohortEncoder(shorter).fit(cohort)
+    trainer = Trainer(encoder, tiny("v2", epochs=1), "cpu")
+    trainer.fit(encoder.transform(cohort), progress=False)
+    assert trainer.synthesizer().sample(2)["Timestep"].tolist() == [0, 1, 2, 3] * 2
