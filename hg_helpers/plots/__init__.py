@@ -1,0 +1,27 @@
+"""One function a figure; each returns the figure and a tidy table of what it drew.
+
+The table's ``attrs["alt"]`` says in a sentence or two what the picture shows, with its main numbers. Figures do not
+belong to pyplot (see :mod:`hg_helpers.plots.style`): in a notebook, let one be the last value of a cell.
+"""
+
+from .groups import coverage_bars, joint_shares
+from .margins import distributions
+from .models import ablation, prototypes
+from .paths import regimen_shares, trajectories
+from .privacy import privacy_distances
+from .relations import association, trends_and_cycles
+from .training import training_curves
+
+__all__ = [
+    "ablation",
+    "association",
+    "coverage_bars",
+    "distributions",
+    "joint_shares",
+    "privacy_distances",
+    "prototypes",
+    "regimen_shares",
+    "training_curves",
+    "trajectories",
+    "trends_and_cycles",
+]

@@ -1,0 +1,143 @@
+"""The distribution of every feature, real and synthetic: the picture of the collapse and of its cure."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+
+from ..schema import Feature, Schema
+from .reading import column, is_logarithmic, level_names, moments, percent, with_real
+from .style import Picture, bar_text, canvas, finish, legend_of, logarithmic_axis, looks, percent_axis, picture
+
+MOST_BINS = 36
+WIDE = 3  # panels side by side
+BARELY = 0.02  # shares below this are written beside their bar, which is too short to be seen
+DRAWN = ["feature", "source", "level", "left", "right", "share"]
+
+
+@picture
+def distributions(
+    real: pd.DataFrame,
+    synthetic: pd.DataFrame | dict[str, pd.DataFrame],
+    schema: Schema,
+    label: str = "synthetic",
+) -> tuple[Picture, pd.DataFrame]:
+    """Every feature's distribution over all months: step histograms for reals, grouped bars for categories.
+
+    A lab whose transform is Box-Cox gets a log10 axis and bins of equal width in log10, unless a value is zero or
+    negative or the range is under a decade. Missing values are left out; shares are of the known ones.
+
+    Args:
+        real: cohort table.
+        synthetic: one synthetic table, or several as ``{name: table}``.
+        schema: features to draw; use :meth:`Schema.select` for fewer.
+        label: name of a single synthetic table.
+
+    Returns:
+        The figure, and a table with the columns ``feature, source, level, left, right, share``, one row a bar:
+        ``level`` for categories, the bin's edges ``left`` and ``right`` for reals.
+
+    Raises:
+        KeyError, ValueError: naming the table and column that do not fit the schema.
+    """
+    tables = with_real(real, synthetic, label)
+    look, rows, drawn = looks(tables), moments(schema), []
+    figure, panels = _panels(schema, look)
+    for feature, axes in panels.items():
+        values = {name: column(table, schema[feature], name) for name, table in tables.items()}
+        draw = _histogram if schema[feature].is_real else _bars
+        drawn.append(draw(axes, values, schema[feature], look, rows).assign(feature=feature))
+        axes.set_title(feature, fontweight="bold")
+    table = pd.concat(drawn, ignore_index=True).reindex(columns=DRAWN)
+    return finish(figure, table, _alt(table, schema, list(tables)[1:]))
+
+
+def _panels(schema: Schema, look: dict[str, dict]) -> tuple[Picture, dict[str, Axes]]:
+    """Reals in rows on top; below them categories in columns of about equal height, so that all bars are as thick."""
+    stacks: list[list[tuple[str, float]]] = [[] for _ in range(min(WIDE, len(schema.discrete)))]
+    for feature in schema.discrete:
+        height = 0.7 + len(feature.levels) * (0.12 + 0.17 * len(look))
+        min(stacks, key=lambda stack: sum(h for _, h in stack)).append((feature.name, height))
+    deep = max((sum(h for _, h in stack) for stack in stacks), default=0.0)
+    across = min(WIDE, len(schema.real))
+    down = math.ceil(len(schema.real) / across) if across else 0
+    heights = [h for h in (0.45, 2.7 * down, deep) if h]
+    figure = canvas(4.2 * max(across, len(stacks), 2), sum(heights))
+    head, *parts = figure.subfigures(len(heights), 1, height_ratios=heights)
+    legend_of(head, look, lines=bool(schema.real))
+    panels: dict[str, Axes] = {}
+    if across:
+        grid = parts[0].subplots(down, across, squeeze=False)
+        panels.update(zip((f.name for f in schema.real), grid.flat, strict=False))
+        for axes in grid.flat[len(schema.real) :]:
+            axes.remove()
+    if stacks:
+        for part, stack in zip(parts[-1].subfigures(1, len(stacks), squeeze=False).flat, stacks, strict=True):
+            spare = deep - sum(h for _, h in stack)
+            grid = part.subplots(len(stack) + 1, 1, height_ratios=[*(h for _, h in stack), max(spare, 1e-3)])
+            panels.update(zip((name for name, _ in stack), grid, strict=False))
+            grid[-1].remove()
+    return figure, panels
+
+
+def _histogram(
+    axes: Axes, values: dict[str, pd.Series], feature: Feature, look: dict[str, dict], rows: str
+) -> pd.DataFrame:
+    logarithmic = is_logarithmic(feature, list(values.values()))
+    low, high = min(v.min() for v in values.values()), max(v.max() for v in values.values())
+    if low == high:
+        low, high = low - 0.5, high + 0.5
+    bins = int(np.clip(2 * min(map(len, values.values())) ** (1 / 3), 8, MOST_BINS))  # Rice's rule
+    edges = (np.geomspace if logarithmic else np.linspace)(low, high, bins + 1)
+    edges[[0, -1]] = low, high  # geomspace may end a rounding error inside the data
+    drawn = []
+    for name, numbers in values.items():
+        share, style = np.histogram(numbers, edges)[0] / len(numbers), look[name]
+        if name == "real":
+            axes.stairs(share, edges, fill=True, color="#CFCFCF")
+        axes.stairs(share, edges, color=style["color"], linestyle=style["linestyle"], linewidth=2.2)
+        drawn.append(pd.DataFrame({"source": name, "left": edges[:-1], "right": edges[1:], "share": share}))
+    if logarithmic:
+        logarithmic_axis(axes.xaxis, low, high)
+    axes.set_xlabel(f"{feature.label}, log scale" if logarithmic else feature.label)
+    axes.set_ylabel(f"share of {rows}")
+    percent_axis(axes.yaxis)
+    return pd.concat(drawn)
+
+
+def _bars(axes: Axes, values: dict[str, pd.Series], feature: Feature, look: dict[str, dict], rows: str) -> pd.DataFrame:
+    levels, thickness, drawn = level_names(feature), 0.84 / len(values), []
+    for place, (name, categories) in enumerate(values.items()):
+        share = categories.value_counts(normalize=True).reindex(levels).to_numpy()
+        at = np.arange(len(levels)) + (place - (len(values) - 1) / 2) * thickness
+        style = look[name]
+        axes.barh(at, share, thickness, color=style["color"], edgecolor="white", hatch=style["hatch"], linewidth=0.5)
+        for height, part in zip(at, share, strict=True):
+            if part < BARELY:
+                bar_text(axes, part, height, style["color"], percent(part) if part else "absent")
+        drawn.append(pd.DataFrame({"source": name, "level": levels, "share": share}))
+    axes.set_yticks(range(len(levels)), levels)
+    axes.set(ylim=(len(levels) - 0.5, -0.5), xlim=(0, 1), xlabel=f"share of {rows}")
+    percent_axis(axes.xaxis)
+    axes.tick_params(axis="y", length=0)
+    return pd.concat(drawn)
+
+
+def _alt(table: pd.DataFrame, schema: Schema, names: list[str]) -> str:
+    """For each synthetic table the levels that it lacks and the feature in which it is furthest from the real one."""
+    wide = table.pivot_table("share", ["feature", table.groupby(["feature", "source"]).cumcount()], "source")
+    levels = table[table["level"].notna()].pivot_table("share", ["feature", "level"], "source")
+    told = []
+    for name in names:
+        distance = (wide[name] - wide["real"]).abs().groupby("feature").sum() / 2
+        far = distance.idxmax()
+        lacks = ""
+        if not levels.empty:
+            there = levels["real"] > 0
+            missing = int((levels[name][there] == 0).sum())
+            lacks = f"lacks {missing} of the {int(there.sum())} levels seen in the real cohort and "
+        told.append(f"{name} {lacks}is furthest from it in {far} (total variation {distance[far]:.2f})")
+    return f"Distributions of {len(schema)} features over {moments(schema)}: {'; '.join(told)}."

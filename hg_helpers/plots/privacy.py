@@ -1,0 +1,61 @@
+"""Distances of synthetic patients to the patients they were made from, and to others."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from .reading import named, require
+from .style import Picture, canvas, finish, looks, picture
+
+SETS = {"to train": "training patient", "to holdout": "held-out patient"}
+
+
+@picture
+def privacy_distances(
+    tables: pd.DataFrame | dict[str, pd.DataFrame], label: str = "synthetic"
+) -> tuple[Picture, pd.DataFrame]:
+    """How far the closest training and the closest held-out patient are: cumulative shares of synthetic patients.
+
+    A cohort that copies its training patients starts at distance 0. The larger of the two real sets lies closer by its
+    size alone, so hold a cohort against others in the same picture, best against real patients in its place (the
+    floor); the share written above each panel counts both sets at equal size, and 0.5 is ideal.
+
+    Args:
+        tables: from :func:`hg_helpers.metrics.privacy.dcr_share`: columns ``to train``, ``to holdout``, ``closer to
+            train``, one row a synthetic patient; one table, or ``{name: table}``.
+        label: name of a single table.
+
+    Returns:
+        The figure, and a table with the columns ``source, set, distance, share``: the steps of each curve.
+
+    Raises:
+        KeyError, ValueError: for a table without these columns, without rows, or with undefined distances.
+    """
+    tables = named(tables, label)
+    figure = canvas(max(3.9 * len(tables), 6.5), 4.4)
+    panels = figure.subplots(1, len(tables), sharex=True, sharey=True, squeeze=False)[0]
+    drawn, told = [], []
+    for axes, (name, look) in zip(panels, looks(tables).items(), strict=True):
+        table = tables[name]
+        require(table, [*SETS, "closer to train"], name)
+        for column, style in zip(SETS, (look, {"color": "black", "linestyle": (0, (1, 1))}), strict=True):
+            distance = np.sort(table[column].to_numpy(float))
+            if np.isnan(distance).any():
+                raise ValueError(f"table {name!r}: column {column!r} holds undefined distances")
+            share = np.arange(1, len(distance) + 1) / len(distance)
+            steps = np.r_[distance[0], distance], np.r_[0.0, share]
+            look_of_line = {"color": style["color"], "linestyle": style["linestyle"], "linewidth": 2.4}
+            axes.step(*steps, where="post", label=SETS[column], **look_of_line)
+            drawn.append(pd.DataFrame({"source": name, "set": SETS[column], "distance": distance, "share": share}))
+        closer, copies = float(table["closer to train"].mean()), float((table["to train"] == 0).mean())
+        axes.set_title(f"{name}\ncloser to training: {closer:.2f}", fontweight="bold")
+        axes.set_xlabel("distance to the closest patient")
+        axes.legend(loc="lower right", handlelength=2.4)
+        told.append(f"{name} {closer:.2f} (copies {copies:.1%}, median distance {table['to train'].median():.3f})")
+    panels[0].set_ylabel("share of patients at most this far")
+    alt = (
+        "Distances of synthetic patients to the closest training and held-out patient; share closer to training, 0.5 "
+        f"being ideal: {'; '.join(told)}."
+    )
+    return finish(figure, pd.concat(drawn), alt)

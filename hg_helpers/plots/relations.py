@@ -1,0 +1,172 @@
+"""How features hang together, real beside synthetic: over all months, and within patients."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.colors import Normalize
+from matplotlib.figure import FigureBase
+
+from ..metrics.dynamics import cycle_difference, trend_difference
+from ..metrics.fidelity import association_difference
+from ..schema import Schema
+from .style import SIGNED, Picture, canvas, finish, heat, looks, picture
+
+#: One scale for all correlations and for their differences, the same in every picture, so that models compare.
+SCALE = Normalize(-1.0, 1.0)
+
+
+@picture
+def association(
+    real: pd.DataFrame, synthetic: pd.DataFrame, schema: Schema, label: str = "synthetic"
+) -> tuple[Picture, pd.DataFrame]:
+    """Association of every pair of features, real beside synthetic, and synthetic minus real, on one colour scale.
+
+    Pearson's r for two reals, the correlation ratio for a real and a category, Cramér's V for two categories, as
+    :func:`hg_helpers.metrics.fidelity.association_matrix` defines them; undefined, and hatched, where a feature never
+    varies.
+
+    Args:
+        real, synthetic: cohort tables.
+        schema: two or more features.
+        label: name of the synthetic table.
+
+    Returns:
+        The figure, and a table with the columns ``first, second, real, synthetic, difference`` (synthetic minus real).
+
+    Raises:
+        KeyError, ValueError: for tables that do not fit the schema, or a schema of one feature.
+    """
+    if len(schema) < 2:
+        raise ValueError("associations need a schema of at least two features")
+    value, table = association_difference(real, synthetic, schema)
+    table["difference"] = table["synthetic"] - table["real"]
+    titles = {"real": "real", "synthetic": label, "difference": f"{label} − real"}
+    few = len(schema) <= 8
+    figure, panels = _triangles(schema.names, 1 if few else 2, 3 if few else 2, 0.6 if few else 0.46)
+    for axes, (source, title) in zip(panels, titles.items(), strict=False):
+        image = _triangle(axes, table, schema.names, source, 12 if few else 10)
+        axes.set_title(title, fontweight="bold", size=15)
+    if not few:
+        panels[1].tick_params(labelbottom=True)  # no matrix stands below it
+        _largest_differences(panels[3], table, label)
+    _bar(figure, image, panels, "Pearson's r, correlation ratio or Cramér's V; hatched: undefined")
+    return finish(figure, table, _association_alt(table, value, label))
+
+
+def _triangles(names: Sequence[str], down: int, across: int, cell: float) -> tuple[Picture, list[Axes]]:
+    """Panels for lower triangles, row names on the left and column names at the bottom only."""
+    size, room = max((len(names) - 1) * cell, 2.4), 0.085 * max(map(len, names)) + 0.2
+    figure = canvas(across * (size + 0.15) + room + 0.3, down * (size + 0.5) + 0.75 * room + 1.0)
+    return figure, list(figure.subplots(down, across, squeeze=False).flat)
+
+
+def _triangle(axes: Axes, pairs: pd.DataFrame, names: Sequence[str], source: str, size: float) -> object:
+    """Lower triangle of a symmetric matrix, without its diagonal, from a table of pairs."""
+    grid = pairs.pivot(index="second", columns="first", values=source).reindex(index=names[1:], columns=names[:-1])
+    above = np.triu(np.ones(grid.shape, bool), 1)
+    image = heat(axes, grid, SCALE, SIGNED, _short, size=size, hidden=above)
+    if max(map(len, names)) * 0.09 > axes.figure.get_figwidth() / 3 / len(names):
+        axes.tick_params(axis="x", labelrotation=40)
+        for text in axes.get_xticklabels():
+            text.set(ha="right", rotation_mode="anchor")
+    axes.label_outer()
+    return image
+
+
+def _short(number: float) -> str:
+    """Two decimals without the zero before the point: .43, −.43, 1."""
+    text = f"{abs(number):.2f}"
+    text = text[1:] if text.startswith("0") else text[:3] if text != "1.00" else "1"
+    return ("−" if number < 0 and text != ".00" else "") + text
+
+
+def _bar(figure: FigureBase, image: object, panels: list[Axes], label: str) -> None:
+    width, height = figure.get_size_inches()
+    bar = figure.colorbar(image, ax=panels, location="bottom", aspect=width / 0.22, pad=0.1 / height)
+    bar.set_label(label)
+    bar.set_ticks([-1, -0.5, 0, 0.5, 1])
+
+
+def _largest_differences(axes: Axes, table: pd.DataFrame, label: str, most: int = 10) -> None:
+    """The pairs that differ most, as two marks each: what the small numbers of a large matrix would hide."""
+    largest = table.dropna(subset=["difference"]).sort_values("difference", key=np.abs, ascending=False).head(most)
+    rows = np.arange(len(largest))
+    axes.hlines(rows, largest["real"], largest["synthetic"], color="#8C8C8C", linewidth=2.5, zorder=1)
+    look = looks(["real", label])
+    for name, source in (("real", "real"), (label, "synthetic")):
+        axes.scatter(largest[source], rows, s=70, color=look[name]["color"], marker=look[name]["marker"], label=name)
+    for row, pair in zip(rows, largest["first"] + " × " + largest["second"], strict=True):
+        axes.text(0.5, row - 0.45, pair, transform=axes.get_yaxis_transform(), ha="center", va="center", size=11)
+    axes.set(ylim=(most + 0.1, -0.9), yticks=[], xlabel="association")
+    axes.set_title("largest differences", fontweight="bold", size=15)
+    axes.spines["left"].set_visible(False)
+    axes.margins(x=0.08)
+    axes.legend(loc="lower center", ncols=2)
+
+
+def _association_alt(table: pd.DataFrame, value: float, label: str) -> str:
+    lost = int((table["synthetic"].isna() & table["real"].notna()).sum())
+    defined = table.dropna(subset=["difference"])
+    far = ""
+    if len(defined):
+        row = defined.loc[defined["difference"].abs().idxmax()]
+        far = (
+            f"; largest for {row['first']} and {row['second']}: {row['real']:.2f} real, {row['synthetic']:.2f} {label}"
+        )
+    return (
+        f"Associations of {len(table)} pairs of features, real against {label}: mean absolute difference {value:.2f}"
+        f"{far}; {lost} pairs undefined in {label} only."
+    )
+
+
+@picture
+def trends_and_cycles(
+    real: pd.DataFrame,
+    synthetic: pd.DataFrame,
+    schema: Schema,
+    label: str = "synthetic",
+    features: Sequence[str] | None = None,
+) -> tuple[Picture, pd.DataFrame]:
+    """How features move together within patients: trends above, cycles below, real on the left, synthetic on the right.
+
+    As :func:`hg_helpers.metrics.dynamics.within_patient_correlation` defines them: the smooth course over months, and
+    what is left of the months' ups and downs; undefined, and hatched, where no patient's values vary.
+
+    Args:
+        real, synthetic: cohort tables.
+        schema: two or more real features.
+        label: name of the synthetic table.
+        features: two or more real or binary features; None takes all real ones.
+
+    Returns:
+        The figure, and a table with the columns ``part, source, first, second, correlation, patients``.
+
+    Raises:
+        KeyError, ValueError: for tables that do not fit the schema, or fewer than two features.
+    """
+    names = [f.name for f in schema.real] if features is None else list(features)
+    if len(names) < 2:
+        raise ValueError(f"trends and cycles need at least two features, not {names}")
+    figure, panels = _triangles(names, 2, 2, 0.6 if len(names) <= 8 else 0.46)
+    drawn, told = [], []
+    for row, (part, metric) in enumerate({"trend": trend_difference, "cycle": cycle_difference}.items()):
+        value, pairs = metric(real, synthetic, schema, features=features)
+        told.append(f"{part}s differ by {value:.2f} on average{_first_pair(pairs, label)}")
+        for axes, source in zip(panels[2 * row :], ("real", "synthetic"), strict=False):
+            image = _triangle(axes, pairs, names, source, 13 if len(names) <= 8 else 10)
+            axes.set_title(f"{label if source == 'synthetic' else source}: {part}s", fontweight="bold")
+            long = pairs[["first", "second"]].assign(part=part, source=source, correlation=pairs[source])
+            drawn.append(long.assign(patients=pairs[f"{source} patients"]))
+    _bar(figure, image, panels, "correlation within patients; hatched: undefined")
+    table = pd.concat(drawn)[["part", "source", "first", "second", "correlation", "patients"]]
+    alt = f"Correlations of {len(names)} features within patients, real against {label}: {'; '.join(told)}."
+    return finish(figure, table, alt)
+
+
+def _first_pair(pairs: pd.DataFrame, label: str) -> str:
+    row = pairs.iloc[0]
+    return f" ({row['first']} with {row['second']} {row['real']:.2f} real, {row['synthetic']:.2f} {label})"

@@ -1,0 +1,228 @@
+"""What all figures share: colours, line styles and the canvas.
+
+Figures are made without pyplot, so that drawing a hundred of them leaks none and a reader's own settings are neither
+used nor changed. IPython shows a bare ``matplotlib.figure.Figure`` as a picture only once pyplot has loaded the inline
+backend; in a fresh kernel it prints ``<Figure size ...>``. :class:`Picture` therefore carries its own representation:
+as the last value of a cell, or through ``display``, it appears exactly once, and takes its alternative text along.
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+import re
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib import style
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.colors import Colormap, LinearSegmentedColormap, Normalize
+from matplotlib.figure import Figure, FigureBase
+from matplotlib.legend_handler import HandlerTuple
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch, Rectangle
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+#: Okabe and Ito's palette, told apart by readers with any common colour vision.
+BLACK, ORANGE, SKY, GREEN = "#000000", "#E69F00", "#56B4E9", "#009E73"
+YELLOW, BLUE, VERMILLION, PURPLE = "#F0E442", "#0072B2", "#D55E00", "#CC79A7"
+GREY = "#8C8C8C"
+
+STYLE = {
+    "font.size": 12,
+    "axes.titlesize": 13,
+    "axes.labelsize": 12,
+    "xtick.labelsize": 11,
+    "ytick.labelsize": 11,
+    "legend.fontsize": 12,
+    "legend.frameon": False,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "axes.grid": False,
+    "grid.color": "#D9D9D9",
+    "hatch.linewidth": 1.2,
+    "lines.linewidth": 2.0,
+    "figure.dpi": 100,
+    "savefig.dpi": "figure",
+}
+
+#: The look of the real cohort, then of each synthetic one in turn: colour, line and hatching all differ.
+REAL = {"color": "#595959", "linestyle": "-", "hatch": "", "marker": "s"}
+SYNTHETIC = (
+    {"color": VERMILLION, "linestyle": (0, (4, 1.5)), "hatch": "///", "marker": "o"},
+    {"color": BLUE, "linestyle": (0, (6, 1.2, 1.2, 1.2)), "hatch": "...", "marker": "^"},
+    {"color": GREEN, "linestyle": (0, (1, 1)), "hatch": "xxx", "marker": "D"},
+    {"color": PURPLE, "linestyle": (0, (2, 1, 1, 1)), "hatch": "\\\\\\", "marker": "v"},
+    {"color": ORANGE, "linestyle": (0, (8, 3)), "hatch": "ooo", "marker": "P"},
+)
+MODELS = dict(zip(("v1", "v2", "v2_plus"), SYNTHETIC, strict=False))
+#: Categories of one feature: colour and hatching, in the schema's order.
+CATEGORIES = (
+    {"color": BLUE, "hatch": "", "marker": "o"},
+    {"color": ORANGE, "hatch": "///", "marker": "s"},
+    {"color": GREEN, "hatch": "...", "marker": "^"},
+    {"color": VERMILLION, "hatch": "\\\\\\", "marker": "D"},
+    {"color": SKY, "hatch": "xx", "marker": "v"},
+    {"color": GREY, "hatch": "", "marker": "X"},
+    {"color": PURPLE, "hatch": "++", "marker": "P"},
+    {"color": YELLOW, "hatch": "oo", "marker": "*"},
+)
+#: Both colour scales get evenly darker away from white; the signed one is never read without its written numbers.
+SHARES = LinearSegmentedColormap.from_list("shares", ["#FFFFFF", "#9CCBE8", BLUE, "#00243D"])
+SIGNED = LinearSegmentedColormap.from_list("signed", ["#00243D", BLUE, "#FFFFFF", VERMILLION, "#4A1E00"])
+
+
+class Picture(Figure):
+    """A figure that shows itself in a notebook, once, with its alternative text in the output's metadata."""
+
+    alt: str = ""
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> tuple[dict, dict]:
+        buffer = io.BytesIO()
+        self.savefig(buffer, format="png", dpi="figure", bbox_inches="tight")
+        return {"image/png": buffer.getvalue()}, {"image/png": {"alt": self.alt}}
+
+
+def picture(draw: Callable) -> Callable:
+    """Run a drawing function under matplotlib's defaults and :data:`STYLE`, whatever the reader has set."""
+
+    @functools.wraps(draw)
+    def styled(*args: Any, **kwargs: Any) -> tuple[Picture, pd.DataFrame]:
+        with style.context(["default", STYLE]):
+            return draw(*args, **kwargs)
+
+    return styled
+
+
+def canvas(width: float, height: float) -> Picture:
+    """An empty picture, sizes in inches."""
+    return Picture(figsize=(width, height), layout="constrained")
+
+
+def finish(figure: Picture, table: pd.DataFrame, alt: str, size: float = 11) -> tuple[Picture, pd.DataFrame]:
+    """Fix what would otherwise be read from the reader's settings at drawing time, and attach the alternative text."""
+    for axes in figure.axes:
+        axes.tick_params(which="both", labelsize=size)
+    table = table.reset_index(drop=True)
+    table.attrs["alt"] = figure.alt = alt
+    return figure, table
+
+
+def looks(names: Iterable[str]) -> dict[str, dict]:
+    """A look for each name: grey where it says ``real`` as a word of its own; the series' models keep theirs in all
+    pictures; any other name takes the next one that is free.
+    """
+    names = list(names)
+    taken = [MODELS[name] for name in names if name in MODELS]
+    free = [look for look in SYNTHETIC if look not in taken] or list(SYNTHETIC)
+    others = [name for name in names if name not in MODELS and not re.search(r"\breal\b", name, re.IGNORECASE)]
+    found = {name: free[number % len(free)] for number, name in enumerate(others)}
+    return {name: MODELS.get(name, found.get(name, REAL)) for name in names}
+
+
+def category_looks(number: int) -> list[dict]:
+    """Looks for the levels of one feature; past the eighth, colours come again with another hatching."""
+    hatches = [look["hatch"] for look in CATEGORIES]
+    return [{**CATEGORIES[i % 8], "hatch": hatches[(i + i // 8) % 8]} for i in range(number)]
+
+
+# --- parts of pictures ----------------------------------------------------------------------------------------------
+
+
+def legend_of(part: FigureBase, look: dict[str, dict], lines: bool = False) -> None:
+    """A legend in a strip of its own: hatched patches, and the line that belongs to each where there are lines too."""
+    handles = []
+    for s in look.values():
+        patch = Patch(facecolor=s["color"], edgecolor="white", hatch=s["hatch"])
+        line = Line2D([], [], color=s["color"], linestyle=s["linestyle"], linewidth=2.5)
+        handles.append((patch, line) if lines else patch)
+    part.legend(
+        handles,
+        list(look),
+        loc="center",
+        ncols=len(look),
+        handlelength=5.5 if lines else 2.5,
+        fontsize=13,
+        handler_map={tuple: HandlerTuple(ndivide=None)},
+    )
+
+
+def outlined(axes: Axes, x: Any, y: Any, **look: Any) -> None:
+    """A line with a white edge, so that it stands out from what lies under it."""
+    axes.plot(x, y, color="white", linewidth=look["linewidth"] + 1.4, solid_capstyle="round")
+    axes.plot(x, y, **look)
+
+
+def bar_text(axes: Axes, x: float, y: float, colour: str, words: str = "absent") -> None:
+    """Words at a bar's end; a bar of no length would not be seen to be missing."""
+    style = "normal" if words[-1] == "%" else "italic"
+    axes.annotate(words, (x, y), (4, 0), textcoords="offset points", color=colour, size=10.5, va="center", style=style)
+
+
+def logarithmic_axis(axis: Axis, low: float, high: float) -> None:
+    """A log10 axis with plain numbers, and enough of them where there are few decades."""
+    axis.axes.set(**{f"{axis.axis_name}scale": "log", f"{axis.axis_name}lim": (low, high)})
+    decades = np.log10(high / low)
+    if decades < 3.5:
+        axis.set_major_locator(LogLocator(subs=(1, 3) if decades > 1.5 else (1, 2, 5)))
+    else:
+        axis.set_major_locator(LogLocator(numticks=4))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
+    axis.set_minor_formatter(NullFormatter())
+
+
+def root_ticks(highest: float) -> list[float]:
+    """Round shares from 0 that stand apart on an axis that grows with the square root of the share."""
+    ticks = [0.0]
+    for share in (0.001, 0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.3, 0.4, 0.6, 0.8, 1.0):
+        if share <= highest and np.sqrt(share) - np.sqrt(ticks[-1]) >= 0.09 * np.sqrt(highest):
+            ticks.append(share)
+    return ticks
+
+
+def percent_axis(axis: Axis) -> None:
+    """Shares as per cent."""
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.4g}%"))
+
+
+# --- heat maps ------------------------------------------------------------------------------------------------------
+
+
+def heat(
+    axes: Axes,
+    values: pd.DataFrame,
+    norm: Normalize,
+    colours: Colormap,
+    write: Callable[[float], str] | None = None,
+    size: float = 12.0,
+    empty: str = "",
+    hidden: np.ndarray | None = None,
+) -> Any:
+    """Draw a matrix of numbers with its names; NaN cells are hatched and say ``empty``, ``hidden`` ones stay blank."""
+    numbers = values.to_numpy(float)
+    hidden = np.zeros(numbers.shape, bool) if hidden is None else hidden
+    image = axes.imshow(np.ma.masked_invalid(np.where(hidden, np.nan, numbers)), colours, norm, aspect="auto")
+    for (row, place), number in np.ndenumerate(numbers):
+        if hidden[row, place]:
+            continue
+        missing = np.isnan(number)
+        corner = (place - 0.5, row - 0.5)
+        axes.add_patch(
+            Rectangle(corner, 1, 1, fill=False, edgecolor="#C8C8C8", hatch="///" if missing else "", linewidth=0.8)
+        )
+        if missing:
+            box = {"facecolor": "white", "edgecolor": "none", "pad": 1.5}
+            axes.text(place, row, empty, ha="center", va="center", size=size, color="#404040", bbox=box)
+        elif write is not None:
+            red, green, blue, _ = colours(norm(number))
+            dark = 0.299 * red + 0.587 * green + 0.114 * blue < 0.55
+            axes.text(place, row, write(number), ha="center", va="center", size=size, color="w" if dark else "k")
+    axes.set_xticks(range(values.shape[1]), [str(c) for c in values.columns])
+    axes.set_yticks(range(values.shape[0]), [str(i) for i in values.index])
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    return image
