@@ -152,11 +152,11 @@ def test_the_generator_learns_to_be_scored_higher_and_to_correlate_alike(make, x
     trainer = make("v1", learning_rate=0.01)
     trainer._accept(x)
     rows = pd.DataFrame([trainer.generator_step(40, 6) for _ in range(60)])
-    assert rows["correlation_loss"][-5:].mean() < rows["correlation_loss"][:5].mean() - 0.02
+    assert rows["correlation_loss"][-5:].mean() < rows["correlation_loss"][:5].mean() - 0.1
     trainer = make("v1", learning_rate=0.01, correlation_weight=0.0)
     trainer._accept(x)
-    rows = pd.DataFrame([trainer.generator_step(40, 6) for _ in range(30)])
-    assert rows["generator_loss"].iloc[-1] < rows["generator_loss"].iloc[0] - 0.02
+    rows = pd.DataFrame([trainer.generator_step(40, 6) for _ in range(60)])
+    assert rows["generator_loss"][-5:].mean() < rows["generator_loss"][:5].mean() - 0.02
 
 
 @pytest.mark.parametrize("kind", ["aggregate", "variational"])
@@ -256,17 +256,21 @@ def test_without_real_weight_the_critic_sees_the_encoded_values(make):
 
 
 def test_averaged_weights_are_the_formula(make, x):
-    trainer, kept = make("v1", ema=0.15, epochs=1), []
+    trainer, steps = make("v1", ema=0.15, epochs=1, learning_rate=0.01), []
     expected = weights(trainer.generator)
     assert same(expected, trainer.average)
-    trainer.fit(x, progress=False, callbacks=[lambda t, _: kept.append(weights(t.generator))])
+
+    def note(trainer, _):
+        steps.append((weights(trainer.generator), weights(trainer.average)))
+
+    trainer.fit(x, progress=False, callbacks=[note])
     decays = [min(0.15, (1 + t) / (10 + t)) for t in range(PER_EPOCH)]
     assert decays[0] < 0.15 and decays[-1] == 0.15  # both sides of the minimum are used
-    for decay, now in zip(decays, kept, strict=True):
+    for decay, (now, averaged) in zip(decays, steps, strict=True):  # at each step: later ones forget the first
         expected = [decay * old + (1 - decay) * new for old, new in zip(expected, now, strict=True)]
-    for found, value in zip(trainer.average.parameters(), expected, strict=True):
-        torch.testing.assert_close(found, value, rtol=1e-5, atol=1e-7)
-        assert not found.requires_grad
+        for found, value in zip(averaged, expected, strict=True):
+            torch.testing.assert_close(found, value, rtol=1e-5, atol=1e-7)
+    assert not any(p.requires_grad for p in trainer.average.parameters())
     assert not same(weights(trainer.generator), trainer.average)
     assert make("v1").average is None
 
