@@ -1,0 +1,66 @@
+"""What is wrong, who is missing, what is safe: one metric, one function; a value and the table behind it.
+
+Every function takes cohort tables (DataFrames in the schema's layout, rows in any order) and a schema, and returns
+``(value, table)``; ``table.attrs["note"]`` says why a value is NaN. :func:`evaluate` runs all of them beside their
+floors.
+"""
+
+from .disclosure import DISCLOSURE_THRESHOLD, disclosure_risk
+from .diversity import coverage, joint_tv, log_cluster, near_duplicates, patient_spread, prdc_coverage, prdc_density
+from .dynamics import (
+    autocorrelation_difference,
+    cycle_difference,
+    dwell_times,
+    static_constant,
+    switching_ratio,
+    trend_difference,
+    within_patient_correlation,
+)
+from .fidelity import (
+    association_difference,
+    association_matrix,
+    contingency_similarity,
+    cramers_v,
+    ks,
+    tv,
+    wasserstein,
+)
+from .privacy import copies, dcr_share, membership_auc, nndr, privacy_distances
+from .report import BEST, evaluate
+from .utility import c2st_auc, trtr_auc, tstr_auc
+
+__all__ = [
+    "BEST",
+    "DISCLOSURE_THRESHOLD",
+    "association_difference",
+    "association_matrix",
+    "autocorrelation_difference",
+    "c2st_auc",
+    "contingency_similarity",
+    "copies",
+    "coverage",
+    "cramers_v",
+    "cycle_difference",
+    "dcr_share",
+    "disclosure_risk",
+    "dwell_times",
+    "evaluate",
+    "joint_tv",
+    "ks",
+    "log_cluster",
+    "membership_auc",
+    "near_duplicates",
+    "nndr",
+    "patient_spread",
+    "prdc_coverage",
+    "prdc_density",
+    "privacy_distances",
+    "static_constant",
+    "switching_ratio",
+    "trend_difference",
+    "trtr_auc",
+    "tstr_auc",
+    "tv",
+    "wasserstein",
+    "within_patient_correlation",
+]

@@ -1,0 +1,101 @@
+"""Distances between patients' whole trajectories, in blocks of bounded memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from .tables import Trajectories
+
+#: Squared distances below this are rounding of the matrix product; such patients are copies.
+EXACT = 1e-11
+_BLOCK_VALUES = 8_000_000  # of one block of distances: 64 MB
+
+
+def flatten(cohort: Trajectories) -> np.ndarray:
+    """Trajectories as vectors whose squared Euclidean distance is a mean over features and months.
+
+    A real feature contributes the squared difference on the encoded scale [0, 1], a discrete one 0 (same level) or 1
+    (another). So a distance lies in [0, 1]: 0 is a copy, 1 differs in everything (Gower 1971, in squares).
+
+    Returns:
+        float64 (patients, months x channels).
+    """
+    n, months = len(cohort), cohort.months
+    parts = [cohort.scaled] if cohort.reals.shape[2] else []
+    for i, feature in enumerate(cohort.schema.discrete):
+        one_hot = cohort.levels[:, :, i, None] == np.arange(feature.channels)
+        parts.append(one_hot * np.sqrt(0.5))  # two channels differ when a level does
+    out = np.concatenate(parts, axis=2).reshape(n, -1)
+    out /= np.sqrt(months * len(cohort.schema))
+    return out
+
+
+def blocks(queries: np.ndarray, references: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
+    """Squared distances of all pairs, some rows of queries at a time.
+
+    Yields:
+        the rows and their squared distances, (rows, references).
+    """
+    squares = np.einsum("ij,ij->i", references, references)
+    step = max(1, _BLOCK_VALUES // max(1, len(references)))
+    for start in range(0, len(queries), step):
+        rows = slice(start, min(start + step, len(queries)))
+        block = queries[rows] @ references.T
+        block *= -2.0
+        block += squares
+        block += np.einsum("ij,ij->i", queries[rows], queries[rows])[:, None]
+        block[block < EXACT] = 0.0
+        yield rows, block
+
+
+@dataclass(frozen=True, eq=False)
+class Neighbours:
+    """What one pass over all pairs of queries and references finds.
+
+    Attributes:
+        distance: (queries, k) distances to the nearest references, ascending; inf where there are fewer than k.
+        position: (queries, k) positions of those references.
+        reverse: (references,) distance of each reference to its nearest query.
+        closer, equal: (queries,) number of references closer than the query's radius, and at that distance up to
+            rounding; None without radii.
+    """
+
+    distance: np.ndarray
+    position: np.ndarray
+    reverse: np.ndarray
+    closer: np.ndarray | None = None
+    equal: np.ndarray | None = None
+
+
+def neighbours(
+    queries: np.ndarray, references: np.ndarray, k: int = 1, same: bool = False, radii: np.ndarray | None = None
+) -> Neighbours:
+    """Nearest references of each query, nearest query of each reference, and counts within a radius, in one pass.
+
+    Args:
+        same: the two sets are one, and nobody is his own neighbour.
+        radii: (queries,) distances within which references are counted.
+    """
+    n = len(queries)
+    distance, position = np.full((n, k), np.inf), np.zeros((n, k), dtype=np.int64)
+    reverse = np.full(len(references), np.inf)
+    counts = None if radii is None else np.empty((2, n), dtype=np.int64)
+    for rows, block in blocks(queries, references):
+        if same:
+            block[np.arange(len(block)), np.arange(rows.start, rows.stop)] = np.inf
+        if counts is not None:
+            limit = radii[rows, None] ** 2
+            tolerance = EXACT + 1e-9 * limit
+            counts[0, rows] = (block < limit - tolerance).sum(axis=1)
+            counts[1, rows] = (block <= limit + tolerance).sum(axis=1) - counts[0, rows]
+        np.minimum(reverse, block.min(axis=0), out=reverse)
+        for rank in range(min(k, block.shape[1])):  # k is small: as many passes beat a partial sort
+            found = block.argmin(axis=1)
+            position[rows, rank] = found
+            distance[rows, rank] = block[np.arange(len(block)), found]
+            block[np.arange(len(block)), found] = np.inf
+    closer, equal = (None, None) if counts is None else counts
+    return Neighbours(np.sqrt(distance), position, np.sqrt(reverse), closer, equal)

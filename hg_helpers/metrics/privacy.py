@@ -1,0 +1,219 @@
+"""Privacy: does the synthetic cohort say more of the patients it was made from than of other people?
+
+Distances are between whole trajectories (:func:`hg_helpers.metrics.distances.flatten`), 0 to 1. These metrics are the
+only ones in which synthetic patients are held against those who were used to make them: that is their question. Their
+floors come from real patients in the place of the synthetic ones.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from scipy.special import gammaln
+from sklearn.metrics import roc_auc_score
+
+from ..encoding import CohortEncoder
+from ..schema import Schema
+from .distances import Neighbours, flatten, neighbours
+from .tables import Trajectories, prepare, with_note
+
+Cohort = pd.DataFrame | Trajectories
+
+
+@dataclass(frozen=True, eq=False)
+class PrivacyDistances:
+    """Neighbours of synthetic patients among the training and the held-out patients, found once for several metrics."""
+
+    train: Trajectories
+    holdout: Trajectories
+    synthetic: Trajectories
+    to_train: Neighbours  # of synthetic patients, two nearest
+    to_holdout: Neighbours  # of synthetic patients
+
+
+def privacy_distances(
+    train: Cohort, holdout: Cohort, synthetic: Cohort, schema: Schema, encoder: CohortEncoder | None = None
+) -> PrivacyDistances:
+    """Compute the distances behind :func:`dcr_share` and :func:`membership_auc` (and the others) in one go.
+
+    Time grows with the product of the numbers of patients, memory only with their sum.
+
+    Args:
+        encoder: sets the scale of reals; by default fitted on ``train``.
+    """
+    train, holdout, synthetic = prepare(schema, encoder, train, holdout, synthetic)
+    x, other, y = flatten(train), flatten(holdout), flatten(synthetic)
+    if len(holdout) <= len(train):
+        to_holdout = neighbours(y, other)
+        to_train = neighbours(y, x, k=2, radii=to_holdout.distance[:, 0])
+    else:
+        to_train = neighbours(y, x, k=2)
+        to_holdout = neighbours(y, other, radii=to_train.distance[:, 0])
+    return PrivacyDistances(train, holdout, synthetic, to_train, to_holdout)
+
+
+def neighbours_of(cohort: Trajectories, train: Trajectories) -> Neighbours:
+    """Two nearest training patients of each patient of another cohort."""
+    return neighbours(flatten(cohort), flatten(train), k=2)
+
+
+def dcr_share(
+    train: Cohort,
+    holdout: Cohort,
+    synthetic: Cohort,
+    schema: Schema,
+    encoder: CohortEncoder | None = None,
+    distances: PrivacyDistances | None = None,
+) -> tuple[float, pd.DataFrame]:
+    """Distance to the closest record: share of synthetic patients closer to training than to held-out patients.
+
+    Of the larger of the two sets only as many patients count as the smaller has, so that 0.5 is ideal; the share is the
+    average over *all* such subsamples, which is exact: among n training patients of whom c lie closer than the nearest
+    of h held-out ones, a random h include none of the c with probability C(n-c, h) / C(n, h). Equal distances count
+    one half. Above 0.5 the cohort leans towards its training patients; exact copies of everybody, with n = h, give 1.
+
+    Args:
+        encoder: sets the scale of reals; by default fitted on ``train``.
+        distances: from :func:`privacy_distances`, to save time.
+
+    Returns:
+        share; table: synthetic patient, distance to the closest training and held-out patient, the position of the
+        latter, and the probability that a subsample is closer.
+
+    Source: Platzer & Reutterer 2021, Front. Big Data 4:679939 (with a holdout); subsampling for sets of unequal size.
+    """
+    found = distances or privacy_distances(train, holdout, synthetic, schema, encoder)
+    n, h = len(found.train), len(found.holdout)
+    if h <= n:
+        share = _chance_of_closer(found.to_train.closer, found.to_train.equal, n, h)
+    else:
+        share = 1 - _chance_of_closer(found.to_holdout.closer, found.to_holdout.equal, h, n)
+    table = pd.DataFrame(
+        {
+            "patient": found.synthetic.patients,
+            "to train": found.to_train.distance[:, 0],
+            "to holdout": found.to_holdout.distance[:, 0],
+            "nearest holdout": found.to_holdout.position[:, 0],
+            "closer to train": share,
+        }
+    )
+    return float(share.mean()), with_note(table)
+
+
+def _chance_of_closer(closer: np.ndarray, equal: np.ndarray, n: int, drawn: int) -> np.ndarray:
+    """Chance that ``drawn`` of n patients include a closer one, plus half the chance that the best is an equal one."""
+
+    def none_of(k: np.ndarray) -> np.ndarray:
+        left = np.maximum(n - k, drawn)  # fewer than are drawn: impossible, set to 0 below
+        log = gammaln(left + 1) - gammaln(left - drawn + 1) - gammaln(n + 1) + gammaln(n - drawn + 1)
+        return np.where(n - k < drawn, 0.0, np.exp(log))
+
+    no_closer, no_equal = none_of(closer), none_of(closer + equal)
+    return 1 - no_closer + 0.5 * (no_closer - no_equal)
+
+
+def nndr(
+    train: Cohort,
+    synthetic: Cohort,
+    schema: Schema,
+    encoder: CohortEncoder | None = None,
+    to_train: Neighbours | None = None,
+) -> tuple[float, pd.DataFrame]:
+    """Nearest-neighbour distance ratio: distance to the closest training patient over that to the second closest.
+
+    Mean over synthetic patients; range 0 to 1. Near 1, no training patient is singled out; a copy of one patient
+    scores 0. Two training patients at distance 0 are the same record twice, which singles out neither: 1.
+
+    Args:
+        encoder: sets the scale of reals; by default fitted on ``train``.
+        to_train: from :func:`neighbours_of`, to save time.
+
+    Returns:
+        mean (NaN with a note for a single training patient); table: synthetic patient, the two distances, ratio.
+
+    Source: Lowe 2004 for the ratio; Zhao et al. 2021, CTAB-GAN, ACML, as a privacy measure.
+    """
+    train, synthetic = prepare(schema, encoder, train, synthetic)
+    two = (to_train or neighbours_of(synthetic, train)).distance
+    table = pd.DataFrame({"patient": synthetic.patients, "first": two[:, 0], "second": two[:, 1]})
+    if len(train) < 2:
+        return float("nan"), with_note(table, "a single training patient has no second nearest")
+    table["ratio"] = np.divide(two[:, 0], two[:, 1], out=np.ones(len(two)), where=two[:, 1] > 0)
+    return float(table["ratio"].mean()), with_note(table)
+
+
+def copy_threshold(train: Trajectories, quantile: float = 0.01) -> float:
+    """Distance within which only ``quantile`` of the training patients have another one; 0 for a single patient."""
+    if len(train) < 2:
+        return 0.0
+    x = flatten(train)
+    return float(np.quantile(neighbours(x, x, same=True).distance, quantile))
+
+
+def copies(
+    train: Cohort,
+    synthetic: Cohort,
+    schema: Schema,
+    encoder: CohortEncoder | None = None,
+    quantile: float = 0.01,
+    to_train: Neighbours | None = None,
+    threshold: float | None = None,
+) -> tuple[float, pd.DataFrame]:
+    """Share of synthetic patients who are exact or near copies of a training patient. Range 0 to 1, best 0.
+
+    Exact: the same encoded trajectory. Near: closer to a training patient than all but ``quantile`` of the training
+    patients are to each other; so about ``quantile`` of other real patients are near copies too, which is the floor.
+
+    Args:
+        encoder: sets the scale of reals; by default fitted on ``train``.
+        quantile: sets the threshold of near.
+        to_train, threshold: from :func:`neighbours_of` and :func:`copy_threshold`, to save time.
+
+    Returns:
+        share; table: synthetic patient, the nearest training patient, distance, exact, near (exact ones included).
+    """
+    train, synthetic = prepare(schema, encoder, train, synthetic)
+    found = to_train or neighbours_of(synthetic, train)
+    threshold = copy_threshold(train, quantile) if threshold is None else threshold
+    distance = found.distance[:, 0]
+    table = pd.DataFrame(
+        {"patient": synthetic.patients, "nearest": train.patients[found.position[:, 0]], "distance": distance}
+    )
+    table["exact"] = distance == 0
+    table["near"] = (distance < threshold) | table["exact"]
+    table.attrs["threshold"] = threshold
+    return float(table["near"].mean()), with_note(table)
+
+
+def membership_auc(
+    train: Cohort,
+    holdout: Cohort,
+    synthetic: Cohort,
+    schema: Schema,
+    encoder: CohortEncoder | None = None,
+    distances: PrivacyDistances | None = None,
+) -> tuple[float, pd.DataFrame]:
+    """Membership inference: how well the distance to the nearest synthetic patient tells members from others.
+
+    The attacker holds real trajectories and the synthetic cohort, and calls those closest to it members of the training
+    set. Area under his ROC curve: 0.5 is ideal, 1 gives every member away. It does not depend on how many members and
+    others there are. This attack is simple: a low score is no proof of privacy.
+
+    Returns:
+        AUC; table: real patient, member, distance to the nearest synthetic patient.
+
+    Source: Chen et al. 2020, GAN-Leaks, CCS (full black box, without calibration).
+    """
+    found = distances or privacy_distances(train, holdout, synthetic, schema, encoder)
+    distance = np.concatenate([found.to_train.reverse, found.to_holdout.reverse])
+    member = np.arange(len(distance)) < len(found.train)
+    table = pd.DataFrame(
+        {
+            "patient": np.concatenate([found.train.patients, found.holdout.patients]),
+            "member": member,
+            "distance": distance,
+        }
+    )
+    return float(roc_auc_score(member, -distance)), with_note(table)

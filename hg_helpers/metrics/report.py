@@ -1,0 +1,193 @@
+"""The report: every metric beside its floor, in one tidy table without verdicts."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+import pandas as pd
+
+from ..cohort import validate_cohort
+from ..encoding import CohortEncoder
+from ..schema import ART_FULL, Schema
+from . import utility
+from .bootstrap import interval
+from .comparisons import Collected, Comparison, against_holdout, private, useful
+from .headlines import headline_replicates
+from .tables import Trajectories, discrete_positions, trajectories
+
+log = logging.getLogger("hg_helpers")
+
+COLUMNS = ["metric", "feature", "value", "floor", "best", "low", "high", "note"]
+
+#: What each metric is at best. The report holds the metrics in this order.
+BEST = {
+    "ks": 0.0,
+    "wasserstein": 0.0,
+    "tv": 0.0,
+    "association_difference": 0.0,
+    "contingency_similarity": 1.0,
+    "coverage_month": 1.0,
+    "coverage_patient": 1.0,
+    "joint_tv": 0.0,
+    "log_cluster": float("-inf"),
+    "prdc_density": 1.0,
+    "prdc_coverage": 1.0,
+    "patient_spread": 1.0,
+    "trend_difference": 0.0,
+    "cycle_difference": 0.0,
+    "autocorrelation_difference": 0.0,
+    "switching_ratio": 1.0,
+    "static_constant": 1.0,
+    "dcr_share": 0.5,
+    "nndr": 1.0,
+    "copies": 0.0,
+    "membership_auc": 0.5,
+    "disclosure_risk": 0.0,
+    "tstr_auc": 1.0,
+    "trtr_auc": 1.0,
+    "c2st_auc": 0.5,
+}
+
+
+def evaluate(
+    train: pd.DataFrame,
+    holdout: pd.DataFrame,
+    synthetic: pd.DataFrame,
+    schema: Schema = ART_FULL,
+    seed: int = 0,
+    *,
+    draws: int = 5,
+    bootstrap: int = 200,
+    joints: Iterable[Sequence[str]] | None = None,
+    quasi_identifiers: Sequence[str] | None = None,
+    population: int | None = None,
+) -> pd.DataFrame:
+    """Hold a synthetic cohort against real patients who were not used to make it.
+
+    What is compared with what, m being 0.8 times the smaller of the numbers of training and synthetic patients (all of
+    them below 20):
+
+    * fidelity, diversity, dynamics and ``c2st_auc``: value = metric(holdout, m synthetic patients), floor =
+      metric(holdout, m training patients), each the mean over ``draws`` draws of m. Both have the same numbers and the
+      same holdout, and no set meets one that it was made from. ``log_cluster`` and ``prdc_*`` take at most 2,000
+      patients of each, ``c2st_auc`` 1,000; ``prdc_*`` and ``c2st_auc`` as many of both.
+    * ``tstr_auc`` learns from m synthetic and ``trtr_auc`` from m training patients; both are tested on the holdout,
+      and ``trtr_auc`` is the floor of both.
+    * ``dcr_share``, ``membership_auc``: value = all training, held-out and synthetic patients; floor = one half of the
+      training patients in the place of the training set, the other half in the place of the synthetic cohort, mean over
+      ``draws`` splits.
+    * ``nndr``, ``copies``, ``disclosure_risk``: floor = the holdout in the place of the synthetic cohort.
+
+    Encoded scales are fitted on the training patients. Row order and patient ids play no part.
+
+    Args:
+        train: real patients the synthetic ones were made from.
+        holdout: other real patients, never seen in training.
+        synthetic: the cohort in question.
+        schema: what the tables mean.
+        seed: decides all draws.
+        draws: draws of patients that values and floors are averaged over; 1 is quickest.
+        bootstrap: replicates for the intervals of the headline numbers; 0 for none.
+        joints: lists of discrete features for ``coverage_*`` and ``joint_tv``; by default all of them, and the static
+            ones.
+        quasi_identifiers, population: as :func:`hg_helpers.metrics.disclosure_risk`.
+
+    Returns:
+        columns ``metric``, ``feature`` (a name, names joined by " x ", or "all"), ``value``, ``floor``, ``best``;
+        ``low`` and ``high``, a 95 % interval by bootstrap over patients, where there is one; ``note``: the reason of a
+        NaN, or what was asked.
+
+    Raises:
+        ValueError, KeyError: naming the table, column and patient where a table does not fit the schema.
+    """
+    if draws < 1 or bootstrap < 0:
+        raise ValueError(f"draws must be at least 1 and bootstrap at least 0, not {draws} and {bootstrap}")
+    identifiers = [f.name for f in schema.static] if quasi_identifiers is None else list(quasi_identifiers)
+    cohorts = _cohorts({"train": train, "holdout": holdout, "synthetic": synthetic}, schema)
+    c = Comparison(*cohorts, schema, _joints(schema, joints), identifiers, population, seed)
+    values, floors, answers = Collected(), Collected(), {}
+    for draw in range(draws):
+        for chosen, metric, collected in zip(c.drawn(draw), ("tstr_auc", "trtr_auc"), (values, floors), strict=True):
+            collected.add(against_holdout(c, chosen, seed + draw))
+            answer = utility.predictions(chosen, c.holdout, schema, seed + draw)
+            answers.setdefault(metric, answer)  # the first draw's, for the interval
+            collected.add(useful(answer, metric))
+    distances = private(c, draws, values, floors)
+    # learning from real patients is the floor of learning from synthetic ones, and its own
+    for (metric, feature), found in list(floors.values.items()):
+        if metric == "trtr_auc":
+            values.add((metric, feature, value, floors.notes.get((metric, feature), "")) for value in found)
+            floors.add(("tstr_auc", feature, value, "") for value in found)
+    replicates = headline_replicates(c, distances, answers, bootstrap)
+    return _table(values, floors, replicates)
+
+
+def _cohorts(tables: dict[str, pd.DataFrame], schema: Schema) -> list[Trajectories]:
+    out, encoder = [], None
+    for name, table in tables.items():
+        try:
+            with _said_once(name):
+                table = validate_cohort(table, schema)
+                encoder = encoder or CohortEncoder(schema).fit(table)
+                out.append(trajectories(table, schema, encoder))
+        except (ValueError, KeyError) as error:
+            kind = KeyError if isinstance(error, KeyError) else ValueError
+            raise kind(f"{name} table: {error.args[0] if error.args else error}") from error
+    known, others = ({_fingerprint(*one) for one in zip(c.reals, c.levels, strict=True)} for c in out[:2])
+    shared = len(known & others)
+    if shared:
+        log.warning(
+            "%d of %d trajectories of held-out patients are also those of training patients; if they are the same "
+            "people, no number of this report can be trusted: see split_patients",
+            shared,
+            len(others),
+        )
+    return out
+
+
+@contextmanager
+def _said_once(name: str) -> Iterator[None]:
+    """Log what the checks of a table say with the table's name, and once, however many steps check it."""
+    said: set[str] = set()
+
+    def named(record: logging.LogRecord) -> bool:
+        text = record.getMessage()
+        new = text not in said
+        said.add(text)
+        record.msg, record.args = f"{name} table: {text}", ()
+        return new
+
+    log.addFilter(named)
+    try:
+        yield
+    finally:
+        log.removeFilter(named)
+
+
+def _fingerprint(reals: np.ndarray, levels: np.ndarray) -> bytes:
+    return reals.tobytes() + levels.tobytes()
+
+
+def _joints(schema: Schema, joints: Iterable[Sequence[str]] | None) -> list[list[str]]:
+    if joints is not None:
+        joints = [list(names) for names in joints]
+        for names in joints:
+            discrete_positions(schema, names)  # refuses what is no joint before anything is computed
+        return joints
+    everything = [f.name for f in schema.discrete]
+    static = [f.name for f in schema.static if not f.is_real]
+    return [everything] + [static] * (1 < len(static) < len(everything))
+
+
+def _table(values: Collected, floors: Collected, replicates: dict[tuple[str, str], np.ndarray]) -> pd.DataFrame:
+    rows = []
+    for key in sorted(values.values, key=lambda key: list(BEST).index(key[0])):  # stable: features keep their order
+        value, floor, note = values.mean(key), floors.mean(key), values.note(key)
+        if np.isnan(floor) and not np.isnan(value):
+            note = "; ".join(filter(None, [note, f"no floor: {floors.note(key) or 'too few real patients'}"]))
+        low, high = interval(value, replicates[key]) if key in replicates else (np.nan, np.nan)
+        rows.append((*key, value, floor, BEST[key[0]], low, high, note))
+    return pd.DataFrame(rows, columns=COLUMNS)

@@ -1,0 +1,219 @@
+"""Utility: is a model that learnt from synthetic patients of use on real ones? And can the two be told apart?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.metrics import roc_auc_score
+from sklearn.model_selection import StratifiedKFold
+
+from ..encoding import CohortEncoder
+from ..schema import Schema
+from .tables import Trajectories, mean_defined, one_thread, prepare, trajectories, with_note
+
+Cohort = pd.DataFrame | Trajectories
+
+#: Months that a prediction looks back (fewer where the schema is shorter).
+WINDOW = 6
+_TRAINING_ROWS, _TEST_ROWS = 20_000, 50_000
+
+
+def tstr_auc(synthetic: Cohort, holdout: Cohort, schema: Schema, seed: int = 0) -> tuple[float, pd.DataFrame]:
+    """Train on synthetic, test on real: AUC on held-out patients of a model that saw synthetic patients only.
+
+    Two questions on each month, answered from all features of the past six months (fewer in shorter schemas): will the
+    first feature with role "outcome" be below its threshold (``Feature.threshold``, else the held-out patients'
+    median), and will the regimen differ from the month before. Range 0 to 1, best 1; 0.5 knows nothing. To be read
+    beside :func:`trtr_auc`, what a model reaches that learnt from real patients.
+
+    Args:
+        seed: draws at most 20,000 months to learn from; the learner itself is deterministic.
+
+    Returns:
+        mean over the questions; table: feature (the outcome, or the regimen features), value, note. NaN with a note
+        where the schema lacks the roles or has one month, or the held-out months all have one answer. Training months
+        that all have one answer teach nothing: 0.5, with a note.
+
+    Source: Esteban, Hyland & Rätsch 2017, arXiv:1706.02633; scikit-learn's HistGradientBoostingClassifier.
+    """
+    return predictive_auc(predictions(synthetic, holdout, schema, seed))
+
+
+def trtr_auc(train: Cohort, holdout: Cohort, schema: Schema, seed: int = 0) -> tuple[float, pd.DataFrame]:
+    """Train on real, test on real: the same as :func:`tstr_auc` with training patients, and so its floor."""
+    return tstr_auc(train, holdout, schema, seed)
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """Scores of held-out months for one question; ``score`` is None, and ``note`` says why, where there are none."""
+
+    feature: str
+    note: str
+    question: str = ""
+    label: np.ndarray | None = None
+    score: np.ndarray | None = None
+    patient: np.ndarray | None = None  # position of each scored month's patient among the held-out ones
+
+
+def predictive_auc(answers: Sequence[Prediction]) -> tuple[float, pd.DataFrame]:
+    """Area under the ROC curve of each question's answers; value and table as :func:`tstr_auc`."""
+    rows = []
+    for answer in answers:
+        value = np.nan if answer.score is None else float(roc_auc_score(answer.label, answer.score))
+        rows.append((answer.feature, value, answer.note))
+    table = pd.DataFrame(rows, columns=["feature", "value", "note"])
+    return mean_defined(table["value"]), with_note(table)
+
+
+def predictions(training: Cohort, holdout: Cohort, schema: Schema, seed: int = 0) -> list[Prediction]:
+    """Learn from one cohort, score the months of another; one :class:`Prediction` a question."""
+    training, holdout = trajectories(training, schema), trajectories(holdout, schema)
+    outcome = next((f for f in schema.features if f.role == "outcome"), None)
+    regimen = [f.name for f in schema.regimen]
+    if schema.length < 2:
+        return [Prediction("all", "a single month cannot predict the next")]
+    out = []
+    if outcome is not None:
+        labels = [_reached(c, holdout, outcome.name) for c in (training, holdout)]
+        question = f"{outcome.name} {_goal(holdout, outcome.name)} next month"
+        out.append(_predict(training, holdout, labels, outcome.name, question, seed))
+    elif regimen:
+        out.append(Prediction("all", "the schema has no feature with role 'outcome'"))
+    if regimen:
+        labels = [_switched(c, regimen) for c in (training, holdout)]
+        out.append(_predict(training, holdout, labels, " x ".join(regimen), "regimen switch next month", seed))
+    else:
+        also = "" if outcome is not None else "'outcome' or "
+        out.append(Prediction("all", f"the schema has no feature with role {also}'regimen'"))
+    return out
+
+
+def _goal(holdout: Trajectories, name: str) -> str:
+    feature = holdout.schema[name]
+    if not feature.is_real:
+        return f"is {feature.levels[-1]}"
+    limit = _limit(holdout, name)
+    return f"below {limit:g}{' ' + feature.unit if feature.unit else ''}"
+
+
+def _limit(holdout: Trajectories, name: str) -> float:
+    threshold = holdout.schema[name].threshold
+    return float(np.median(holdout.reals[:, :, holdout.position(name)])) if threshold is None else threshold
+
+
+def _reached(cohort: Trajectories, holdout: Trajectories, name: str) -> np.ndarray:
+    """Whether the outcome is reached, (patients, months): a real below its threshold, a discrete at its last level."""
+    feature, i = cohort.schema[name], cohort.position(name)
+    if not feature.is_real:
+        return cohort.levels[:, :, i] == feature.channels - 1
+    return cohort.reals[:, :, i] < _limit(holdout, name)
+
+
+def _switched(cohort: Trajectories, regimen: list[str]) -> np.ndarray:
+    levels = cohort.levels[:, :, [cohort.position(name) for name in regimen]]
+    out = np.zeros(levels.shape[:2], dtype=bool)
+    out[:, 1:] = (levels[:, 1:] != levels[:, :-1]).any(axis=2)
+    return out
+
+
+def _predict(
+    training: Trajectories, holdout: Trajectories, labels: list[np.ndarray], feature: str, question: str, seed: int
+) -> Prediction:
+    window = min(WINDOW, training.months - 1)
+    test, label, patient = _examples(holdout, labels[1], window, _TEST_ROWS, np.random.default_rng([seed, 1]))
+    if label.min() == label.max():
+        return Prediction(feature, f"the held-out months all have one answer to: {question}?", question)
+    seen, answer, _ = _examples(training, labels[0], window, _TRAINING_ROWS, np.random.default_rng([seed, 0]))
+    if answer.min() == answer.max():
+        note = f"the months to learn from all have one answer, the model can only guess: {question}?"
+        return Prediction(feature, note, question, label, np.full(len(label), 0.5), patient)
+    return Prediction(feature, "", question, label, _learn(seen, answer, test, seed), patient)
+
+
+def _examples(
+    cohort: Trajectories, labels: np.ndarray, window: int, limit: int, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Past windows (rows, window x features), the next month's label, and the patient's position."""
+    n, months = labels.shape
+    chosen = np.arange(n * (months - window))
+    if len(chosen) > limit:
+        chosen = np.sort(rng.choice(len(chosen), limit, replace=False))
+    patient, month = np.divmod(chosen, months - window)
+    # a table of values for trees: the scale of a real does not matter, levels enter by their position
+    past = month[:, None] + np.arange(window)
+    parts = [a[patient[:, None], past] for a in (cohort.reals, cohort.levels) if a.shape[2]]
+    rows = np.concatenate([p.reshape(len(chosen), -1) for p in parts], axis=1)
+    return rows.astype(np.float32), labels[patient, month + window], patient
+
+
+def _learn(seen: np.ndarray, answer: np.ndarray, unseen: np.ndarray, seed: int) -> np.ndarray:
+    """Scores of unseen rows by boosted trees that saw the others."""
+    # the library's default of 20 rows a leaf could not split a small cohort, which would look like a perfect likeness
+    leaf = int(np.clip(len(seen) // 20, 1, 20))
+    model = HistGradientBoostingClassifier(
+        max_iter=60, max_leaf_nodes=15, min_samples_leaf=leaf, early_stopping=False, random_state=seed
+    )
+    with one_thread():
+        return model.fit(seen, answer).predict_proba(unseen)[:, 1]
+
+
+# --- telling the two apart ------------------------------------------------------------------------------------------
+
+
+def c2st_auc(
+    real: Cohort,
+    synthetic: Cohort,
+    schema: Schema,
+    encoder: CohortEncoder | None = None,
+    folds: int = 5,
+    limit: int = 1000,
+    seed: int = 0,
+) -> tuple[float, pd.DataFrame]:
+    """Classifier two-sample test: AUC of a model that tells synthetic from real patients it has not seen.
+
+    One row a patient, so that no patient is in the training and the test fold at once: of each real the mean, standard
+    deviation, minimum, maximum, first and last value and mean monthly change (encoded scale); of each discrete feature
+    the share of months at each level and the share of months with a change. Mean AUC over stratified folds. Range 0 to
+    1, best 0.5; 1 tells every patient apart, and with few patients chance puts it on either side of 0.5.
+
+    Args:
+        encoder: sets the scale of reals; by default fitted on ``real``.
+        folds: fewer where there are fewer patients.
+        limit: at most this many patients of each cohort, as many of both.
+
+    Returns:
+        AUC (NaN with a note where either cohort has fewer than two patients); table: fold, AUC.
+
+    Source: Lopez-Paz & Oquab 2017, ICLR.
+    """
+    real, synthetic = prepare(schema, encoder, real, synthetic)
+    n, rng = min(len(real), len(synthetic), limit), np.random.default_rng(seed)
+    if n < 2:
+        return float("nan"), with_note(pd.DataFrame({"fold": [], "value": []}), "fewer than two patients in a cohort")
+    rows = np.concatenate([_summaries(c.draw(n, rng)) for c in (real, synthetic)])
+    label = np.repeat([0, 1], n)
+    values = []
+    for seen, unseen in StratifiedKFold(min(folds, n), shuffle=True, random_state=seed).split(rows, label):
+        values.append(roc_auc_score(label[unseen], _learn(rows[seen], label[seen], rows[unseen], seed)))
+    table = pd.DataFrame({"fold": np.arange(len(values)), "value": values})
+    return float(np.mean(values)), with_note(table)
+
+
+def _summaries(cohort: Trajectories) -> np.ndarray:
+    """(patients, summaries) of each trajectory."""
+    columns = []
+    for i in range(cohort.reals.shape[2]):
+        x = cohort.scaled[:, :, i]
+        change = np.abs(np.diff(x, axis=1)).sum(axis=1) / max(1, cohort.months - 1)
+        columns += [x.mean(axis=1), x.std(axis=1), x.min(axis=1), x.max(axis=1), x[:, 0], x[:, -1], change]
+    for i, feature in enumerate(cohort.schema.discrete):
+        level = cohort.levels[:, :, i]
+        columns += [(level == k).mean(axis=1) for k in range(feature.channels)]
+        columns.append((np.diff(level, axis=1) != 0).sum(axis=1) / max(1, cohort.months - 1))
+    # rounded, so that float32 noise of a decoded constant gives nobody away
+    return np.stack(columns, axis=1).round(6)
