@@ -58,9 +58,20 @@ class Generator(nn.Module):
         hidden: H, width of the network.
         heads: ``"softmax"``, or ``"gumbel"``: logits plus Gumbel noise, softened with temperature 0.66.
         static_heads: static features get one value a patient, from their logits averaged over the months.
+        start: initial weights of the layers after the LSTM: ``"torch"`` is torch's default, which shrinks a signal by
+            about 0.4 a layer, so that whatever the noise all patients begin alike; ``"he"`` (He et al. 2015) keeps its
+            scale.
     """
 
-    def __init__(self, schema: Schema, latent: int, hidden: int, heads: str = "softmax", static_heads: bool = False):
+    def __init__(
+        self,
+        schema: Schema,
+        latent: int,
+        hidden: int,
+        heads: str = "softmax",
+        static_heads: bool = False,
+        start: str = "torch",
+    ) -> None:
         super().__init__()
         self.features = [(f.is_real, f.static and static_heads, schema.spans[f.name]) for f in schema]
         self.temperature = TEMPERATURE if heads == "gumbel" else 1.0
@@ -72,12 +83,11 @@ class Generator(nn.Module):
             nn.LeakyReLU(0.1),
             nn.Linear(hidden, schema.channels),
         )
-        # torch's default start shrinks a signal by about 0.4 a layer, so that whatever the noise all patients begin
-        # alike, and a v2 generator spends hundreds of steps on finding its prototypes. He et al. 2015 keeps the scale.
-        for layer in self.body:
-            if isinstance(layer, nn.Linear):
-                nn.init.kaiming_normal_(layer.weight, a=0.1)
-                nn.init.zeros_(layer.bias)
+        if start == "he":
+            for layer in self.body:
+                if isinstance(layer, nn.Linear):
+                    nn.init.kaiming_normal_(layer.weight, a=0.1)
+                    nn.init.zeros_(layer.bias)
 
     def logits(self, z: Tensor) -> Tensor:
         """(B, L, Z) to (B, L, C): before sigmoid and softmax; static features, if asked for, equal over months."""

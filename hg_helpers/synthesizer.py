@@ -27,7 +27,7 @@ Progress = Callable[[int], None] | None
 
 def build_generator(encoder: CohortEncoder, config: TrainConfig) -> Generator:
     """The generator network that a configuration describes."""
-    return Generator(encoder.schema, config.latent, config.hidden, config.heads, config.static_heads)
+    return Generator(encoder.schema, config.latent, config.hidden, config.heads, config.static_heads, config.start)
 
 
 def build_source(config: TrainConfig) -> nn.Module:

@@ -429,3 +429,12 @@ def test_building_a_network_twice_from_one_seed_gives_equal_weights_and_other_se
     one, same, other = (built(Critic, SMALL, 4, seed=seed) for seed in (0, 0, 1))
     for a, b, c in zip(one.parameters(), same.parameters(), other.parameters(), strict=True):
         assert torch.equal(a, b) and not torch.equal(a, c)
+
+
+def test_a_he_start_keeps_the_noise_visible_where_torchs_own_start_damps_it():
+    spread = {}
+    for start in ("torch", "he"):
+        torch.manual_seed(0)
+        generator = Generator(ART_DEMO, 16, 16, start=start)
+        spread[start] = generator.logits(torch.randn(200, 1, 16).expand(200, 10, 16)).std(0).mean().item()
+    assert spread["he"] > 3 * spread["torch"]

@@ -1,0 +1,176 @@
+"""The main job: v1 collapses, v2 recovers, v2_plus recovers most; three models, two tables, two pictures."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import queue
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from tqdm import tqdm
+
+from . import plots
+from .checkpoint import atomic
+from .cohort import load_cohort, split_patients
+from .config import TrainConfig
+from .encoding import CohortEncoder
+from .metrics import diversity, dynamics, fidelity
+from .schema import ART_DEMO
+from .synthesizer import Synthesizer
+from .training import Trainer
+
+MODELS: dict[str, Callable[..., TrainConfig]] = {
+    "v1": TrainConfig.v1,
+    "v2": TrainConfig.v2,
+    "v2_plus": TrainConfig.v2_plus,
+}
+SYNTHETIC_PATIENTS = 1000
+HOLDOUT = 0.2
+
+
+def run_demo(folder: str | Path, seed: int = 0, epochs: int | None = None, progress: bool = True) -> dict[str, Any]:
+    """Train v1, v2 and v2_plus on the bundled cohort and show who is missing.
+
+    Args:
+        folder: checkpoints, synthetic cohorts, tables and figures go here.
+        seed: of the split, the training and the sampling.
+        epochs: other than the workshop preset's.
+        progress: show progress bars.
+
+    Returns:
+        ``"summary"`` (DataFrame, one column a cohort), ``"seconds"`` and ``"files"``.
+    """
+    started = time.perf_counter()
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    train, holdout = split_patients(load_cohort(), HOLDOUT, seed=seed)
+    changes = {"seed": seed} if epochs is None else {"seed": seed, "epochs": epochs}
+    seconds = _train_all(folder, changes, seed, progress)
+
+    synthetic: dict[str, pd.DataFrame] = {}
+    for name in MODELS:
+        synthesizer = Synthesizer.load(folder / f"{name}.pt")
+        synthetic[name] = synthesizer.sample(SYNTHETIC_PATIENTS, seed=seed)
+        synthesizer.to_csv(folder / f"{name}.csv", SYNTHETIC_PATIENTS, seed=seed)
+    cohorts = {"holdout": holdout, **synthetic}
+    summary = pd.DataFrame({name: _scores(train, cohort) for name, cohort in cohorts.items()})
+    for name in MODELS:  # a model that only spreads its chances covers groups by sampling; its patients still do not
+        drawn = Synthesizer.load(folder / f"{name}.pt").sample(SYNTHETIC_PATIENTS, seed=seed, decode="sample")
+        summary.loc["groups covered by patient, decode=sample", name] = _covered(train, drawn, "patient")
+    _write(summary, folder / "summary.csv")
+    _write(_who_is_covered(train, cohorts), folder / "coverage.csv", index=False)
+    shown = {"real": train, **synthetic}
+    figure, _ = plots.joint_shares(shown, ART_DEMO, features=("Gender", "Ethnic"))
+    figure.savefig(folder / "gender_ethnic.png", dpi=150)
+    figure, _ = plots.distributions(train, synthetic, schema=ART_DEMO)
+    figure.savefig(folder / "distributions.png", dpi=150)
+    files = sorted(p.name for p in folder.iterdir() if not p.name.startswith("."))
+    return {
+        "summary": summary,
+        "seconds": {**seconds, "all": time.perf_counter() - started},
+        "patients": {"train": train["PatientID"].nunique(), "holdout": holdout["PatientID"].nunique()},
+        "files": [str(folder / name) for name in files],
+    }
+
+
+def _train_all(folder: Path, changes: dict[str, Any], seed: int, progress: bool) -> dict[str, float]:
+    """Train each model in a process of its own, on one thread; returns the seconds that each took.
+
+    Two models at a time keep two cores busier than one model on both, and the result does not depend on how many cores
+    there are. The longest goes first.
+    """
+    spawn = multiprocessing.get_context("spawn")
+    with (
+        spawn.Manager() as manager,
+        ProcessPoolExecutor(min(len(MODELS), os.cpu_count() or 1), spawn) as pool,
+        tqdm(desc="training v1, v2, v2_plus", unit="batch", disable=not progress) as bar,
+    ):
+        done = manager.Queue()
+        jobs = {name: pool.submit(_train, name, folder, changes, seed, done) for name in ("v2", "v2_plus", "v1")}
+        bar.total = len(jobs) * _batches(changes)
+        while not all(job.done() for job in jobs.values()):
+            try:
+                bar.update(done.get(timeout=0.5))
+            except queue.Empty:
+                continue
+        bar.update(bar.total - bar.n)
+        return {name: job.result() for name, job in jobs.items()}
+
+
+def _batches(changes: dict[str, Any]) -> int:
+    config = TrainConfig.v1(preset="workshop", **changes)
+    patients = split_patients(load_cohort(), HOLDOUT)[0]["PatientID"].nunique()
+    return config.epochs * len(config.lengths_for(ART_DEMO.length)) * -(-patients // config.batch_size)
+
+
+def _train(name: str, folder: Path, changes: dict[str, Any], seed: int, done: Any) -> float:
+    torch.set_num_threads(1)
+    started = time.perf_counter()
+    train, _ = split_patients(load_cohort(), HOLDOUT, seed=seed)
+    encoder = CohortEncoder(ART_DEMO).fit(train)
+    trainer = Trainer(encoder, MODELS[name](preset="workshop", **changes), device="cpu")
+    tell = [lambda *_: done.put(1)]
+    trainer.fit(encoder.transform(train), checkpoint=folder / f"{name}.pt", callbacks=tell, progress=False)
+    return time.perf_counter() - started
+
+
+def _scores(train: pd.DataFrame, cohort: pd.DataFrame) -> dict[str, float]:
+    distance = fidelity.ks(train, cohort, ART_DEMO)[1].set_index("feature")["value"]
+    _, sexes = diversity.coverage(train, cohort, ART_DEMO, features=["Gender", "Ethnic"], minimum=0.0)
+    return {
+        "groups covered by month": _covered(train, cohort, "month"),
+        "groups covered by patient": _covered(train, cohort, "patient"),
+        "groups covered by patient, decode=sample": float("nan"),
+        "total variation of the joint": diversity.joint_tv(train, cohort, ART_DEMO)[0],
+        "Gender x Ethnic groups covered, of 8": float(sexes["covered"].sum()),
+        "Kolmogorov-Smirnov VL": distance["VL"],
+        "Kolmogorov-Smirnov CD4": distance["CD4"],
+        "spread of patient means / real": diversity.patient_spread(train, cohort, ART_DEMO)[0],
+        "regimen switches / real": dynamics.switching_ratio(train, cohort, ART_DEMO)[0],
+        "patients changing sex or ethnicity": 1 - dynamics.static_constant(train, cohort, ART_DEMO)[0],
+    }
+
+
+def _covered(train: pd.DataFrame, cohort: pd.DataFrame, by: str) -> float:
+    return diversity.coverage(train, cohort, ART_DEMO, by=by)[0]
+
+
+def _who_is_covered(train: pd.DataFrame, cohorts: dict[str, pd.DataFrame]) -> pd.DataFrame:
+    """One row a group of real patients: its real share and each cohort's, by month and by patient."""
+    parts = []
+    for by in ("month", "patient"):
+        merged: pd.DataFrame | None = None
+        for name, cohort in cohorts.items():
+            _, table = diversity.coverage(train, cohort, ART_DEMO, by=by)
+            table = table.rename(columns={"real share": "train", "synthetic share": name, "covered": f"{name} covered"})
+            keys = [c for c in table.columns if c not in (name, f"{name} covered")]
+            merged = table if merged is None else merged.merge(table, on=keys)
+        parts.append(merged.assign(by=by))
+    return pd.concat(parts, ignore_index=True)
+
+
+def _write(table: pd.DataFrame, path: Path, index: bool = True) -> None:
+    with atomic(path) as temporary:
+        table.to_csv(temporary, index=index, float_format="%.5f")
+
+
+def summary_text(result: dict[str, Any]) -> str:
+    """The demo's result as a small table of fixed width."""
+    summary, seconds, patients = result["summary"], result["seconds"], result["patients"]
+    head = f"{'against ' + str(patients['train']) + ' training patients':42}" + "".join(
+        f"{name:>10}" for name in summary.columns
+    )
+    lines = [head]
+    for label, row in summary.iterrows():
+        cells = "".join(f"{'-' if pd.isna(v) else format(v, '.2f'):>10}" for v in row)
+        lines.append(f"{label:42}{cells}")
+    lines.append(
+        f"{'seconds of training, one thread each':42}{'':>10}" + "".join(f"{seconds[m]:10.0f}" for m in MODELS)
+    )
+    return "\n".join(lines)

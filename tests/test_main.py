@@ -1,0 +1,246 @@
+"""The command line as a user types it: results on standard output, messages on standard error, exit codes."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from hg_helpers.__main__ import main
+from hg_helpers.cohort import load_cohort
+from hg_helpers.schema import ART_DEMO, ART_FULL
+from hg_helpers.simulate import simulate_cohort
+from hg_helpers.training import Trainer
+
+ROOT = Path(__file__).parent.parent
+PBC = ROOT.parent / "shared" / "data" / "pbcseq.csv"
+SCHEMA = """
+patient: id
+time: visit
+length: 4
+missing: forward
+regular: false
+features:
+  - {name: lab, kind: real, unit: mg/dL}
+  - {name: sex, kind: binary, levels: [m, f], static: true}
+  - {name: drug, kind: categorical, levels: [none, a, b], role: regimen}
+"""
+
+
+@pytest.fixture
+def table(tmp_path):
+    """A small table of another kind than the bundled one, with its schema, as files."""
+    random = np.random.default_rng(0)
+    patients, visits = 24, 5
+    frame = pd.DataFrame(
+        {
+            "drug": random.choice(["none", "a", "b"], patients * visits),
+            "id": np.repeat([f"p{i:02}" for i in range(patients)], visits),
+            "visit": np.tile(np.arange(visits) * 30, patients),
+            "lab": random.lognormal(1, 0.5, patients * visits).round(2),
+            "sex": np.repeat(random.choice(["m", "f"], patients), visits),
+        }
+    )
+    frame.to_csv(tmp_path / "visits.csv", index=False)
+    (tmp_path / "visits.yaml").write_text(SCHEMA)
+    return tmp_path
+
+
+def train(folder, *more):
+    paths = {"--data": "visits.csv", "--schema": "visits.yaml", "--out": "model.pt"}
+    named = [part for option, name in paths.items() for part in (option, str(folder / name))]
+    return main(["train", *named, "--quiet", "--epochs", "1", *more])
+
+
+def test_doctor_names_versions_and_data(capsys):
+    code = main(["doctor", "--json"])
+    checks = {c["check"]: c for c in json.loads(capsys.readouterr().out)}
+    assert {"python", "torch", "bundled cohort", "disk"} <= set(checks)
+    assert code == (0 if all(c["ok"] for c in checks.values()) else 1)
+
+
+def test_simulate_writes_the_same_file_each_time_and_refuses_to_overwrite(tmp_path, capsys):
+    paths = [tmp_path / name for name in ("a.csv.gz", "b.csv.gz")]
+    for path in paths:
+        assert main(["simulate", "--patients", "5", "--months", "4", "--seed", "3", "--out", str(path)]) == 0
+    assert paths[0].read_bytes() == paths[1].read_bytes()
+    pd.testing.assert_frame_equal(pd.read_csv(paths[0]), simulate_cohort(5, months=4, seed=3), check_dtype=False)
+    capsys.readouterr()
+    assert main(["simulate", "--out", str(paths[0])]) == 1
+    said = capsys.readouterr()
+    assert "a.csv.gz exists already" in said.err and "--force" in said.err and said.out == ""
+    assert main(["simulate", "--patients", "6", "--out", str(paths[0]), "--force", "--quiet"]) == 0
+    assert pd.read_csv(paths[0])["PatientID"].nunique() == 6
+
+
+def test_the_whole_way_on_another_table(table, capsys):
+    assert train(table, "--json") == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["epochs"] == 1 and said["patients"] == 19
+    split = json.loads((table / "model.split.json").read_text())
+    assert len(split["train_patients"]) == 19 and len(split["holdout_patients"]) == 5
+    assert not set(split["train_patients"]) & set(split["holdout_patients"])
+    assert split["seed"] == 0 and split["holdout"] == 0.2
+
+    for name in ("s.csv", "s.csv.gz", "s.parquet"):
+        assert main(["sample", "--model", str(table / "model.pt"), "--patients", "7", "--out", str(table / name)]) == 0
+    drawn = pd.read_csv(table / "s.csv")
+    assert list(drawn.columns) == ["drug", "id", "visit", "lab", "sex"]  # the order of the user's own table
+    assert len(drawn) == 7 * 4 and set(drawn["sex"]) <= {"m", "f"}
+    pd.testing.assert_frame_equal(drawn, pd.read_csv(table / "s.csv.gz"))
+    pd.testing.assert_frame_equal(drawn, pd.read_parquet(table / "s.parquet"), check_dtype=False, rtol=1e-5)
+
+    capsys.readouterr()
+    arguments = ["evaluate", "--real", str(table / "visits.csv"), "--model", str(table / "model.pt"), "--json"]
+    arguments += ["--synthetic", str(table / "s.csv"), "--schema", str(table / "visits.yaml")]
+    assert main([*arguments, "--out", str(table / "report")]) == 0
+    report = pd.DataFrame(json.loads(capsys.readouterr().out))
+    assert {"metric", "feature", "value", "floor", "best"} <= set(report.columns)
+    assert {"ks", "tv", "coverage_patient", "dcr_share"} <= set(report["metric"])
+    assert {"report.csv", "distributions.png", "association.png", "coverage.png"} <= {
+        p.name for p in (table / "report").iterdir()
+    }
+
+
+def test_resume_goes_on_with_the_patients_of_the_split(table, capsys):
+    assert train(table, "--model", "v2") == 0  # v2_plus would have fitted its falling rate to one epoch
+    assert main(["train", "--resume", "--out", str(table / "model.pt"), "--epochs", "3", "--quiet"]) == 0
+    resumed = Trainer.load(table / "model.pt")
+    assert resumed.epoch == 3
+    assert train(table, "--model", "v2", "--force", "--epochs", "3") == 0
+    straight = Trainer.load(table / "model.pt")
+    assert all(
+        (a == b).all() for a, b in zip(resumed.generator.parameters(), straight.generator.parameters(), strict=True)
+    )
+
+
+def test_holdout_zero_trains_on_everybody_and_evaluate_then_asks_for_a_holdout(table, capsys):
+    assert train(table, "--holdout", "0") == 0
+    assert "holdout_patients" not in json.loads((table / "model.split.json").read_text())
+    main(["sample", "--model", str(table / "model.pt"), "--patients", "5", "--out", str(table / "s.csv"), "--quiet"])
+    arguments = ["evaluate", "--real", str(table / "visits.csv"), "--synthetic", str(table / "s.csv"), "--out", "x"]
+    arguments += ["--schema", str(table / "visits.yaml")]
+    assert main([*arguments, "--model", str(table / "model.pt")]) == 1
+    assert "--holdout TABLE" in capsys.readouterr().err
+    assert main(arguments) == 1
+    assert "--holdout TABLE" in capsys.readouterr().err
+
+
+def broken(table, how):
+    frame = pd.read_csv(table / "visits.csv")
+    how(frame)
+    frame.to_csv(table / "visits.csv", index=False)
+
+
+@pytest.mark.parametrize(
+    ("how", "words"),
+    [
+        (lambda t: t.rename(columns={"lab": "Lab"}, inplace=True), ["'lab'", "Lab"]),
+        (lambda t: t.__setitem__("sex", t["sex"].str.upper()), ["'sex'", "M"]),
+        (lambda t: t.__setitem__("lab", t["lab"].astype(str).str.replace(".", ",")), ["'lab'", "comma"]),
+        (lambda t: t.__setitem__("lab", -t["lab"]), ["'lab'", "yeo-johnson"]),
+    ],
+)
+def test_a_bad_table_is_one_line_that_names_the_column_before_any_training(table, capsys, how, words):
+    broken(table, how)
+    assert train(table) == 1
+    said = capsys.readouterr()
+    assert all(word in said.err for word in words), said.err
+    assert "Traceback" not in said.err and said.out == ""
+    assert not (table / "model.pt").exists() and not (table / "model.split.json").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["sample", "--model", "nowhere.pt", "--out", "s.csv"],
+        ["sample", "--model", "nowhere.pt", "--out", "s.xlsx"],
+        ["train", "--data", "nowhere.csv", "--out", "m.pt"],
+        ["train", "--schema", "nowhere.yaml", "--out", "m.pt"],
+        ["train", "--resume", "--out", "nowhere.pt"],
+        ["train", "--device", "abacus", "--out", "m.pt"],
+    ],
+)
+def test_what_is_missing_or_wrong_is_named_without_a_traceback(arguments, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(arguments) == 1
+    said = capsys.readouterr().err
+    wrong = [a.split(".")[0] for a in arguments if a.startswith(("nowhere", "abacus")) or a.endswith("xlsx")]
+    assert said.startswith("error: ") and any(word in said for word in wrong)
+    assert not list(tmp_path.glob("*.pt"))
+
+
+@pytest.mark.parametrize("arguments", [[], ["train"], ["simulate", "--patients", "0", "--out", "x.csv"], ["fly"]])
+def test_a_wrong_command_line_exits_with_2(arguments, capsys):
+    with pytest.raises(SystemExit) as left:
+        main(arguments)
+    assert left.value.code == 2
+
+
+@pytest.mark.parametrize("command", ["doctor", "simulate", "download", "train", "sample", "evaluate", "demo"])
+def test_help_shows_an_example_and_the_exit_codes(command, capsys):
+    with pytest.raises(SystemExit) as left:
+        main([command, "--help"])
+    said = capsys.readouterr().out
+    assert left.value.code == 0
+    assert f"python -m hg_helpers {command}" in said and "exit codes" in said
+
+
+def test_the_demo_leaves_models_tables_and_pictures(tmp_path):
+    """In a process of its own, as typed; one epoch shows that everything is written, not that the lesson holds."""
+    folder = tmp_path / "demo"
+    command = [sys.executable, "-m", "hg_helpers", "demo", "--epochs", "1", "--out", str(folder), "--quiet"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    expected = {f"{m}.{e}" for m in ("v1", "v2", "v2_plus") for e in ("pt", "csv")}
+    expected |= {"summary.csv", "coverage.csv", "gender_ethnic.png", "distributions.png"}
+    assert expected <= {p.name for p in folder.iterdir()}
+    summary = pd.read_csv(folder / "summary.csv", index_col=0)
+    assert list(summary.columns) == ["holdout", "v1", "v2", "v2_plus"]
+    assert summary.loc["patients changing sex or ethnicity", "v2_plus"] == 0
+    assert summary.loc["groups covered by month", "v1"] < summary.loc["groups covered by month", "holdout"]
+    coverage = pd.read_csv(folder / "coverage.csv")
+    assert set(coverage["by"]) == {"month", "patient"} and coverage.groupby("by")["train"].sum().between(0.7, 1).all()
+    assert load_cohort(folder / "v2.csv", schema=ART_DEMO)["PatientID"].nunique() == 1000
+    assert len(done.stdout.splitlines()) <= 14
+    again = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert again.returncode == 1 and "--force" in again.stderr
+
+
+@pytest.mark.skipif(not PBC.is_file(), reason="shared/data/pbcseq.csv is not part of the repository")
+def test_real_clinical_visits_from_train_to_report(tmp_path, capsys):
+    schema, model = str(ROOT / "data" / "pbcseq.yaml"), str(tmp_path / "pbc.pt")
+    assert len((ROOT / "data" / "pbcseq.yaml").read_text().splitlines()) <= 25
+    arguments = ["train", "--data", str(PBC), "--schema", schema, "--out", model, "--epochs", "2"]
+    assert main(arguments) == 0
+    said = capsys.readouterr()
+    assert "left out" in said.err and "patients: 122" in said.out  # 153 of 312 have six visits; a fifth is held out
+    drawn = tmp_path / "pbc.csv"
+    assert main(["sample", "--model", model, "--patients", "200", "--out", str(drawn)]) == 0
+    table = pd.read_csv(drawn)
+    assert (
+        set(table["sex"]) <= {"f", "m"} and set(table["edema"]) <= {0, 0.5, 1} and set(table["stage"]) <= {1, 2, 3, 4}
+    )
+    assert (table.groupby("id")["sex"].nunique() == 1).all() and (table.groupby("id").size() == 6).all()
+    report = tmp_path / "report"
+    arguments = ["evaluate", "--real", str(PBC), "--model", model, "--synthetic", str(drawn), "--schema", schema]
+    assert main([*arguments, "--out", str(report)]) == 0
+    assert np.isfinite(pd.read_csv(report / "report.csv").query("metric == 'ks'")["value"]).all()
+
+
+def test_a_file_in_the_published_layout_goes_through_with_all_its_columns(tmp_path, capsys):
+    published = tmp_path / "published.csv"
+    simulate_cohort(60, seed=5).to_csv(published, index=False)
+    model, drawn = str(tmp_path / "full.pt"), tmp_path / "full.csv"
+    arguments = ["train", "--data", str(published), "--schema", "art-full", "--out", model, "--epochs", "1", "--quiet"]
+    assert main(arguments) == 0
+    assert main(["sample", "--model", model, "--patients", "10", "--out", str(drawn), "--quiet"]) == 0
+    assert (
+        list(pd.read_csv(drawn).columns) == list(pd.read_csv(published).columns) == list(load_cohort(published).columns)
+    )
+    assert set(ART_FULL.names) < set(pd.read_csv(drawn).columns)
