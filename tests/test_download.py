@@ -89,6 +89,11 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
+    def end_headers(self):
+        # unannounced, a close would race with the client's next request on the same connection
+        self.send_header("Connection", "close")
+        super().end_headers()
+
     def log_message(self, *arguments):
         pass
 
