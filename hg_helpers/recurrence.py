@@ -28,16 +28,15 @@ def recurrence(s: Tensor, weight: Tensor) -> Tensor:
     Returns:
         Hidden states (D, L, B, H). Differentiable twice.
     """
-    return _Recurrence.apply(s, weight)
+    return _Recurrence.apply(s, weight, torch.is_grad_enabled() and (s.requires_grad or weight.requires_grad))
 
 
 class _Recurrence(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, s, weight):
-        directions, months, batch, width = s.shape
-        hidden_width = width // 4
-        gates = torch.empty_like(s, memory_format=torch.contiguous_format)
-        cells, cell_tanh, hidden = (s.new_empty(directions, months, batch, hidden_width) for _ in range(3))
+    def forward(ctx, s, weight, keep):
+        hidden_width = s.shape[-1] // 4
+        hidden = s.new_empty(*s.shape[:-1], hidden_width)
+        gates, cells, cell_tanh = (_all_months(like, keep) for like in (s, hidden, hidden))
         h = c = None
         sigmoids = gates[..., : 3 * hidden_width]
         for s_t, g, sigmoid, o, i, f, a, c_t, tanh_t, h_t in _by_month(
@@ -46,27 +45,35 @@ class _Recurrence(torch.autograd.Function):
             g.copy_(s_t) if h is None else torch.baddbmm(s_t, h, weight, out=g)
             sigmoid.sigmoid_()
             a.tanh_()
-            torch.mul(i, a, out=c_t)
-            if c is not None:
-                c_t.addcmul_(f, c)
+            if c is None:
+                torch.mul(i, a, out=c_t)
+            else:
+                torch.mul(f, c, out=c_t)
+                c_t.addcmul_(i, a)
             torch.tanh(c_t, out=tanh_t)
             torch.mul(o, tanh_t, out=h_t)
             h, c = h_t, c_t
-        ctx.save_for_backward(s, weight, gates, cells, cell_tanh, hidden)
+        ctx.set_materialize_grads(False)
+        if keep:
+            ctx.save_for_backward(s, weight, gates, cells, cell_tanh, hidden)
         return hidden
 
     @staticmethod
     def backward(ctx, grad_hidden):
-        return _Gradient.apply(grad_hidden, *ctx.saved_tensors, ctx.needs_input_grad[1])
+        if grad_hidden is None:  # the second derivative reaches this node, but nothing flows through the hidden states
+            return None, None, None
+        twice = torch.is_grad_enabled()  # within backward: whether a second derivative has been asked for
+        return *_Gradient.apply(grad_hidden, *ctx.saved_tensors, ctx.needs_input_grad[1], twice), None
 
 
 class _Gradient(torch.autograd.Function):
     """First derivative; s is an argument only so that autograd knows what the second one belongs to."""
 
     @staticmethod
-    def forward(ctx, grad_hidden, s, weight, gates, cells, cell_tanh, hidden, wants_weight):
-        slopes, onward, onward_c = torch.empty_like(gates), torch.empty_like(gates), torch.empty_like(cells)
-        grad_s, grad_h, grad_c = torch.empty_like(gates), torch.empty_like(cells), torch.empty_like(cells)
+    def forward(ctx, grad_hidden, s, weight, gates, cells, cell_tanh, hidden, wants_weight, twice):
+        grad_s = torch.empty_like(gates)
+        slopes, onward = _all_months(gates, twice), _all_months(gates, twice)
+        onward_c, grad_h, grad_c = (_all_months(cells, twice) for _ in range(3))
         c_before = _month_before(cells)
         transposed = weight.mT.contiguous()
         after = None
@@ -77,14 +84,16 @@ class _Gradient(torch.autograd.Function):
             _back_one_month(incoming, ds, dh, dc, m, mc, transposed, after)
             after = ds, dc, g
         ctx.set_materialize_grads(False)
-        ctx.save_for_backward(weight, gates, cells, cell_tanh, hidden, slopes, onward, onward_c, grad_s, grad_h, grad_c)
+        if twice:
+            kept = slopes, onward, onward_c, grad_s, grad_h, grad_c
+            ctx.save_for_backward(weight, gates, cells, cell_tanh, hidden, *kept)
         return grad_s, _weight_gradient(hidden, grad_s) if wants_weight else None
 
     @staticmethod
     @once_differentiable
     def backward(ctx, tangent_s, tangent_weight):
         if tangent_s is None and tangent_weight is None:
-            return (None,) * 8
+            return (None,) * 9
         weight, gates, cells, cell_tanh, hidden, slopes, onward, onward_c, grad_s, grad_h, grad_c = ctx.saved_tensors
         incoming = torch.zeros_like(hidden)
         if tangent_s is None:
@@ -114,7 +123,7 @@ class _Gradient(torch.autograd.Function):
             ds += extra_s
             after, cell_later = (ds, dc, g), to_cell_before
         second_weight = _weight_gradient(hidden, second_s) + _weight_gradient(tangent_h, grad_s)
-        return tangent_h, second_s, second_weight, None, None, None, None, None
+        return tangent_h, second_s, second_weight, *(None,) * 6
 
 
 def _slopes_of_a_month(g, tanh_c, cell_before, slope, onward, onward_c):
@@ -185,6 +194,12 @@ def _by_month(*tensors, backwards=False):
     """One tuple of views a month. Month by month the work stays in the processor's cache."""
     months = list(zip(*(x.unbind(1) for x in tensors), strict=True))
     return reversed(months) if backwards else months
+
+
+def _all_months(like: Tensor, keep: bool) -> Tensor:
+    """Room for each month of a derivative to come; where none will, one month's, written over month after month."""
+    directions, months, *rest = like.shape
+    return like.new_empty(directions, months if keep else 1, *rest).expand(-1, months, *([-1] * len(rest)))
 
 
 def _month_before(x: Tensor) -> Tensor:
