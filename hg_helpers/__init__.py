@@ -28,7 +28,7 @@ _HOME = {
     "environment": ["describe_environment", "seed_everything", "setup"],
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
-_MODULES = ["metrics", "plots"]
+_MODULES = ["exercises", "metrics", "plots"]
 
 __all__ = sorted([*_MODULE_OF, *_MODULES])
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from .checkpoint import atomic, load_checkpoint, save_checkpoint
 from .config import TrainConfig
+from .download import data_folder
 from .encoding import CohortEncoder
 from .latent import SOURCES, LatentBuffer
 from .networks import Generator
@@ -194,3 +195,16 @@ class Synthesizer:
         generator.load_state_dict(state["sampling_generator"])
         source.load_state_dict(state["source"])
         return cls(encoder, config, generator, source)
+
+    @classmethod
+    def pretrained(cls, name: str) -> Synthesizer:
+        """A model that comes with the package: ``"v1"``, ``"v2"`` or ``"v2_plus"``; data/README.md says how it was made.
+
+        Raises:
+            ValueError: naming the models there are.
+        """
+        folder = data_folder() / "pretrained"
+        shipped = sorted(path.stem for path in folder.glob("*.pt"))
+        if name not in shipped:
+            raise ValueError(f"no shipped model {name!r}; {folder} has: {', '.join(shipped) or 'none'}")
+        return cls.load(folder / f"{name}.pt")

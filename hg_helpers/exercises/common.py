@@ -1,0 +1,81 @@
+"""What the notebooks' exercises share: a cohort small enough to check by hand, and how an answer is judged."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from ..schema import Feature, Schema
+
+
+def toy_schema() -> Schema:
+    """Three features, four months: viral load, sex, base drugs. 6 channels, embedded width 7."""
+    return Schema(
+        [
+            Feature("VL", "real", unit="copies/mL", role="outcome", threshold=1000),
+            Feature("Gender", "binary", levels=("Male", "Female"), codes=(1, 2), static=True),
+            Feature("Base Drug Combo", "categorical", levels=("A", "B", "C"), codes=(0, 1, 2), role="regimen"),
+        ],
+        patient="PatientID",
+        time="Timestep",
+        length=4,
+    )
+
+
+def toy_cohort() -> pd.DataFrame:
+    """Three patients, four months each: one who is suppressed, one who fails and switches, one who rebounds."""
+    viral_load = [100_000, 10_000, 1_000, 100, 10_000, 10_000, 1_000, 100, 1_000, 100, 10_000, 100_000]
+    return pd.DataFrame(
+        {
+            "VL": np.array(viral_load, dtype=float),
+            "Gender": np.repeat([1, 2, 1], 4),
+            "Base Drug Combo": [0, 0, 0, 0, 0, 1, 1, 1, 2, 2, 2, 2],
+            "PatientID": np.repeat([0, 1, 2], 4),
+            "Timestep": np.tile(np.arange(4), 3),
+        }
+    )
+
+
+def verdict(problem: str | None, praise: str) -> bool:
+    """Print what an answer is worth; True where it is right.
+
+    Args:
+        problem: what is wrong and where to look, or None.
+        praise: what a right answer shows.
+    """
+    print(f"Right: {praise}" if problem is None else f"Not yet: {problem}")
+    return problem is None
+
+
+def same(answer: Any, expected: Any, tolerance: float = 1e-4) -> bool:
+    """Whether two numbers, lists, arrays or tensors have one shape and agree to a tolerance, NaN to NaN."""
+    got, want = _numbers(answer), _numbers(expected)
+    return got is not None and got.shape == want.shape and np.allclose(got, want, tolerance, tolerance, equal_nan=True)
+
+
+def unanswered(answer: Any) -> str | None:
+    """The message for a stub that was left as it was."""
+    if answer is None or answer is Ellipsis:
+        return "nothing has been filled in yet; replace the `...` and run the cell again."
+    return None
+
+
+def mistake(answer: Any, mistakes: Iterable[tuple[Any, str]], otherwise: str) -> str:
+    """The message of the first known wrong answer that this one equals, else a general one."""
+    for wrong, message in mistakes:
+        if same(answer, wrong):
+            return message
+    return otherwise
+
+
+def _numbers(value: Any) -> np.ndarray | None:
+    if isinstance(value, torch.Tensor):
+        value = value.detach().cpu().numpy()
+    try:
+        return np.asarray(value, dtype=float)
+    except (TypeError, ValueError):  # words, or rows of unequal length: comparable with nothing
+        return None
