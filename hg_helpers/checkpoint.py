@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import tempfile
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -32,6 +33,23 @@ def atomic(path: str | Path) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def require_writable(path: str | Path) -> None:
+    """Raise now what would otherwise be found out after an hour of training.
+
+    Raises:
+        OSError: naming the file and its folder, where it could not be written.
+    """
+    path = Path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise OSError(f"{path} could not be written: {error.strerror} in {path.parent}; choose another folder") from None
+    if path.is_dir():
+        raise OSError(f"{path} is a folder; a checkpoint needs the name of a file")
 
 
 def save_checkpoint(path: str | Path, state: dict[str, Any]) -> None:

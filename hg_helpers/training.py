@@ -20,7 +20,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from .checkpoint import load_checkpoint, save_checkpoint
+from .checkpoint import load_checkpoint, require_writable, save_checkpoint
 from .config import TrainConfig
 from .curriculum import curriculum_batches
 from .encoding import CohortEncoder
@@ -196,12 +196,15 @@ class Trainer:
 
         Raises:
             ValueError: for a tensor of the wrong shape, or other patients than before.
+            OSError: for a checkpoint that cannot be written, before training starts.
             TrainingStopped: for a loss that is not finite; the last checkpoint stays as it was.
         """
         target_epoch = self.config.epochs if epochs is None else epochs
         for name, value, least in (("epochs", target_epoch, 0), ("checkpoint_every", checkpoint_every, 1)):
             if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
                 raise ValueError(f"{name} must be a whole number of at least {least}, not {value!r}")
+        if checkpoint:
+            require_writable(checkpoint)
         x = self._accept(x)
         lengths = self.config.lengths_for(self.schema.length)
         per_epoch = len(lengths) * -(-len(x) // self.config.batch_size)

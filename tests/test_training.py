@@ -846,3 +846,13 @@ def test_a_configuration_is_enough_to_know_what_will_be_built(encoder, tiny):
         trainer = Trainer(encoder, tiny(model), "cpu")
         assert (trainer.autoencoder is None) == (model == "v1") == (not trainer.source.learns)
         assert trainer.device.type == "cpu"
+
+
+@pytest.mark.parametrize("place", ["file/inside/v1.pt", "folder"])
+def test_a_checkpoint_that_cannot_be_written_is_refused_before_training(encoder, x, tiny, tmp_path, place):
+    (tmp_path / "file").write_text("")
+    (tmp_path / "folder").mkdir()
+    trainer = Trainer(encoder, tiny("v1"))
+    with pytest.raises(OSError, match=place.split("/")[-1]):
+        trainer.fit(x, checkpoint=tmp_path / place, progress=False)
+    assert trainer.step == 0
