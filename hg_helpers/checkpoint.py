@@ -47,7 +47,7 @@ def require_writable(path: str | Path) -> None:
         with tempfile.TemporaryFile(dir=path.parent):
             pass
     except OSError as error:
-        raise OSError(f"{path} could not be written: {error.strerror} in {path.parent}; choose another folder") from None
+        raise OSError(f"{path} could not be written: {error.strerror}; choose another folder") from None
     if path.is_dir():
         raise OSError(f"{path} is a folder; a checkpoint needs the name of a file")
 

@@ -111,6 +111,25 @@ class GaussianPrototypes(LatentBuffer):
         return (centre + e @ (points - centre) / max(len(points) - 1, 1) ** 0.5)[:, None]
 
 
+def group_means(prototypes: Tensor, least: int) -> Tensor:
+    """Replace prototypes by the means of groups of neighbours, so that none stands for a single patient.
+
+    Groups come from halving, at the median of the coordinate that varies most, as long as both halves keep at least
+    ``least`` members: a form of microaggregation (Domingo-Ferrer & Mateo-Sanz 2002).
+
+    Args:
+        prototypes: (n, 1, Z).
+        least: fewest prototypes a group. A patient has several in the buffer, one a batch: choose it well above that.
+
+    Returns:
+        (groups, 1, Z).
+    """
+    if len(prototypes) < 2 * least:
+        return prototypes.mean(0, keepdim=True)
+    order = prototypes[:, 0, int(prototypes[:, 0].var(0).argmax())].argsort(stable=True)
+    return torch.cat([group_means(prototypes[half], least) for half in order.tensor_split(2)])
+
+
 SOURCES = {
     "uniform": UniformNoise,
     "persistent": PersistentNoise,

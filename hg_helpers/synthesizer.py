@@ -16,7 +16,7 @@ from .checkpoint import atomic, load_checkpoint, save_checkpoint
 from .config import TrainConfig
 from .download import data_folder
 from .encoding import CohortEncoder
-from .latent import SOURCES, LatentBuffer
+from .latent import SOURCES, GaussianPrototypes, LatentBuffer, group_means
 from .networks import Generator
 
 #: Patients that are computed together, always all of them, so that no row depends on how many were asked for.
@@ -164,21 +164,44 @@ class Synthesizer:
         """Write the model with all its prototypes; :meth:`load` reads it."""
         save_checkpoint(path, self.state())
 
-    def export(self, path: str | Path, max_prototypes: int = 2000, seed: int = 0) -> None:
-        """Write a smaller model to pass on: as :meth:`save`, with a random subset of the prototypes.
+    def export(
+        self, path: str | Path, prototypes: str = "kept", max_prototypes: int = 2000, group: int = 100, seed: int = 0
+    ) -> None:
+        """Write a model to pass on: as :meth:`save`, with fewer prototypes, or with none that is a single patient's.
 
-        Prototypes are encodings of single training patients: README.md says what that means for privacy.
+        Args:
+            path: file to write.
+            prototypes: ``"kept"``, a random subset of the prototypes as they are, each the encoding of one training
+                patient; ``"gaussian"``, draws from a normal distribution with their mean and covariance;
+                ``"clustered"``, means of groups of neighbours. README.md has what each costs.
+            max_prototypes: most vectors written.
+            group: fewest prototypes a group of ``"clustered"``. A patient has one for each batch that it was in.
+            seed: of the subset and the draws.
 
         Raises:
-            ValueError: for a ``max_prototypes`` below 1.
+            ValueError: for an unknown ``prototypes``, or a number below 1.
+            RuntimeError: for ``"gaussian"`` or ``"clustered"`` with a buffer that is empty.
         """
-        if isinstance(max_prototypes, bool) or not isinstance(max_prototypes, (int, np.integer)) or max_prototypes < 1:
-            raise ValueError(f"max_prototypes must be a whole number of at least 1, not {max_prototypes!r}")
+        for name, value in (("max_prototypes", max_prototypes), ("group", group)):
+            if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
+                raise ValueError(f"{name} must be a whole number of at least 1, not {value!r}")
+        if prototypes not in ("kept", "gaussian", "clustered"):
+            raise ValueError(f"prototypes {prototypes!r} is not 'kept', 'gaussian' or 'clustered'")
         state = self.state()
-        prototypes = state["source"].get("prototypes")
-        if prototypes is not None and len(prototypes) > max_prototypes:
-            kept = torch.randperm(len(prototypes), generator=torch.Generator().manual_seed(seed))[:max_prototypes]
-            state["source"] = {**state["source"], "prototypes": prototypes[kept.to(prototypes.device)].clone()}
+        if isinstance(self.source, LatentBuffer):
+            points = self.source.prototypes.cpu()
+            random = torch.Generator().manual_seed(seed)
+            if prototypes != "kept":
+                self.source.choose(1, random)  # refuses an empty buffer
+            if prototypes == "gaussian":
+                normal = GaussianPrototypes(self.config.latent)
+                normal.prototypes = points
+                points = normal.choose(max_prototypes, random)
+            elif prototypes == "clustered":
+                points = group_means(points, group)
+            if len(points) > max_prototypes:
+                points = points[torch.randperm(len(points), generator=random)[:max_prototypes]].clone()
+            state["source"] = {**state["source"], "prototypes": points}
         save_checkpoint(path, state)
 
     @classmethod
@@ -198,7 +221,7 @@ class Synthesizer:
 
     @classmethod
     def pretrained(cls, name: str) -> Synthesizer:
-        """A model that comes with the package: ``"v1"``, ``"v2"`` or ``"v2_plus"``; data/README.md says how it was made.
+        """A model of the package: ``"v1"``, ``"v2"`` or ``"v2_plus"``; data/README.md says how it was made.
 
         Raises:
             ValueError: naming the models there are.

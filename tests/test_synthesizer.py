@@ -12,6 +12,7 @@ import torch
 from hg_helpers.checkpoint import load_checkpoint
 from hg_helpers.cohort import validate_cohort
 from hg_helpers.encoding import CohortEncoder
+from hg_helpers.latent import group_means
 from hg_helpers.schema import Feature, Schema
 from hg_helpers.synthesizer import BLOCK, Synthesizer, build_generator, build_source, gumbel
 from hg_helpers.training import Trainer
@@ -391,3 +392,51 @@ def test_the_schemas_length_is_the_samples(cohort, schema, tiny):
     trainer = Trainer(encoder, tiny("v2", epochs=1), "cpu")
     trainer.fit(encoder.transform(cohort), progress=False)
     assert trainer.synthesizer().sample(2)["Timestep"].tolist() == [0, 1, 2, 3] * 2
+
+
+# --- exports without a single patient's vector ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["gaussian", "clustered"])
+def test_an_export_can_leave_out_every_single_prototype(synthesizers, tmp_path, kind):
+    synthesizer = synthesizers["v2"]
+    synthesizer.export(tmp_path / "shared.pt", prototypes=kind, max_prototypes=500, group=8)
+    shared = Synthesizer.load(tmp_path / "shared.pt")
+    real, shipped = synthesizer.source.prototypes[:, 0], shared.source.prototypes[:, 0]
+    closest = torch.cdist(real, real).fill_diagonal_(torch.inf).min()  # two real ones are never closer than this
+    assert torch.cdist(shipped, real).min() > min(1e-4, closest / 2)
+    assert torch.allclose(shipped.mean(0), real.mean(0), atol=4 * float(real.std(0).max()) / len(shipped) ** 0.5)
+    assert len(shared.sample(3, seed=1)) == 3 * shared.encoder.schema.length
+
+
+def test_groups_of_prototypes_have_their_size_and_keep_the_mean():
+    points = torch.randn(1000, 1, 3, generator=torch.Generator().manual_seed(0))
+    means = group_means(points, 100)
+    assert means.shape == (8, 1, 3)  # 1000 halved three times: 125 each; once more would leave 62
+    assert torch.allclose(means.mean(0), points.mean(0), atol=1e-5)
+    assert torch.equal(group_means(points, 1000), points.mean(0, keepdim=True))
+    assert group_means(points, 1).shape == points.shape
+    two = torch.cat([torch.zeros(50, 1, 3), torch.ones(50, 1, 3)])[torch.randperm(100)]
+    assert sorted(group_means(two, 50)[:, 0, 0].tolist()) == [0, 1]  # neighbours stay together
+
+
+def test_an_export_of_unknown_kind_or_of_nothing_is_refused(synthesizers, untrained, tmp_path):
+    with pytest.raises(ValueError, match="'kept', 'gaussian' or 'clustered'"):
+        synthesizers["v2"].export(tmp_path / "a.pt", prototypes="noisy")
+    with pytest.raises(ValueError, match="group"):
+        synthesizers["v2"].export(tmp_path / "a.pt", prototypes="clustered", group=0)
+    for kind in ("gaussian", "clustered"):
+        with pytest.raises(RuntimeError, match="empty"):
+            untrained.export(tmp_path / "a.pt", prototypes=kind)
+    assert not (tmp_path / "a.pt").exists()
+
+
+@pytest.fixture
+def untrained(encoder, tiny):
+    return Trainer(encoder, tiny("v2"), device="cpu").synthesizer()
+
+
+def test_a_shipped_model_is_loaded_by_name_and_an_unknown_one_refused():
+    with pytest.raises(ValueError, match="no shipped model 'v3'.*v2_plus"):
+        Synthesizer.pretrained("v3")
+    assert Synthesizer.pretrained("v2_plus").config.static_heads

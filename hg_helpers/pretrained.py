@@ -1,0 +1,67 @@
+"""How the models in data/pretrained/ were made: ``python -m hg_helpers.pretrained``, an hour or so a model on one core.
+
+Stopped and started again, each model goes on from its last epoch.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from pathlib import Path
+
+import pandas as pd
+import torch
+
+from .config import TrainConfig
+from .download import data_folder
+from .encoding import CohortEncoder
+from .schema import ART_DEMO
+from .simulate import simulate_cohort
+from .training import Trainer
+
+#: The patients that the shipped models have seen, and the seeds of others from the same truth.
+PATIENTS, SEED, HOLDOUT_SEED = 4000, 1, 2
+CONFIGS = {
+    "v1": TrainConfig.v1(preset="workshop", epochs=3),
+    "v2": TrainConfig.v2(preset="workshop", epochs=6),
+    "v2_plus": TrainConfig.v2_plus(preset="workshop", epochs=30),
+}
+
+
+def training_cohort() -> pd.DataFrame:
+    """The 4,000 simulated patients that the shipped models were trained on."""
+    return simulate_cohort(PATIENTS, seed=SEED)
+
+
+def make(name: str, folder: Path, work: Path) -> None:
+    """Train one model, on one thread, going on from where an earlier call stopped, and export it.
+
+    Args:
+        name: a key of ``CONFIGS``.
+        folder: receives ``NAME.pt``, with at most 2,000 prototypes.
+        work: keeps the trainer's checkpoint.
+    """
+    torch.set_num_threads(1)
+    cohort, checkpoint = training_cohort(), work / f"{name}.pt"
+    if checkpoint.is_file():
+        trainer = Trainer.load(checkpoint, device="cpu")
+    else:
+        trainer = Trainer(CohortEncoder(ART_DEMO).fit(cohort), CONFIGS[name], device="cpu")
+    trainer.fit(trainer.encoder.transform(cohort), checkpoint=checkpoint, progress=logging.root.level <= logging.INFO)
+    trainer.synthesizer().export(folder / f"{name}.pt")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("models", nargs="*", choices=[*CONFIGS, []], help="default: all")
+    parser.add_argument("--out", type=Path, default=data_folder() / "pretrained")
+    parser.add_argument("--work", type=Path, default=Path("runs/pretrained"), help="folder of the checkpoints")
+    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    options = parser.parse_args()
+    logging.basicConfig(level=logging.WARNING if options.quiet else logging.INFO)
+    for name in options.models or CONFIGS:
+        make(name, options.out, options.work)
+
+
+if __name__ == "__main__":
+    main()
