@@ -78,7 +78,7 @@ def test_simulate_writes_the_same_file_each_time_and_refuses_to_overwrite(tmp_pa
     assert pd.read_csv(paths[0])["PatientID"].nunique() == 6
 
 
-def test_the_whole_way_on_another_table(table, capsys):
+def test_the_whole_way_on_another_table(table, capsys, caplog):
     assert train(table, "--json") == 0
     said = json.loads(capsys.readouterr().out)
     assert said["epochs"] == 1 and said["patients"] == 19
@@ -102,9 +102,10 @@ def test_the_whole_way_on_another_table(table, capsys):
     report = pd.DataFrame(json.loads(capsys.readouterr().out))
     assert {"metric", "feature", "value", "floor", "best"} <= set(report.columns)
     assert {"ks", "tv", "coverage_patient", "dcr_share"} <= set(report["metric"])
-    assert {"report.csv", "distributions.png", "association.png", "coverage.png"} <= {
-        p.name for p in (table / "report").iterdir()
-    }
+    drawn = {"distributions", "association", "joint_shares", "coverage", "trajectories", "regimen_shares"}
+    left = {p.name for p in (table / "report").iterdir()}
+    assert left == {"report.csv", "privacy_distances.png", *(f"{name}.png" for name in drawn)}
+    assert "trends_and_cycles is left out" in caplog.text and "at least two" in caplog.text  # one lab only
 
 
 def test_resume_goes_on_with_the_patients_of_the_split(table, capsys):
@@ -182,7 +183,7 @@ def test_a_wrong_command_line_exits_with_2(arguments, capsys):
     assert left.value.code == 2
 
 
-@pytest.mark.parametrize("command", ["doctor", "simulate", "download", "train", "sample", "evaluate", "demo"])
+@pytest.mark.parametrize("command", ["doctor", "simulate", "download", "train", "sample", "evaluate", "demo", "ablate"])
 def test_help_shows_an_example_and_the_exit_codes(command, capsys):
     with pytest.raises(SystemExit) as left:
         main([command, "--help"])

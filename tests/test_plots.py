@@ -259,6 +259,21 @@ def test_labs_have_log_axes_with_units_unless_a_value_is_zero_or_the_range_is_sh
     assert axes_of(REAL, Schema((signed,), length=MONTHS)).get_xscale() == "linear"
 
 
+def test_a_collapsed_models_spike_is_cut_off_and_said_to_be_so_that_the_others_can_be_read():
+    schema = SCHEMA.select(["VL"])
+    spike = V1.assign(VL=REAL["VL"].median())
+    figure, table = plots.distributions(REAL, {"v1": spike, "v2": V2}, schema)
+    tops = table.groupby("source")["share"].max()
+    (axes,) = figure.axes
+    assert tops["v1"] == 1 and max(tops["real"], tops["v2"]) < axes.get_ylim()[1] < 2 * max(tops["real"], tops["v2"])
+    assert words(figure, "v1 cut off, up to 100%") == 1 and not any(
+        t.get_text().startswith("v2 cut off") for t in figure.findobj(Text)
+    )
+    figure, table = plots.distributions(REAL, {"v1": V2}, schema)  # nothing to cut
+    assert not any("cut off" in t.get_text() for t in figure.findobj(Text))
+    assert figure.axes[0].get_ylim()[1] > table["share"].max()
+
+
 def test_distributions_say_absent_for_every_level_that_has_nobody(drawn):
     figure, table = drawn["distributions"]
     levels = table.dropna(subset=["level"])

@@ -184,6 +184,8 @@ def coverage_bars(
     note = f"\nthe {hidden} smallest groups are not drawn" if hidden else ""
     axes.set(ylim=(len(groups) - 0.4, -0.6), xlabel=f"share (the axis grows with its square root){note}")
     axes.tick_params(axis="y", length=0)
+    names = " · ".join(c for c in long.columns if c not in ("group", "source", "share", "covered", "drawn"))
+    axes.annotate(names, (0, 1), (-6, 2), "axes fraction", "offset points", ha="right", va="bottom", style="italic")
     return finish(figure, long, _coverage_alt(long, list(tables)))
 
 

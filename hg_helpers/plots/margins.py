@@ -14,6 +14,7 @@ from .style import Picture, bar_text, canvas, finish, legend_of, logarithmic_axi
 
 MOST_BINS = 36
 WIDE = 3  # panels side by side
+SPIKE = 2.5  # a histogram this many times as high as the real one is cut off, for it would squash all others
 BARELY = 0.02  # shares below this are written beside their bar, which is too short to be seen
 DRAWN = ["feature", "source", "level", "left", "right", "share"]
 
@@ -28,7 +29,9 @@ def distributions(
     """Every feature's distribution over all months: step histograms for reals, grouped bars for categories.
 
     A lab whose transform is Box-Cox gets a log10 axis and bins of equal width in log10, unless a value is zero or
-    negative or the range is under a decade. Missing values are left out; shares are of the known ones.
+    negative or the range is under a decade. The spike of a collapsed model (more than 2.5 times as high as the real
+    histogram) is cut off, and its height written on the panel. Missing values are left out; shares are of the known
+    ones.
 
     Args:
         real: cohort table.
@@ -105,7 +108,33 @@ def _histogram(
     axes.set_xlabel(f"{feature.label}, log scale" if logarithmic else feature.label)
     axes.set_ylabel(f"share of {rows}")
     percent_axis(axes.yaxis)
-    return pd.concat(drawn)
+    table = pd.concat(drawn)
+    _cut_spikes(axes, table, look)
+    return table
+
+
+def _cut_spikes(axes: Axes, table: pd.DataFrame, look: dict[str, dict]) -> None:
+    """End the axis a little above the histograms that are not spikes, and say how high the others go."""
+    shares = {name: part["share"].to_numpy() for name, part in table.groupby("source", sort=False)}
+    tops = {name: share.max() for name, share in shares.items()}
+    cut = [name for name in tops if tops[name] > SPIKE * tops["real"]]
+    if not cut:
+        return
+    axes.set_ylim(0, 1.25 * max(top for name, top in tops.items() if name not in cut))
+    for line, name in enumerate(cut):  # on the side where the first spike is not
+        left = shares[cut[0]].argmax() > len(shares[name]) / 2
+        axes.annotate(
+            f"{name} cut off, up to {percent(tops[name])}",
+            (0 if left else 1, 1),
+            (4 if left else -4, -4 - 15 * line),
+            "axes fraction",
+            "offset points",
+            color=look[name]["color"],
+            size=10.5,
+            ha="left" if left else "right",
+            va="top",
+            bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 1},
+        )
 
 
 def _bars(axes: Axes, values: dict[str, pd.Series], feature: Feature, look: dict[str, dict], rows: str) -> pd.DataFrame:

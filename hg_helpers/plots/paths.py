@@ -76,7 +76,8 @@ def trajectories(
         axes.set_title(name, fontweight="bold", size=15)
     for axes in grid[-1]:
         axes.set_xlabel(_time_label(schema))
-    figure.legend(handles=_keys(), loc="outside lower center", ncols=4, handlelength=2.5)
+    ncols = 4 if len(tables) > 2 else 2  # four entries are wider than two panels
+    figure.legend(handles=_keys(), loc="outside lower center", ncols=ncols, handlelength=2.5)
     table = pd.concat(drawn)[["feature", "source", "line", "time", "value"]]
     return finish(figure, table, _paths_alt(table, schema))
 

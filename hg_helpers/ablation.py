@@ -1,0 +1,289 @@
+"""What does the work? Each repair alone, at equal generator steps and equal everything else, over several seeds."""
+
+from __future__ import annotations
+
+import json
+import logging
+import multiprocessing
+import re
+import signal
+from collections.abc import Sequence
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, ProcessPoolExecutor, wait
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from tqdm import tqdm
+
+from .checkpoint import atomic
+from .cohort import load_cohort, split_patients
+from .config import TrainConfig
+from .demo import HOLDOUT, MODELS, SYNTHETIC_PATIENTS
+from .encoding import CohortEncoder
+from .metrics import coverage, joint_tv, ks, patient_spread, static_constant, switching_ratio
+from .metrics.tables import Trajectories, trajectories
+from .schema import ART_DEMO
+from .training import Trainer
+
+log = logging.getLogger("hg_helpers")
+
+#: Name: what it starts from (a model, or another configuration), and the one thing that differs.
+CONFIGURATIONS: dict[str, tuple[str, dict[str, Any]]] = {
+    "v1": ("v1", {}),
+    "v1 + persistent noise": ("v1", {"latent_source": "persistent"}),
+    "v2": ("v2", {}),
+    "v2, Gaussian prototypes": ("v2", {"latent_source": "gaussian"}),
+    "v2, variational autoencoder": ("v2", {"autoencoder": "variational"}),
+    "v2 + Gumbel heads": ("v2", {"heads": "gumbel"}),
+    "v2 + Gumbel heads, patient draw": ("v2 + Gumbel heads", {"gumbel_noise": "patient"}),
+    "v2 + static heads": ("v2", {"static_heads": True}),
+    "v2 + real weight": ("v2", {"real_weight": 5.0}),
+    "v2 + weight averaging": ("v2", {"ema": 0.99}),
+    "v2 + beta1 0.5": ("v2", {"betas": (0.5, 0.99)}),
+    "v2 + three critic steps": ("v2", {"n_critic": 3}),
+    "v2 + falling rate": ("v2", {"lr_decay": True}),
+    "v2 + He start": ("v2", {"start": "he"}),
+    "v1 + He start": ("v1", {"start": "he"}),
+    "v1 + He start, falling rate": ("v1 + He start", {"lr_decay": True}),
+    "v2_plus": ("v2_plus", {}),
+    # without a buffer nobody asks the autoencoder: it goes with it
+    "v2_plus, uniform noise": ("v2_plus", {"latent_source": "uniform", "autoencoder": None}),
+    "v2_plus, persistent noise": ("v2_plus", {"latent_source": "persistent", "autoencoder": None}),
+}
+FLOOR = "real holdout"
+COLUMNS = ["configuration", "seed", "decode", "metric", "feature", "value", "steps", "seconds", "settings"]
+#: What the figure shows, as metric and feature.
+PANELS = [("coverage_patient", "all"), ("joint_tv", "all"), ("ks", "CD4"), ("switching_ratio", "all")]
+#: Checkpoints of runs that are not finished.
+UNFINISHED = Path("runs/ablation")
+
+
+def configuration(name: str, **common: Any) -> TrainConfig:
+    """The settings of one configuration, on those that all share.
+
+    Raises:
+        ValueError: for an unknown name, with the list of names.
+    """
+    if name not in CONFIGURATIONS:
+        raise ValueError(f"no configuration {name!r}; there are:\n  " + "\n  ".join(CONFIGURATIONS))
+    base, changes = CONFIGURATIONS[name]
+    while base not in MODELS:
+        base, more = CONFIGURATIONS[base]
+        changes = {**more, **changes}
+    return MODELS[base](preset="workshop", **{**common, **changes})
+
+
+def run_ablation(
+    out: str | Path,
+    seeds: int = 3,
+    only: Sequence[str] | None = None,
+    jobs: int = 2,
+    progress: bool = True,
+    **common: Any,
+) -> dict[str, Any]:
+    """Train each configuration with each seed on the bundled cohort's training patients, and keep its scores.
+
+    What ``out`` holds with the same settings is not trained again; a run that was stopped goes on from its last batch.
+
+    Args:
+        out: the table (.csv), rewritten after each run: 1,000 synthetic patients against the training patients.
+        seeds: seeds 0 to ``seeds - 1`` of the split, the training and the sampling.
+        only: names of configurations; None for all.
+        jobs: processes, each on one thread, so that no value depends on their number.
+        progress: show a progress bar.
+        common: settings of :class:`TrainConfig` for all, other than the workshop preset's.
+
+    Returns:
+        ``"results"`` (the rows of the configurations and seeds asked for, and the floor's), ``"trained"`` and
+        ``"kept"`` (numbers of runs), ``"failed"`` (``{run: reason}``).
+
+    Raises:
+        ValueError: for an unknown name, a wrong setting, or an ``out`` that is another table.
+    """
+    out, names = Path(out), list(CONFIGURATIONS if only is None else dict.fromkeys(only))
+    wanted = {(name, seed): configuration(name, seed=seed, **common) for seed in range(seeds) for name in names}
+    todo, cohort = _to_do(_read(out), wanted), load_cohort()
+    for seed in range(seeds):
+        _add(out, _floor(cohort, seed))
+    batches = len(todo) * _steps(cohort, configuration("v1", **common))
+    with tqdm(total=batches, unit="batch", disable=not progress or not todo) as bar:
+        trained, failed = _train_all(out, {run: wanted[run] for run in todo}, jobs, bar)
+    results = _read(out)
+    results = results[results["configuration"].isin([*names, FLOOR]) & (results["seed"] < seeds)]
+    return {"results": results, "trained": trained, "kept": len(wanted) - len(todo), "failed": failed}
+
+
+def _train_all(out: Path, runs: dict[tuple[str, int], TrainConfig], jobs: int, bar: tqdm) -> tuple[int, dict[str, str]]:
+    """Train in processes of their own; returns how many runs were finished, and why the others were not."""
+    spawn = multiprocessing.get_context("spawn")
+    done, stop = spawn.Queue(), spawn.Event()
+    todo, running, failed = list(runs), {}, {}
+    pool = ProcessPoolExecutor(jobs, spawn, _begin, (done, stop))
+    try:
+        while todo or running:
+            while todo and len(running) < jobs:  # not all at once: what the pool has taken in cannot be called back
+                run = todo.pop(0)
+                running[pool.submit(_train, *run, runs[run], _unfinished(run))] = run
+            bar.set_description(f"run {len(runs) - len(todo)} of {len(runs)}", refresh=False)
+            for job in wait(running, 0.5, FIRST_COMPLETED).done:
+                _finish(out, job, running.pop(job), failed)
+            while not done.empty():
+                bar.update(done.get())
+    finally:
+        stop.set()  # Ctrl-C, or an error: the runs in hand end after their batch
+        pool.shutdown(cancel_futures=True)
+    return len(runs) - len(failed), failed
+
+
+def _finish(out: Path, job: Future, run: tuple[str, int], failed: dict[str, str]) -> None:
+    """Keep a run's rows; where it broke off, say so and let the others go on."""
+    error = job.exception()
+    if isinstance(error, (ValueError, RuntimeError)) and not isinstance(error, BrokenExecutor):
+        failed[f"{run[0]}, seed {run[1]}"] = str(error)
+        log.error("%s, seed %d: %s", *run, error)
+        return
+    rows = job.result()
+    if rows is None:
+        raise KeyboardInterrupt
+    _add(out, rows)
+    _unfinished(run).unlink(missing_ok=True)
+
+
+def medians(results: pd.DataFrame, decode: str = "argmax") -> pd.DataFrame:
+    """Median over the seeds: one row a configuration, one column a metric."""
+    part = results[results["decode"].isin([decode, "none"])].copy()
+    part["metric"] = part["metric"].where(part["feature"] == "all", part["metric"] + " " + part["feature"])
+    wide = part.groupby(["configuration", "metric"], sort=False)["value"].median().unstack(sort=False)
+    wide["seconds"] = part.groupby("configuration")["seconds"].median()
+    return wide.rename_axis(columns=None)
+
+
+def panels(results: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, float]]:
+    """What :func:`hg_helpers.plots.ablation` draws: a few metrics of the models, and their floors by panel."""
+    shown = pd.concat([results[(results["metric"] == m) & (results["feature"] == f)] for m, f in PANELS])
+    # levels drawn anew each month switch some sixty times too often, and would squash all else
+    switching = shown["metric"] == "switching_ratio"
+    shown = shown[~switching | (shown["decode"] != "sample")]
+    shown = shown.assign(feature=shown["feature"].mask(switching, "argmax"))
+    names = shown["metric"].where(shown["feature"] == "all", shown["metric"] + ": " + shown["feature"])
+    real = shown["configuration"] == FLOOR
+    return shown[~real], shown[real].groupby(names[real])["value"].median().to_dict()
+
+
+# --- one run, in a process of its own -------------------------------------------------------------------------------
+
+
+def _begin(done: Any, stop: Any) -> None:
+    """One thread, errors only; Ctrl-C is for the parent, and for the training loop, which ends after its batch."""
+    global _done, _stop
+    _done, _stop = done, stop
+    done.cancel_join_thread()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    torch.set_num_threads(1)
+    log.setLevel(logging.ERROR)
+
+
+def _train(name: str, seed: int, config: TrainConfig, checkpoint: Path) -> pd.DataFrame | None:
+    """The rows of a run; None where it was stopped, which leaves a checkpoint."""
+    train, _ = split_patients(load_cohort(), HOLDOUT, seed=seed)
+    encoder = CohortEncoder(ART_DEMO).fit(train)
+    trainer = _begun(checkpoint, config) or Trainer(encoder, config, device="cpu")
+    tell = [lambda *_: _done.put(1), lambda *_: _stop.is_set()]
+    history = trainer.fit(encoder.transform(train), checkpoint=checkpoint, callbacks=tell, progress=False)
+    if trainer.epoch < config.epochs:
+        return None
+    real, rows = trajectories(train, ART_DEMO, encoder), []
+    for decode in ("argmax", "sample"):
+        drawn = trainer.synthesizer().sample(SYNTHETIC_PATIENTS, seed=seed, decode=decode)
+        rows += _scores(real, trajectories(drawn, ART_DEMO, encoder), decode)
+    return _table(name, seed, rows, trainer.step, float(history["seconds"].sum()), config.to_dict())
+
+
+def _begun(checkpoint: Path, config: TrainConfig) -> Trainer | None:
+    """The run as it was when it was stopped; None where there is none, or one with other settings."""
+    try:
+        trainer = Trainer.load(checkpoint, device="cpu")
+    except (FileNotFoundError, ValueError):
+        return None
+    return trainer if trainer.config == config else None
+
+
+def _unfinished(run: tuple[str, int]) -> Path:
+    return UNFINISHED / f"{re.sub('[^a-z0-9]+', '_', run[0].lower())}-{run[1]}.pt"
+
+
+def _steps(cohort: pd.DataFrame, config: TrainConfig) -> int:
+    """Generator steps, the same for every configuration."""
+    patients = split_patients(cohort, HOLDOUT)[0]["PatientID"].nunique()
+    return config.epochs * len(config.lengths_for(ART_DEMO.length)) * -(-patients // config.batch_size)
+
+
+def _floor(cohort: pd.DataFrame, seed: int) -> pd.DataFrame:
+    """Held-out patients in the place of the synthetic ones."""
+    train, holdout = split_patients(cohort, HOLDOUT, seed=seed)
+    encoder = CohortEncoder(ART_DEMO).fit(train)
+    real, others = (trajectories(table, ART_DEMO, encoder) for table in (train, holdout))
+    return _table(FLOOR, seed, _scores(real, others, "none"), 0, 0.0, {})
+
+
+def _scores(train: Trajectories, cohort: Trajectories, decode: str) -> list[tuple[str, str, str, float]]:
+    """Decoding, metric, feature and value of a cohort against the training patients."""
+    pair = (train, cohort, ART_DEMO)
+    distances = ks(*pair)[1].set_index("feature")["value"]
+    found = {
+        ("coverage_month", "all"): coverage(*pair, by="month")[0],
+        ("coverage_patient", "all"): coverage(*pair, by="patient")[0],
+        ("joint_tv", "all"): joint_tv(*pair)[0],
+        **{("ks", name): distances[name] for name in distances.index},
+        ("patient_spread", "all"): patient_spread(*pair)[0],
+        ("switching_ratio", "all"): switching_ratio(*pair)[0],
+        ("static_constant", "all"): static_constant(*pair)[0],
+    }
+    return [(decode, *key, float(value)) for key, value in found.items()]
+
+
+# --- the table ------------------------------------------------------------------------------------------------------
+
+
+def _table(name: str, seed: int, rows: list, steps: int, seconds: float, settings: dict[str, Any]) -> pd.DataFrame:
+    table = pd.DataFrame(rows, columns=COLUMNS[2:6])
+    return table.assign(
+        configuration=name, seed=seed, steps=steps, seconds=round(seconds, 1), settings=json.dumps(settings)
+    )[COLUMNS]
+
+
+def _read(out: Path) -> pd.DataFrame:
+    if not out.exists():
+        return pd.DataFrame(columns=COLUMNS)
+    table = pd.read_csv(out)
+    if list(table.columns) != COLUMNS:
+        raise ValueError(f"{out} is no table of an ablation: it has the columns {', '.join(table.columns)}")
+    return table
+
+
+def _to_do(results: pd.DataFrame, wanted: dict[tuple[str, int], TrainConfig]) -> list[tuple[str, int]]:
+    """The runs that the results lack, or hold with other settings."""
+    there = results.drop_duplicates(["configuration", "seed"]).set_index(["configuration", "seed"])["settings"]
+    todo = []
+    for run, config in wanted.items():
+        before, now = json.loads(there.get(run, "null")), config.to_dict()
+        if before is not None and before != now:
+            changed = ", ".join(f"{k} {before.get(k)} -> {v}" for k, v in now.items() if before.get(k) != v)
+            log.warning("%s, seed %d is there with other settings (%s): done again", *run, changed)
+        if before != now:
+            todo.append(run)
+    return todo
+
+
+def _add(out: Path, rows: pd.DataFrame) -> None:
+    """Put a run's rows in the place of older ones, in the order of the configurations; a crash leaves the old file."""
+    name, seed = rows["configuration"].iloc[0], rows["seed"].iloc[0]
+    results = _read(out)
+    others = results[(results["configuration"] != name) | (results["seed"] != seed)]
+    table = pd.concat([others, rows], ignore_index=True) if len(others) else rows
+    place = {known: number for number, known in enumerate([*CONFIGURATIONS, FLOOR])}
+    order = pd.DataFrame({"place": table["configuration"].map(place).fillna(-1), "seed": table["seed"]})
+    table = table.loc[order.sort_values(["place", "seed"], kind="stable").index]
+    with atomic(out) as temporary:
+        table.to_csv(temporary, index=False, float_format="%.6g", lineterminator="\n")

@@ -1,0 +1,260 @@
+"""What each sub-command of `python -m hg_helpers` does; each takes the parsed options and returns the exit code.
+
+Imports stand inside the functions, so that `doctor` can say which package is missing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+
+
+class UserError(Exception):
+    """Something that the user can put right; shown without a traceback."""
+
+
+def doctor(options: argparse.Namespace) -> int:
+    from .environment import checks
+
+    found = checks()
+    if options.json:
+        print(json.dumps([{"check": c.name, "ok": c.ok, "detail": c.detail} for c in found], indent=1))
+    else:
+        for check in found:
+            print(f"{'OK  ' if check.ok else 'LOOK'}  {check.name}: {check.detail}")
+    return 0 if all(check.ok for check in found) else 1
+
+
+def simulate(options: argparse.Namespace) -> int:
+    from .simulate import simulate_cohort
+
+    out = _output(options, ".csv", ".csv.gz", ".parquet")
+    table = simulate_cohort(options.patients, months=options.months, seed=options.seed)
+    _write_table(table, out)
+    return _say(options, {"file": str(out), "patients": options.patients, "rows": len(table)})
+
+
+def download(options: argparse.Namespace) -> int:
+    from .cohort import download_cohort
+
+    return _say(options, {"file": str(download_cohort(force=options.force))})
+
+
+def train(options: argparse.Namespace) -> int:
+    from .cohort import load_cohort, split_patients
+    from .encoding import CohortEncoder
+    from .training import Trainer
+
+    if options.resume:
+        return _resume(options)
+    out = _output(options, ".pt")
+    split_file = _split_file(out)
+    schema = _schema(options.schema)
+    changes: dict[str, Any] = {"seed": options.seed}
+    if options.epochs is not None:
+        changes["epochs"] = options.epochs
+    config = _models()[options.model](preset=options.preset, **changes)
+    cohort = load_cohort(options.data, schema=schema)
+    split: dict[str, Any] = {"data": options.data, "holdout": options.holdout, "seed": options.seed}
+    if options.holdout:
+        cohort, held_out = split_patients(cohort, options.holdout, seed=options.seed, schema=schema)
+        split["holdout_patients"] = held_out[schema.patient].unique().tolist()
+    split["train_patients"] = cohort[schema.patient].unique().tolist()
+    encoder = CohortEncoder(schema).fit(cohort)
+    trainer = Trainer(encoder, config, device=options.device)
+    _write_json(split, split_file)
+    return _fit(trainer, encoder.transform(cohort), out, options)
+
+
+def _resume(options: argparse.Namespace) -> int:
+    from .cohort import load_cohort
+    from .training import Trainer
+
+    trainer = Trainer.load(options.out, device=options.device)
+    split = _read_split(Path(options.out))
+    cohort = load_cohort(options.data or split["data"], schema=trainer.schema)
+    cohort = cohort[cohort[trainer.schema.patient].isin(split["train_patients"])]
+    return _fit(trainer, trainer.encoder.transform(cohort), Path(options.out), options)
+
+
+def _fit(trainer: Any, x: Any, out: Path, options: argparse.Namespace) -> int:
+    history = trainer.fit(
+        x,
+        epochs=options.epochs,
+        checkpoint=out,
+        checkpoint_every=options.checkpoint_every,
+        progress=not options.quiet,
+    )
+    last = history.iloc[-1] if len(history) else {}
+    _say(
+        options,
+        {
+            "model": str(out),
+            "patients": len(x),
+            "epochs": trainer.epoch,
+            "generator steps": trainer.step,
+            "seconds": round(float(history["seconds"].sum()), 1) if len(history) else 0.0,
+            **{k: round(float(last[k]), 4) for k in ("wasserstein", "correlation_loss", "reconstruction") if k in last},
+        },
+    )
+    target = trainer.config.epochs if options.epochs is None else options.epochs
+    return 0 if trainer.epoch >= target else 130
+
+
+def sample(options: argparse.Namespace) -> int:
+    from tqdm import tqdm
+
+    from .synthesizer import Synthesizer
+
+    out = _output(options, ".csv", ".csv.gz", ".parquet")
+    synthesizer = Synthesizer.load(options.model)
+    write = synthesizer.to_parquet if out.suffix == ".parquet" else synthesizer.to_csv
+    with tqdm(total=options.patients, unit="patient", disable=options.quiet) as bar:
+        write(out, options.patients, options.seed, options.decode, progress=lambda done: bar.update(done - bar.n))
+    rows = options.patients * synthesizer.encoder.schema.length
+    return _say(options, {"file": str(out), "patients": options.patients, "rows": rows})
+
+
+def evaluate(options: argparse.Namespace) -> int:
+    from .cohort import load_cohort
+    from .metrics import evaluate as evaluate_tables
+    from .plots.report import report_figures
+
+    schema = _schema(options.schema)
+    real = load_cohort(options.real, schema=schema)
+    if options.holdout:
+        holdout = load_cohort(options.holdout, schema=schema)
+    elif options.model:
+        split = _read_split(Path(options.model))
+        if "holdout_patients" not in split:
+            raise UserError(f"{options.model} was trained on all patients; give other real ones with --holdout TABLE")
+        holdout = real[real[schema.patient].isin(split["holdout_patients"])]
+        real = real[real[schema.patient].isin(split["train_patients"])]
+    else:
+        raise UserError(
+            "evaluation needs real patients whom the model has not seen: --holdout TABLE, or --model FILE.pt"
+        )
+    synthetic = load_cohort(options.synthetic, schema=dataclasses.replace(schema, missing="error"))
+    folder = Path(options.out)
+    _refuse_existing(folder / "report.csv", options.force)
+    report = evaluate_tables(real, holdout, synthetic, schema=schema, seed=options.seed)
+    folder.mkdir(parents=True, exist_ok=True)
+    _write_table(report, folder / "report.csv")
+    for name, figure in report_figures(real, holdout, synthetic, schema, seed=options.seed):
+        figure.savefig(folder / f"{name}.png", dpi=150)
+    if options.json:
+        print(report.to_json(orient="records", indent=1))
+    else:
+        print(report.round(3).to_string(index=False))
+    return 0
+
+
+def demo(options: argparse.Namespace) -> int:
+    from .demo import MODELS, run_demo, summary_text
+
+    folder = Path(options.out)
+    for name in MODELS:
+        _refuse_existing(folder / f"{name}.pt", options.force)
+    result = run_demo(folder, seed=options.seed, epochs=options.epochs, progress=not options.quiet)
+    if options.json:
+        print(json.dumps({**result, "summary": json.loads(result["summary"].to_json())}, indent=1))
+    else:
+        print(summary_text(result))
+        print(f"{result['seconds']['all'] / 60:.1f} minutes; pictures, tables, models in {folder}/")
+    return 0
+
+
+def ablate(options: argparse.Namespace) -> int:
+    from . import plots
+    from .ablation import medians, panels, run_ablation
+
+    figure_file = options.figure and Path(options.figure)
+    if figure_file and figure_file.suffix not in (".png", ".pdf", ".svg"):
+        raise UserError(f"--figure {figure_file}: the name must end in .png, .pdf or .svg")
+    changes = {"epochs": options.epochs, "hidden": options.hidden, "latent": options.hidden}
+    changes |= {"batch_size": options.batch_size, "lengths": options.lengths}
+    changes = {name: value for name, value in changes.items() if value is not None}
+    found = run_ablation(options.out, options.seeds, options.only, options.jobs, not options.quiet, **changes)
+    results, counts = found["results"], {k: found[k] for k in ("trained", "kept", "failed")}
+    summary = medians(results)
+    if figure_file:
+        figure_file.parent.mkdir(parents=True, exist_ok=True)
+        drawn, _ = plots.ablation(*panels(results))
+        drawn.savefig(figure_file, dpi=150)
+    if options.json:
+        medians_of = json.loads(summary.to_json(orient="index"))
+        print(json.dumps({"file": options.out, **counts, "medians": medians_of}, indent=1))
+    else:
+        print(summary.round(2).to_string(na_rep="-"))
+        print(f"medians of {options.seeds} seed(s), argmax; trained {found['trained']}, kept {found['kept']} runs")
+    return 1 if found["failed"] else 0
+
+
+# --- what the commands share ----------------------------------------------------------------------------------------
+
+
+def _models() -> dict[str, Any]:
+    from .demo import MODELS
+
+    return MODELS
+
+
+def _schema(name: str) -> Any:
+    from .schema import ART_DEMO, ART_FULL, Schema
+
+    named = {"art-demo": ART_DEMO, "art-full": ART_FULL}
+    return named[name] if name in named else Schema.from_yaml(name)
+
+
+def _output(options: argparse.Namespace, *endings: str) -> Path:
+    """The output path, refused before any work is done where it could not be written."""
+    out = Path(options.out)
+    if not out.name.endswith(endings):
+        raise UserError(f"--out {out}: the name must end in {' or '.join(endings)}")
+    _refuse_existing(out, options.force)
+    return out
+
+
+def _refuse_existing(path: Path, force: bool) -> None:
+    if path.exists() and not force:
+        raise UserError(f"{path} exists already; choose another name, or --force to replace it")
+
+
+def _split_file(model: Path) -> Path:
+    return model.with_name(f"{model.stem}.split.json")
+
+
+def _read_split(model: Path) -> dict[str, Any]:
+    path = _split_file(model)
+    if not path.is_file():
+        raise UserError(f"no {path}: `train` writes it beside its model, with the patients that it trained on")
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _write_json(content: dict[str, Any], path: Path) -> None:
+    from .checkpoint import atomic
+
+    with atomic(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=1), encoding="utf-8")
+
+
+def _write_table(table: Any, path: Path) -> None:
+    from .checkpoint import atomic
+
+    with atomic(path) as temporary:
+        if path.suffix == ".parquet":
+            table.to_parquet(temporary, index=False)
+        elif path.suffix == ".gz":  # without name and time stamp in its head, the same table gives the same file
+            with open(temporary, "wb") as raw, gzip.GzipFile("", "wb", fileobj=raw, mtime=0) as zipped:
+                table.to_csv(zipped, index=False, lineterminator="\n")
+        else:
+            table.to_csv(temporary, index=False, lineterminator="\n")
+
+
+def _say(options: argparse.Namespace, result: dict[str, Any]) -> int:
+    print(json.dumps(result) if options.json else "\n".join(f"{key}: {value}" for key, value in result.items()))
+    return 0

@@ -1,0 +1,207 @@
+"""The ablation: one thing differs at a time, nothing is trained twice, and a stopped run goes on."""
+
+from __future__ import annotations
+
+import json
+import queue
+import threading
+from dataclasses import asdict
+
+import pandas as pd
+import pytest
+
+from hg_helpers import TrainConfig, ablation
+from hg_helpers.__main__ import main
+from hg_helpers.simulate import simulate_cohort
+
+TINY = {"hidden": 3, "latent": 3, "batch_size": 400, "lengths": [2], "epochs": 1}
+OPTIONS = ["--hidden", "3", "--batch-size", "400", "--lengths", "2", "--epochs", "1", "--jobs", "1", "--seeds", "1"]
+
+#: What each configuration stands against, and all that may differ.
+EXPECTED = {
+    "v1": (TrainConfig.v1, {}),
+    "v1 + persistent noise": ("v1", {"latent_source": "persistent"}),
+    "v2": (TrainConfig.v2, {}),
+    "v2, Gaussian prototypes": ("v2", {"latent_source": "gaussian"}),
+    "v2, variational autoencoder": ("v2", {"autoencoder": "variational"}),
+    "v2 + Gumbel heads": ("v2", {"heads": "gumbel"}),
+    "v2 + Gumbel heads, patient draw": ("v2 + Gumbel heads", {"gumbel_noise": "patient"}),
+    "v2 + static heads": ("v2", {"static_heads": True}),
+    "v2 + real weight": ("v2", {"real_weight": 5.0}),
+    "v2 + weight averaging": ("v2", {"ema": 0.99}),
+    "v2 + beta1 0.5": ("v2", {"betas": (0.5, 0.99)}),
+    "v2 + three critic steps": ("v2", {"n_critic": 3}),
+    "v2 + falling rate": ("v2", {"lr_decay": True}),
+    "v2 + He start": ("v2", {"start": "he"}),
+    "v1 + He start": ("v1", {"start": "he"}),
+    "v1 + He start, falling rate": ("v1 + He start", {"lr_decay": True}),
+    "v2_plus": (TrainConfig.v2_plus, {}),
+    "v2_plus, uniform noise": ("v2_plus", {"latent_source": "uniform", "autoencoder": None}),
+    "v2_plus, persistent noise": ("v2_plus", {"latent_source": "persistent", "autoencoder": None}),
+}
+
+
+def rows(name: str, seed: int, settings: TrainConfig, value: float = 0.5) -> pd.DataFrame:
+    """A finished run as the command would write it."""
+    scores = [(d, m, "all", value) for d in ("argmax", "sample") for m in ("joint_tv", "coverage_patient")]
+    return ablation._table(name, seed, scores, 8, 1.0, settings.to_dict())
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """An empty folder to work in: unfinished runs go to a path that is relative to it."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_every_configuration_differs_from_its_base_in_the_named_settings_alone():
+    assert list(ablation.CONFIGURATIONS) == list(EXPECTED)
+    common = {"seed": 3, **TINY}
+    for name, (base, differs) in EXPECTED.items():
+        found = asdict(ablation.configuration(name, **common))
+        against = base("workshop", **common) if callable(base) else ablation.configuration(base, **common)
+        assert {k: v for k, v in found.items() if v != asdict(against)[k]} == differs, name
+
+
+def test_without_options_the_shared_settings_are_those_of_the_workshop():
+    assert ablation.configuration("v2") == TrainConfig.v2("workshop")
+    spans = {(c.epochs, c.batch_size, c.lengths) for c in map(ablation.configuration, EXPECTED)}
+    assert len(spans) == 1  # and with them, the generator steps
+
+
+def test_two_configurations_from_the_command_line_and_again_without_training(here, capsys):
+    command = ["ablate", *OPTIONS, "--only", "v2", "v1", "--out", "results/a.csv", "--figure", "a.png", "--quiet"]
+    assert main([*command, "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert (said["trained"], said["kept"], said["failed"]) == (2, 0, {})
+    table = pd.read_csv(here / "results" / "a.csv")
+    assert list(table.columns) == ablation.COLUMNS
+    assert list(table["configuration"].unique()) == ["v1", "v2", "real holdout"]  # the order of the list, not of --only
+    runs = table[table["configuration"] != "real holdout"]
+    assert set(runs["steps"]) == {2 * 2} and (runs["seconds"] > 0).all()  # two lengths, two batches of 400 patients
+    for (name, decode), part in runs.groupby(["configuration", "decode"]):
+        assert decode in ("argmax", "sample") and len(part) == 8
+        assert set(part["metric"]) == {
+            "coverage_month",
+            "coverage_patient",
+            "joint_tv",
+            "ks",
+            "patient_spread",
+            "switching_ratio",
+            "static_constant",
+        }
+        assert set(part.loc[part["metric"] == "ks", "feature"]) == {"VL", "CD4"}
+        settings = ablation.configuration(name, seed=0, **TINY).to_dict()
+        assert all(json.loads(text) == settings for text in part["settings"])
+    floor = table[table["configuration"] == "real holdout"]
+    assert len(floor) == 8 and set(floor["settings"]) == {"{}"} and set(floor["steps"]) == set(floor["seconds"]) == {0}
+    tv = floor.loc[floor["metric"] == "joint_tv", "value"].item()
+    assert 0 < tv < 0.3 < runs.loc[runs["metric"] == "joint_tv", "value"].min()
+    assert said["medians"]["real holdout"]["joint_tv"] == tv and (here / "a.png").stat().st_size > 10_000
+    assert not list((here / "runs").rglob("*.pt"))
+
+    before = (here / "results" / "a.csv").read_bytes()
+    assert main(command) == 0
+    out = capsys.readouterr().out
+    assert "trained 0, kept 2 runs" in out and "v2" in out
+    assert (here / "results" / "a.csv").read_bytes() == before
+
+
+def asked_for(monkeypatch, out, **changes) -> list:
+    """Which runs an ablation of v1 and v2 would train."""
+    asked = []
+    monkeypatch.setattr(ablation, "_train_all", lambda out, runs, *rest: (asked.extend(runs), (len(runs), {}))[1])
+    ablation.run_ablation(out, seeds=1, only=["v1", "v2"], progress=False, **{**TINY, **changes})
+    return asked
+
+
+def test_runs_with_other_settings_are_done_again_and_said_to_be(here, monkeypatch, caplog):
+    out = here / "a.csv"
+    for name, changes in {"v1": {}, "v2": {"epochs": 4}}.items():
+        ablation._add(out, rows(name, 0, ablation.configuration(name, seed=0, **{**TINY, **changes})))
+    with caplog.at_level("WARNING", "hg_helpers"):
+        assert asked_for(monkeypatch, out) == [("v2", 0)]
+    assert "v2, seed 0" in caplog.text and "epochs 4 -> 1" in caplog.text and "v1" not in caplog.text
+    assert asked_for(monkeypatch, out, epochs=4) == [("v1", 0)]
+    assert asked_for(monkeypatch, out, hidden=5) == [("v1", 0), ("v2", 0)]
+
+
+def test_a_run_takes_the_place_of_its_older_rows_and_of_no_others(here):
+    out, settings = here / "a.csv", ablation.configuration("v1")
+    for name, seed in (("v2", 1), ("v1", 1), ("real holdout", 0), ("v2", 0), ("v1", 0)):
+        ablation._add(out, rows(name, seed, settings, value=seed + 0.25))
+    ablation._add(out, rows("v2", 0, settings, value=7.0))
+    table = pd.read_csv(out)
+    runs = table[["configuration", "seed"]].drop_duplicates()
+    assert list(runs.itertuples(index=False, name=None)) == [
+        ("v1", 0),
+        ("v1", 1),
+        ("v2", 0),
+        ("v2", 1),
+        ("real holdout", 0),
+    ]
+    values = table.groupby(["configuration", "seed"])["value"].unique().map(list).to_dict()
+    assert values["v2", 0] == [7.0] and values["v2", 1] == values["v1", 1] == [1.25] and values["v1", 0] == [0.25]
+
+
+def test_a_crash_while_writing_leaves_the_results_as_they_were(here, monkeypatch):
+    out, settings = here / "a.csv", ablation.configuration("v1")
+    ablation._add(out, rows("v1", 0, settings))
+    before = out.read_bytes()
+
+    def crash(self, path, **_):
+        path.write_text("half a ta")
+        raise OSError("disk full")
+
+    monkeypatch.setattr(pd.DataFrame, "to_csv", crash)
+    with pytest.raises(OSError, match="disk full"):
+        ablation._add(out, rows("v2", 0, settings))
+    assert out.read_bytes() == before and list(here.iterdir()) == [out]
+
+
+def test_a_stopped_run_gives_no_rows_and_goes_on_to_the_same_ones(here, monkeypatch):
+    config = ablation.configuration("v2", seed=0, **{**TINY, "epochs": 2, "batch_size": 20})
+    done, stop = queue.SimpleQueue(), threading.Event()
+    few = simulate_cohort(50, seed=1)
+    monkeypatch.setattr(ablation, "load_cohort", lambda: few)
+    monkeypatch.setattr(ablation, "SYNTHETIC_PATIENTS", 20)
+    monkeypatch.setattr(ablation, "_done", done, raising=False)
+    monkeypatch.setattr(ablation, "_stop", stop, raising=False)
+    stop.set()
+    path = here / "v2.pt"
+    assert ablation._train("v2", 0, config, path) is None
+    assert path.exists() and done.qsize() == 1  # ended after the first batch
+    stop.clear()
+    resumed = ablation._train("v2", 0, config, path)
+    straight = ablation._train("v2", 0, config, here / "other.pt")
+    assert done.qsize() == 2 * 8
+    assert set(resumed["steps"]) == {8}
+    pd.testing.assert_frame_equal(resumed.drop(columns="seconds"), straight.drop(columns="seconds"))
+    # a checkpoint of other settings is no beginning of this run
+    assert ablation._begun(path, config) is not None
+    assert ablation._begun(path, ablation.configuration("v2", seed=1, **TINY)) is None
+    assert ablation._begun(here / "nowhere.pt", config) is None
+
+
+def test_unknown_names_and_wrong_files_are_refused_before_anything_is_trained(here, monkeypatch, capsys):
+    monkeypatch.setattr(ablation, "_train_all", lambda *_: pytest.fail("trained"))
+    assert main(["ablate", "--only", "v1", "v3", "--out", "a.csv"]) == 1
+    said = capsys.readouterr().err
+    assert "'v3'" in said and all(name in said for name in EXPECTED)
+    assert not (here / "a.csv").exists()
+    (here / "b.csv").write_text("patient,month\n1,2\n")
+    assert main(["ablate", "--only", "v1", "--out", "b.csv"]) == 1
+    assert "patient, month" in capsys.readouterr().err and (here / "b.csv").read_text().startswith("patient")
+    assert main(["ablate", "--only", "v1", "--out", "a.csv", "--figure", "a.xlsx"]) == 1
+    assert "a.xlsx" in capsys.readouterr().err
+
+
+def test_medians_are_over_seeds_and_the_floors_stand_by_panel():
+    settings = ablation.configuration("v1")
+    parts = [rows("v1", seed, settings, value) for seed, value in enumerate((0.1, 0.9, 0.2))]
+    parts.append(ablation._table("real holdout", 0, [("none", "joint_tv", "all", 0.05)], 0, 0.0, {}))
+    results = pd.concat(parts, ignore_index=True)
+    summary = ablation.medians(results)
+    assert summary.loc["v1", "joint_tv"] == 0.2 and summary.loc["real holdout", "joint_tv"] == 0.05
+    shown, floors = ablation.panels(results)
+    assert floors == {"joint_tv": 0.05} and set(shown["configuration"]) == {"v1"}
