@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
 import queue
 import time
 from collections.abc import Callable
@@ -21,6 +20,7 @@ from .cohort import load_cohort, split_patients
 from .config import TrainConfig
 from .encoding import CohortEncoder
 from .metrics import diversity, dynamics, fidelity
+from .metrics.tables import said_once
 from .schema import ART_DEMO
 from .synthesizer import Synthesizer
 from .training import Trainer
@@ -53,6 +53,19 @@ def run_demo(folder: str | Path, seed: int = 0, epochs: int | None = None, progr
     changes = {"seed": seed} if epochs is None else {"seed": seed, "epochs": epochs}
     seconds = _train_all(folder, changes, seed, progress)
 
+    with said_once("synthetic"):
+        summary = _evaluate(folder, train, holdout, seed)
+    files = sorted(p.name for p in folder.iterdir() if not p.name.startswith("."))
+    return {
+        "summary": summary,
+        "seconds": {**seconds, "all": time.perf_counter() - started},
+        "patients": {"train": train["PatientID"].nunique(), "holdout": holdout["PatientID"].nunique()},
+        "files": [str(folder / name) for name in files],
+    }
+
+
+def _evaluate(folder: Path, train: pd.DataFrame, holdout: pd.DataFrame, seed: int) -> pd.DataFrame:
+    """Sample each model, and write synthetic cohorts, tables and pictures; returns the summary."""
     synthetic: dict[str, pd.DataFrame] = {}
     for name in MODELS:
         synthesizer = Synthesizer.load(folder / f"{name}.pt")
@@ -70,25 +83,18 @@ def run_demo(folder: str | Path, seed: int = 0, epochs: int | None = None, progr
     figure.savefig(folder / "gender_ethnic.png", dpi=150)
     figure, _ = plots.distributions(train, synthetic, schema=ART_DEMO)
     figure.savefig(folder / "distributions.png", dpi=150)
-    files = sorted(p.name for p in folder.iterdir() if not p.name.startswith("."))
-    return {
-        "summary": summary,
-        "seconds": {**seconds, "all": time.perf_counter() - started},
-        "patients": {"train": train["PatientID"].nunique(), "holdout": holdout["PatientID"].nunique()},
-        "files": [str(folder / name) for name in files],
-    }
+    return summary
 
 
 def _train_all(folder: Path, changes: dict[str, Any], seed: int, progress: bool) -> dict[str, float]:
     """Train each model in a process of its own, on one thread; returns the seconds that each took.
 
-    Two models at a time keep two cores busier than one model on both, and the result does not depend on how many cores
-    there are. The longest goes first.
+    That keeps two cores busier than one model on both, and the result does not depend on how many cores there are.
     """
     spawn = multiprocessing.get_context("spawn")
     with (
         spawn.Manager() as manager,
-        ProcessPoolExecutor(min(len(MODELS), os.cpu_count() or 1), spawn) as pool,
+        ProcessPoolExecutor(len(MODELS), spawn) as pool,
         tqdm(desc="training v1, v2, v2_plus", unit="batch", disable=not progress) as bar,
     ):
         done = manager.Queue()

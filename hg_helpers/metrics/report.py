@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pandas as pd
@@ -16,7 +15,7 @@ from . import utility
 from .bootstrap import interval
 from .comparisons import Collected, Comparison, against_holdout, private, useful
 from .headlines import headline_replicates
-from .tables import Trajectories, discrete_positions, trajectories
+from .tables import Trajectories, discrete_positions, said_once, trajectories
 
 log = logging.getLogger("hg_helpers")
 
@@ -129,7 +128,7 @@ def _cohorts(tables: dict[str, pd.DataFrame], schema: Schema) -> list[Trajectori
     out, encoder = [], None
     for name, table in tables.items():
         try:
-            with _said_once(name):
+            with said_once(name):
                 table = validate_cohort(table, schema)
                 encoder = encoder or CohortEncoder(schema).fit(table)
                 out.append(trajectories(table, schema, encoder))
@@ -146,25 +145,6 @@ def _cohorts(tables: dict[str, pd.DataFrame], schema: Schema) -> list[Trajectori
             len(others),
         )
     return out
-
-
-@contextmanager
-def _said_once(name: str) -> Iterator[None]:
-    """Log what the checks of a table say with the table's name, and once, however many steps check it."""
-    said: set[str] = set()
-
-    def named(record: logging.LogRecord) -> bool:
-        text = record.getMessage()
-        new = text not in said
-        said.add(text)
-        record.msg, record.args = f"{name} table: {text}", ()
-        return new
-
-    log.addFilter(named)
-    try:
-        yield
-    finally:
-        log.removeFilter(named)
 
 
 def _fingerprint(reals: np.ndarray, levels: np.ndarray) -> bytes:

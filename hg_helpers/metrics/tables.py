@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +15,8 @@ from threadpoolctl import threadpool_limits  # comes with scikit-learn
 from ..cohort import validate_cohort
 from ..encoding import CohortEncoder
 from ..schema import Schema
+
+log = logging.getLogger("hg_helpers")
 
 
 @dataclass(frozen=True, eq=False)
@@ -204,3 +208,22 @@ def with_note(table: pd.DataFrame, note: str = "") -> pd.DataFrame:
     """Attach the reason of a NaN (or a warning) to a table: ``table.attrs["note"]``."""
     table.attrs["note"] = note
     return table
+
+
+@contextmanager
+def said_once(name: str) -> Iterator[None]:
+    """Log what the checks of a table say with the table's name, and once, however many steps check it."""
+    said: set[str] = set()
+
+    def named(record: logging.LogRecord) -> bool:
+        text = record.getMessage()
+        new = text not in said
+        said.add(text)
+        record.msg, record.args = f"{name} table: {text}", ()
+        return new
+
+    log.addFilter(named)
+    try:
+        yield
+    finally:
+        log.removeFilter(named)
