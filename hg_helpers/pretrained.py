@@ -22,9 +22,9 @@ from .training import Trainer
 #: The patients that the shipped models have seen, and the seeds of others from the same truth.
 PATIENTS, SEED, HOLDOUT_SEED = 4000, 1, 2
 CONFIGS = {
-    "v1": TrainConfig.v1(preset="workshop", epochs=3),
-    "v2": TrainConfig.v2(preset="workshop", epochs=6),
-    "v2_plus": TrainConfig.v2_plus(preset="workshop", epochs=30),
+    "v1": TrainConfig.v1(preset="workshop", epochs=1),
+    "v2": TrainConfig.v2(preset="workshop", epochs=3),
+    "v2_plus": TrainConfig.v2_plus(preset="workshop", batch_size=64, epochs=22),
 }
 
 

@@ -77,5 +77,5 @@ def _numbers(value: Any) -> np.ndarray | None:
         value = value.detach().cpu().numpy()
     try:
         return np.asarray(value, dtype=float)
-    except (TypeError, ValueError):  # words, or rows of unequal length: comparable with nothing
+    except (TypeError, ValueError, RuntimeError):  # words, ragged rows, lists of tensors: comparable with nothing
         return None
