@@ -1,0 +1,51 @@
+"""How the notebooks run beside the unit tests: at the root, because it must hold for `tests` and for `notebooks`.
+
+    python -m pytest -n 2 --dist loadgroup --nbval-lax --nbval-current-env tests notebooks
+
+A notebook's cells share one kernel, so they belong on one worker and in order; unit tests go wherever there is room.
+Marking the cells with `xdist_group` does not do it: under pytest 9.2, pytest-xdist 3.8 ignores the mark without a word
+(pytest-xdist issue 1386). So the work is cut up here, whatever `--dist` says.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import pytest
+
+# Two workers on two cores get one thread each, and so do the kernels that they start: numpy and torch read this when
+# they are loaded, which is why it stands here and not in a fixture. A value set by hand is left alone.
+_workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "0"))
+if _workers:
+    _cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, _cores // _workers)))
+
+
+def notebook_of(nodeid: str) -> str | None:
+    """The notebook that a cell belongs to; None for a unit test."""
+    path = nodeid.split("::")[0]
+    return path if path.endswith(".ipynb") else None
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "slow: takes more than some seconds; leave out with -m 'not slow'")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Notebooks in front: they take longest, and the unit tests fill the gaps. The sort keeps cells in order."""
+    items.sort(key=lambda item: notebook_of(item.nodeid) is None)
+
+
+@pytest.hookimpl(optionalhook=True)  # without pytest-xdist nobody asks
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """One unit of work a notebook, one a unit test (one an `xdist_group`, where the mark works)."""
+    if not (getattr(config.option, "nbval", False) or getattr(config.option, "nbval_lax", False)):
+        return None
+    from xdist.scheduler import LoadGroupScheduling
+
+    class NotebookScheduling(LoadGroupScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return notebook_of(nodeid) or super()._split_scope(nodeid)
+
+    return NotebookScheduling(config, log)

@@ -1,0 +1,78 @@
+"""Immediate feedback on a learner's own version of what the notebooks teach: one `check_...` an exercise.
+
+Each check prints one line, says which mistake an answer looks like, and returns whether it is right. One module a
+notebook; :mod:`.common` holds the three patients that run through all five.
+"""
+
+from .autoencoder import (
+    check_aggregate_kl,
+    check_detached_loss,
+    check_kl,
+    check_prototypes,
+    check_reparameterise,
+    check_residual_encoder,
+)
+from .buffer import (
+    check_kept_variance,
+    check_latent_noise,
+    check_queue,
+    check_running_scale,
+    check_toy_prototypes,
+)
+from .common import toy_cohort, toy_schema
+from .evaluation import (
+    check_coverage,
+    check_floor,
+    check_ks,
+    check_mean_correlation,
+    check_suspects,
+    suspects,
+)
+from .preprocessing import (
+    check_box_cox,
+    check_decode,
+    check_log_likelihood,
+    check_scale,
+    check_sequences,
+    check_switches,
+)
+from .wgan import (
+    check_critic_loss,
+    check_gradient_penalty,
+    check_heads,
+    check_lstm_step,
+    check_patient_modes,
+)
+
+__all__ = [
+    "check_aggregate_kl",
+    "check_box_cox",
+    "check_coverage",
+    "check_critic_loss",
+    "check_decode",
+    "check_detached_loss",
+    "check_floor",
+    "check_gradient_penalty",
+    "check_heads",
+    "check_kept_variance",
+    "check_kl",
+    "check_ks",
+    "check_latent_noise",
+    "check_log_likelihood",
+    "check_lstm_step",
+    "check_mean_correlation",
+    "check_patient_modes",
+    "check_prototypes",
+    "check_queue",
+    "check_reparameterise",
+    "check_residual_encoder",
+    "check_running_scale",
+    "check_scale",
+    "check_sequences",
+    "check_suspects",
+    "check_switches",
+    "check_toy_prototypes",
+    "suspects",
+    "toy_cohort",
+    "toy_schema",
+]
