@@ -42,10 +42,9 @@ CONFIGURATIONS: dict[str, tuple[str, dict[str, Any]]] = {
     "v2 + weight averaging": ("v2", {"ema": 0.99}),
     "v2 + beta1 0.5": ("v2", {"betas": (0.5, 0.99)}),
     "v2 + three critic steps": ("v2", {"n_critic": 3}),
-    "v2 + falling rate": ("v2", {"lr_decay": True}),
+    "v2, constant rate": ("v2", {"lr_decay": False}),  # the workshop preset's falls
     "v2 + He start": ("v2", {"start": "he"}),
     "v1 + He start": ("v1", {"start": "he"}),
-    "v1 + He start, falling rate": ("v1 + He start", {"lr_decay": True}),
     "v2_plus": ("v2_plus", {}),
     # without a buffer nobody asks the autoencoder: it goes with it
     "v2_plus, uniform noise": ("v2_plus", {"latent_source": "uniform", "autoencoder": None}),

@@ -437,6 +437,6 @@ def untrained(encoder, tiny):
 
 
 def test_a_shipped_model_is_loaded_by_name_and_an_unknown_one_refused():
-    with pytest.raises(ValueError, match="no shipped model 'v3'.*v2_plus"):
+    with pytest.raises(ValueError, match=r"no shipped model 'v3'.*v2_plus"):
         Synthesizer.pretrained("v3")
     assert Synthesizer.pretrained("v2_plus").config.static_heads
