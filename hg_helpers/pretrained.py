@@ -24,7 +24,7 @@ PATIENTS, SEED, HOLDOUT_SEED = 4000, 1, 2
 CONFIGS = {
     "v1": TrainConfig.v1(preset="workshop", epochs=1),
     "v2": TrainConfig.v2(preset="workshop", epochs=3),
-    "v2_plus": TrainConfig.v2_plus(preset="workshop", batch_size=64, epochs=22),
+    "v2_plus": TrainConfig.v2_plus(preset="workshop", batch_size=64, epochs=12),
 }
 
 
