@@ -1,6 +1,6 @@
 """How the notebooks run beside the unit tests: at the root, because it must hold for `tests` and for `notebooks`.
 
-    python -m pytest -n 2 --dist loadgroup --nbval-lax --nbval-current-env tests notebooks
+    python -m pytest -n 2 --nbval-lax --nbval-current-env tests notebooks
 
 A notebook's cells share one kernel, so they belong on one worker and in order; unit tests go wherever there is room.
 Marking the cells with `xdist_group` does not do it: under pytest 9.2, pytest-xdist 3.8 ignores the mark without a word

@@ -15,6 +15,8 @@ import torch
 from .config import TrainConfig
 from .download import data_folder
 from .encoding import CohortEncoder
+from .metrics import autocorrelation_difference, coverage, joint_tv, ks, static_constant, switching_ratio
+from .metrics.tables import trajectories
 from .schema import ART_DEMO
 from .simulate import simulate_cohort
 from .training import Trainer
@@ -49,6 +51,25 @@ def make(name: str, folder: Path, work: Path) -> None:
         trainer = Trainer(CohortEncoder(ART_DEMO).fit(cohort), CONFIGS[name], device="cpu")
     trainer.fit(trainer.encoder.transform(cohort), checkpoint=checkpoint, progress=logging.root.level <= logging.INFO)
     trainer.synthesizer().export(folder / f"{name}.pt")
+
+
+def scores(real: pd.DataFrame, made: pd.DataFrame) -> dict[str, float]:
+    """What the data card says of a shipped model, against real patients whom it has not seen."""
+    encoder = CohortEncoder(ART_DEMO).fit(real)
+    real, made = (trajectories(table, ART_DEMO, encoder) for table in (real, made))
+    distance = ks(real, made, ART_DEMO)[1].set_index("feature")["value"]
+    lagged = autocorrelation_difference(real, made, ART_DEMO)[1].set_index(["feature", "lag"])
+    return {
+        "groups covered, by month": coverage(real, made, ART_DEMO)[0],
+        "groups covered, by patient": coverage(real, made, ART_DEMO, by="patient")[0],
+        "total variation, joint": joint_tv(real, made, ART_DEMO)[0],
+        "total variation, Gender x Ethnic": joint_tv(real, made, ART_DEMO, features=["Gender", "Ethnic"])[0],
+        "Kolmogorov-Smirnov VL": distance["VL"],
+        "Kolmogorov-Smirnov CD4": distance["CD4"],
+        "lag-1 autocorrelation of VL, of real": lagged.loc[("VL", 1), "synthetic"] / lagged.loc[("VL", 1), "real"],
+        "regimen switches, of real": switching_ratio(real, made, ART_DEMO)[0],
+        "patients with constant static features": static_constant(real, made, ART_DEMO)[0],
+    }
 
 
 def main() -> None:
