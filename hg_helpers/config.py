@@ -9,14 +9,13 @@ from typing import Any
 
 from .latent import SOURCES, LatentBuffer
 
-#: What 2 CPU cores finish while a class waits, on some 800 patients; measured in README.md. Many small steps at a high
-#: rate that falls, so that a short run settles.
+#: What 2 CPU cores finish while a class waits, on some 800 patients; measured in README.md. Many small steps, at a
+#: rate that falls so that a short run settles.
 WORKSHOP = {
     "hidden": 64,
     "latent": 64,
     "batch_size": 32,
-    "epochs": 6,
-    "learning_rate": 2e-3,
+    "epochs": 9,
     "lr_decay": True,
 }
 

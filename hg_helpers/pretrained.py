@@ -1,4 +1,4 @@
-"""How the models in data/pretrained/ were made: ``python -m hg_helpers.pretrained``, an hour or so a model on one core.
+"""How the models in data/pretrained/ were made: ``python -m hg_helpers.pretrained``, some minutes a model.
 
 Stopped and started again, each model goes on from its last epoch.
 """
@@ -25,8 +25,8 @@ from .training import Trainer
 PATIENTS, SEED, HOLDOUT_SEED = 4000, 1, 2
 CONFIGS = {
     "v1": TrainConfig.v1(preset="workshop", epochs=1),
-    "v2": TrainConfig.v2(preset="workshop", epochs=3),
-    "v2_plus": TrainConfig.v2_plus(preset="workshop", batch_size=64, epochs=12),
+    "v2": TrainConfig.v2(preset="workshop", epochs=1),
+    "v2_plus": TrainConfig.v2_plus(preset="workshop", epochs=3),
 }
 
 
