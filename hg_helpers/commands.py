@@ -159,7 +159,8 @@ def demo(options: argparse.Namespace) -> int:
     folder = Path(options.out)
     for name in MODELS:
         _refuse_existing(folder / f"{name}.pt", options.force)
-    result = run_demo(folder, seed=options.seed, epochs=options.epochs, progress=not options.quiet)
+    changes = {} if options.epochs is None else {"epochs": options.epochs}
+    result = run_demo(folder, seed=options.seed, progress=not options.quiet, **changes)
     if options.json:
         print(json.dumps({**result, "summary": json.loads(result["summary"].to_json())}, indent=1))
     else:

@@ -34,14 +34,14 @@ SYNTHETIC_PATIENTS = 1000
 HOLDOUT = 0.2
 
 
-def run_demo(folder: str | Path, seed: int = 0, epochs: int | None = None, progress: bool = True) -> dict[str, Any]:
+def run_demo(folder: str | Path, seed: int = 0, progress: bool = True, **changes: Any) -> dict[str, Any]:
     """Train v1, v2 and v2_plus on the bundled cohort and show who is missing.
 
     Args:
         folder: checkpoints, synthetic cohorts, tables and figures go here.
         seed: of the split, the training and the sampling.
-        epochs: other than the workshop preset's.
         progress: show progress bars.
+        changes: settings of :class:`TrainConfig` for all three models, other than the workshop preset's.
 
     Returns:
         ``"summary"`` (DataFrame, one column a cohort), ``"seconds"`` and ``"files"``.
@@ -50,8 +50,7 @@ def run_demo(folder: str | Path, seed: int = 0, epochs: int | None = None, progr
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     train, holdout = split_patients(load_cohort(), HOLDOUT, seed=seed)
-    changes = {"seed": seed} if epochs is None else {"seed": seed, "epochs": epochs}
-    seconds = _train_all(folder, changes, seed, progress)
+    seconds = _train_all(folder, {"seed": seed, **changes}, seed, progress)
 
     with said_once("synthetic"):
         summary = _evaluate(folder, train, holdout, seed)
