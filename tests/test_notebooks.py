@@ -267,7 +267,9 @@ def test_the_set_up_cell_installs_the_package_in_an_empty_folder_and_leaves_torc
     (tmp_path / ".gitconfig").write_text(f'[url "file://{bare}"]\n\tinsteadOf = {NOWHERE}\n', encoding="utf-8")
     python, offline = environment_without_the_package(tmp_path)
     (tmp_path / "cell.ipy").write_text(set_up_source() + "\n" + BARE_FOLDER_CHECK, encoding="utf-8")
-    env = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "PIP_", "PYTEST", "COV_"))}
+    # IPython would add the packages of the environment that VIRTUAL_ENV names, the tests' own
+    hidden = ("PYTHON", "PIP_", "PYTEST", "COV_", "VIRTUAL_ENV")
+    env = {k: v for k, v in os.environ.items() if not k.startswith(hidden)}
     env |= {
         "HG_HELPERS_SOURCE": f"git+{NOWHERE}",
         "HOME": str(tmp_path),
