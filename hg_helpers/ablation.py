@@ -215,7 +215,7 @@ def _unfinished(run: tuple[str, int]) -> Path:
 def _steps(cohort: pd.DataFrame, config: TrainConfig) -> int:
     """Generator steps, the same for every configuration."""
     patients = split_patients(cohort, HOLDOUT)[0]["PatientID"].nunique()
-    return config.epochs * len(config.lengths_for(ART_DEMO.length)) * -(-patients // config.batch_size)
+    return config.epochs * config.steps_per_epoch(patients, ART_DEMO.length)
 
 
 def _floor(cohort: pd.DataFrame, seed: int) -> pd.DataFrame:

@@ -165,6 +165,10 @@ class TrainConfig:
         """The curriculum for a schema of this length: longer steps dropped, the full length always in."""
         return (*(n for n in self.lengths if n < length), length)
 
+    def steps_per_epoch(self, patients: int, length: int) -> int:
+        """Batches, hence generator steps, of one epoch: every length with every patient once."""
+        return len(self.lengths_for(length)) * -(-patients // self.batch_size)
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for checkpoints; ``TrainConfig(**d)`` is the inverse."""
         return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}

@@ -20,7 +20,7 @@ from .cohort import load_cohort, split_patients
 from .config import TrainConfig
 from .encoding import CohortEncoder
 from .metrics import diversity, dynamics, fidelity
-from .metrics.tables import said_once
+from .metrics.tables import Trajectories, said_once, trajectories
 from .schema import ART_DEMO
 from .synthesizer import Synthesizer
 from .training import Trainer
@@ -50,33 +50,41 @@ def run_demo(folder: str | Path, seed: int = 0, progress: bool = True, **changes
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     train, holdout = split_patients(load_cohort(), HOLDOUT, seed=seed)
-    seconds = _train_all(folder, {"seed": seed, **changes}, seed, progress)
-
-    with said_once("synthetic"):
-        summary = _evaluate(folder, train, holdout, seed)
+    patients = {"train": train["PatientID"].nunique(), "holdout": holdout["PatientID"].nunique()}
+    seconds = _train_all(folder, {"seed": seed, **changes}, patients["train"], progress)
+    summary = _evaluate(folder, train, holdout, seed)
     files = sorted(p.name for p in folder.iterdir() if not p.name.startswith("."))
     return {
         "summary": summary,
         "seconds": {**seconds, "all": time.perf_counter() - started},
-        "patients": {"train": train["PatientID"].nunique(), "holdout": holdout["PatientID"].nunique()},
+        "patients": patients,
         "files": [str(folder / name) for name in files],
     }
 
 
 def _evaluate(folder: Path, train: pd.DataFrame, holdout: pd.DataFrame, seed: int) -> pd.DataFrame:
     """Sample each model, and write synthetic cohorts, tables and pictures; returns the summary."""
+    encoder = CohortEncoder(ART_DEMO).fit(train)
+
+    def arrays(name: str, table: pd.DataFrame) -> Trajectories:
+        with said_once(name):
+            return trajectories(table, ART_DEMO, encoder)
+
+    real, cohorts = arrays("train", train), {"holdout": arrays("holdout", holdout)}
     synthetic: dict[str, pd.DataFrame] = {}
+    by_sampling: dict[str, float] = {}
     for name in MODELS:
         synthesizer = Synthesizer.load(folder / f"{name}.pt")
         synthetic[name] = synthesizer.sample(SYNTHETIC_PATIENTS, seed=seed)
-        synthesizer.to_csv(folder / f"{name}.csv", SYNTHETIC_PATIENTS, seed=seed)
-    cohorts = {"holdout": holdout, **synthetic}
-    summary = pd.DataFrame({name: _scores(train, cohort) for name, cohort in cohorts.items()})
-    for name in MODELS:  # a model that only spreads its chances covers groups by sampling; its patients still do not
-        drawn = Synthesizer.load(folder / f"{name}.pt").sample(SYNTHETIC_PATIENTS, seed=seed, decode="sample")
-        summary.loc["groups covered by patient, decode=sample", name] = _covered(train, drawn, "patient")
+        _write(synthetic[name], folder / f"{name}.csv", index=False, float_format="%.7g")
+        cohorts[name] = arrays(name, synthetic[name])
+        # a model that only spreads its chances covers groups by sampling; its patients still do not
+        drawn = synthesizer.sample(SYNTHETIC_PATIENTS, seed=seed, decode="sample")
+        by_sampling[name] = _covered(real, arrays(f"{name}, decode=sample", drawn), "patient")
+    summary = pd.DataFrame({name: _scores(real, cohort) for name, cohort in cohorts.items()})
+    summary.loc["groups covered by patient, decode=sample"] = pd.Series(by_sampling)
     _write(summary, folder / "summary.csv")
-    _write(_who_is_covered(train, cohorts), folder / "coverage.csv", index=False)
+    _write(_who_is_covered(real, cohorts), folder / "coverage.csv", index=False)
     shown = {"real": train, **synthetic}
     figure, _ = plots.joint_shares(shown, ART_DEMO, features=("Gender", "Ethnic"))
     figure.savefig(folder / "gender_ethnic.png", dpi=150)
@@ -85,7 +93,7 @@ def _evaluate(folder: Path, train: pd.DataFrame, holdout: pd.DataFrame, seed: in
     return summary
 
 
-def _train_all(folder: Path, changes: dict[str, Any], seed: int, progress: bool) -> dict[str, float]:
+def _train_all(folder: Path, changes: dict[str, Any], patients: int, progress: bool) -> dict[str, float]:
     """Train each model in a process of its own, on one thread; returns the seconds that each took.
 
     That keeps two cores busier than one model on both, and the result does not depend on how many cores there are.
@@ -97,8 +105,9 @@ def _train_all(folder: Path, changes: dict[str, Any], seed: int, progress: bool)
         tqdm(desc="training v1, v2, v2_plus", unit="batch", disable=not progress) as bar,
     ):
         done = manager.Queue()
-        jobs = {name: pool.submit(_train, name, folder, changes, seed, done) for name in ("v2", "v2_plus", "v1")}
-        bar.total = len(jobs) * _batches(changes)
+        jobs = {name: pool.submit(_train, name, folder, changes, done) for name in ("v2", "v2_plus", "v1")}
+        config = TrainConfig.v1(preset="workshop", **changes)
+        bar.total = len(jobs) * config.epochs * config.steps_per_epoch(patients, ART_DEMO.length)
         while not all(job.done() for job in jobs.values()):
             try:
                 bar.update(done.get(timeout=0.5))
@@ -108,16 +117,10 @@ def _train_all(folder: Path, changes: dict[str, Any], seed: int, progress: bool)
         return {name: job.result() for name, job in jobs.items()}
 
 
-def _batches(changes: dict[str, Any]) -> int:
-    config = TrainConfig.v1(preset="workshop", **changes)
-    patients = split_patients(load_cohort(), HOLDOUT)[0]["PatientID"].nunique()
-    return config.epochs * len(config.lengths_for(ART_DEMO.length)) * -(-patients // config.batch_size)
-
-
-def _train(name: str, folder: Path, changes: dict[str, Any], seed: int, done: Any) -> float:
+def _train(name: str, folder: Path, changes: dict[str, Any], done: Any) -> float:
     torch.set_num_threads(1)
     started = time.perf_counter()
-    train, _ = split_patients(load_cohort(), HOLDOUT, seed=seed)
+    train, _ = split_patients(load_cohort(), HOLDOUT, seed=changes["seed"])
     encoder = CohortEncoder(ART_DEMO).fit(train)
     trainer = Trainer(encoder, MODELS[name](preset="workshop", **changes), device="cpu")
     tell = [lambda *_: done.put(1)]
@@ -125,7 +128,7 @@ def _train(name: str, folder: Path, changes: dict[str, Any], seed: int, done: An
     return time.perf_counter() - started
 
 
-def _scores(train: pd.DataFrame, cohort: pd.DataFrame) -> dict[str, float]:
+def _scores(train: Trajectories, cohort: Trajectories) -> dict[str, float]:
     distance = fidelity.ks(train, cohort, ART_DEMO)[1].set_index("feature")["value"]
     _, sexes = diversity.coverage(train, cohort, ART_DEMO, features=["Gender", "Ethnic"], minimum=0.0)
     return {
@@ -142,11 +145,11 @@ def _scores(train: pd.DataFrame, cohort: pd.DataFrame) -> dict[str, float]:
     }
 
 
-def _covered(train: pd.DataFrame, cohort: pd.DataFrame, by: str) -> float:
+def _covered(train: Trajectories, cohort: Trajectories, by: str) -> float:
     return diversity.coverage(train, cohort, ART_DEMO, by=by)[0]
 
 
-def _who_is_covered(train: pd.DataFrame, cohorts: dict[str, pd.DataFrame]) -> pd.DataFrame:
+def _who_is_covered(train: Trajectories, cohorts: dict[str, Trajectories]) -> pd.DataFrame:
     """One row a group of real patients: its real share and each cohort's, by month and by patient."""
     parts = []
     for by in ("month", "patient"):
@@ -160,9 +163,9 @@ def _who_is_covered(train: pd.DataFrame, cohorts: dict[str, pd.DataFrame]) -> pd
     return pd.concat(parts, ignore_index=True)
 
 
-def _write(table: pd.DataFrame, path: Path, index: bool = True) -> None:
+def _write(table: pd.DataFrame, path: Path, index: bool = True, float_format: str = "%.5f") -> None:
     with atomic(path) as temporary:
-        table.to_csv(temporary, index=index, float_format="%.5f")
+        table.to_csv(temporary, index=index, float_format=float_format)
 
 
 def summary_text(result: dict[str, Any]) -> str:

@@ -207,7 +207,7 @@ class Trainer:
             require_writable(checkpoint)
         x = self._accept(x)
         lengths = self.config.lengths_for(self.schema.length)
-        per_epoch = len(lengths) * -(-len(x) // self.config.batch_size)
+        per_epoch = self.config.steps_per_epoch(len(x), self.schema.length)
         left = max(0, target_epoch * per_epoch - self.epoch * per_epoch - self.batch)
         callbacks = list(callbacks)
         with _stop_requested() as stop, tqdm(total=left, unit="batch", disable=not progress) as bar:
