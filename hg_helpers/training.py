@@ -138,13 +138,17 @@ class Trainer:
             self._improve("generator", loss)
         finally:
             self.critic.requires_grad_(True)
+        self._follow()
+        return {"generator_loss": loss.item(), "correlation_loss": correlation.item()}
+
+    def _follow(self) -> None:
+        """Count a generator step, and let the averaged weights follow it."""
         if self.average is not None:
             decay = min(self.config.ema, (1 + self.step) / (10 + self.step))
             with torch.no_grad():
                 for kept, now in zip(self.average.parameters(), self.generator.parameters(), strict=True):
                     kept.lerp_(now, 1 - decay)
         self.step += 1
-        return {"generator_loss": loss.item(), "correlation_loss": correlation.item()}
 
     def fake(self, patients: int, months: int) -> Tensor:
         """Generated patients (B, L, C), soft in the discrete features, values in [0, 1]."""

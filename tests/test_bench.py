@@ -1,0 +1,57 @@
+"""The bench compares like with like: both sides give the same losses. No test asserts a time."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.bench.__main__ import TOLERANCE, as_table
+from tests.bench.reference import PlainBiLSTM
+from tests.bench.rows import Arithmetic, loss_difference, trainer
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.mark.parametrize("row", ["v1 epoch", "v2 epoch", "workshop epoch"])
+def test_both_sides_give_the_same_losses(row):
+    assert loss_difference(row, True, torch.get_num_threads(), "cpu") < TOLERANCE
+
+
+def test_a_reference_that_computes_something_else_is_told(monkeypatch):
+    forward = PlainBiLSTM.forward
+    monkeypatch.setattr(PlainBiLSTM, "forward", lambda self, x: tuple(1.01 * h for h in forward(self, x)))
+    assert loss_difference("v1 epoch", True, torch.get_num_threads(), "cpu") > TOLERANCE
+
+
+def test_arithmetic_counts_products_in_both_directions_and_within_ours():
+    a, b = torch.rand(2, 3, 4), torch.rand(2, 4, 5, requires_grad=True)
+    with Arithmetic() as counted:
+        (a @ b).sum().backward()
+    assert counted.flop == 2 * 2 * (2 * 3 * 4 * 5)  # forward, and the one backward product that is wanted
+
+    # an LSTM: the inputs' product for all months, the hidden state's for all but the first
+    run, _ = trainer("v1 epoch", "ours", small=True)
+    lstm, width = run.generator.lstm, run.config.hidden
+    x = torch.rand(3, 5, lstm.input_weight.shape[1])
+    with Arithmetic() as counted, torch.no_grad():
+        lstm(x)
+    assert counted.flop == 2 * 2 * 3 * 4 * width * (5 * x.shape[2] + 4 * width)
+
+
+def test_the_command_prints_json_for_scripts():
+    line = [sys.executable, "-m", "tests.bench", "encoding", "--small", "--repeat", "1", "--json"]
+    done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, timeout=250)
+    assert done.returncode == 0, done.stderr
+    (row,) = json.loads(done.stdout)["rows"]
+    assert row["row"] == "encoding" and row["ratio"] > 0 and row["ours_gib"] > 0.05
+    assert "| encoding |" in as_table([row])
+
+
+def test_a_row_that_is_not_there_is_refused():
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.bench", "v3"], cwd=ROOT, capture_output=True, text=True, timeout=250
+    )
+    assert done.returncode == 2 and "v3" in done.stderr and "v2 epoch" in done.stderr
