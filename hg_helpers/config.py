@@ -31,10 +31,11 @@ class TrainConfig:
         lengths: months used, in the order visited; those beyond the schema's length are dropped, the full length is
             always added.
         n_critic: critic steps a generator step.
-        gp_weight, correlation_weight: weights of gradient penalty and correlation loss.
+        gp_weight, correlation_weight, moment_weight: weights of gradient penalty, correlation loss and moment loss.
         learning_rate, betas: of Adam, for all networks.
         lr_decay: constant for the first half of ``epochs``, then linear to 0.05 of itself.
-        heads: ``"softmax"`` or ``"gumbel"``.
+        heads: ``"softmax"``, ``"gumbel"``, or ``"straight_through"``: Gumbel heads whose most probable level is what
+            the critic sees, with the soft ones' derivative.
         gumbel_noise: a Gumbel draw each month (``"monthly"``) or one kept for all of a patient's months
             (``"patient"``), which keeps regimens from flickering.
         static_heads: one value a patient for static features.
@@ -59,6 +60,7 @@ class TrainConfig:
     n_critic: int = 5
     gp_weight: float = 10.0
     correlation_weight: float = 10.0
+    moment_weight: float = 0.0
     learning_rate: float = 1e-3
     betas: tuple[float, float] = (0.9, 0.99)
     lr_decay: bool = False
@@ -88,6 +90,7 @@ class TrainConfig:
         ranges = {
             "gp_weight": (0, 1e6),
             "correlation_weight": (0, 1e6),
+            "moment_weight": (0, 1e6),
             "learning_rate": (1e-12, 100),
             "real_weight": (1e-6, 1e6),
             "ema": (0, 0.999999),
@@ -105,7 +108,7 @@ class TrainConfig:
             if not isinstance(getattr(self, name), bool):
                 raise ValueError(f"{name} must be True or False, not {getattr(self, name)!r}")
         choices = {
-            "heads": ("softmax", "gumbel"),
+            "heads": ("softmax", "gumbel", "straight_through"),
             "gumbel_noise": ("monthly", "patient"),
             "start": ("torch", "he"),
             "latent_source": tuple(SOURCES),
@@ -138,7 +141,8 @@ class TrainConfig:
         repairs = {
             "latent_source": "buffer",
             "autoencoder": "aggregate",
-            "heads": "gumbel",
+            "heads": "straight_through",
+            "moment_weight": 0.03,
             "gumbel_noise": "patient",
             "start": "he",
             "static_heads": True,

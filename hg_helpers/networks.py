@@ -20,7 +20,6 @@ class BiLSTM(nn.Module):
     """One bidirectional LSTM layer (Hochreiter & Schmidhuber 1997), both directions aligned in time.
 
     f, i, o = sigmoid and a = tanh of W x + U h + b; c' = f c + i a; h' = o tanh(c'). Gate order: o, i, f, a.
-    W x + b is one product for all months and both directions; only U h has to wait for the month before.
     """
 
     def __init__(self, inputs: int, hidden: int) -> None:
@@ -30,16 +29,22 @@ class BiLSTM(nn.Module):
         self.hidden_weight = nn.Parameter(torch.empty(2, hidden, 4 * hidden).uniform_(-bound, bound))
         self.bias = nn.Parameter(torch.empty(2, 1, 4 * hidden).uniform_(-bound, bound))
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, twice: bool = True) -> tuple[Tensor, Tensor]:
         """Run over months.
 
         Args:
             x: (B, L, inputs).
+            twice: whether a second derivative may be asked for, as the gradient penalty does. torch's own LSTM is
+                faster, two to three times on a CPU, and has none.
 
         Returns:
             Hidden states of both directions at each month, (B, L, 2 H), and the last state of each direction, (B, 2 H):
             the forward one's after the last month, the backward one's after the first.
         """
+        return self._own(x) if twice and torch.is_grad_enabled() else self._torchs(x)
+
+    def _own(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        # W x + b is one product for all months and both directions; only U h has to wait for the month before
         batch, months, _ = x.shape
         x = x.transpose(0, 1)  # (L, B, inputs)
         both = torch.stack([x, x.flip(0)]).flatten(1, 2)  # (2, L B, inputs); each direction in its own order
@@ -47,6 +52,16 @@ class BiLSTM(nn.Module):
         h = recurrence(s, self.hidden_weight)  # (2, L, B, H)
         aligned = torch.cat([h[0], h[1].flip(0)], -1).transpose(0, 1)  # (B, L, 2 H)
         return aligned, torch.cat([h[0, -1], h[1, -1]], -1)
+
+    def _torchs(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        width = self.hidden_weight.shape[1]
+        # torch's gates stand in the order i, f, a, o, and it has a second bias
+        inward, onward, bias = (p.roll(-width, -1) for p in (self.input_weight, self.hidden_weight, self.bias[:, 0]))
+        none = torch.zeros_like(bias[0])
+        weights = [w for d in (0, 1) for w in (inward[d].mT, onward[d].mT, bias[d], none)]
+        start = x.new_zeros(2, len(x), width)
+        aligned, last, _ = torch.lstm(x, (start, start), weights, True, 1, 0.0, self.training, True, True)
+        return aligned, torch.cat([last[0], last[1]], -1)
 
 
 class Generator(nn.Module):
@@ -56,7 +71,9 @@ class Generator(nn.Module):
         schema: gives the channels and which features are static.
         latent: Z, width of the noise.
         hidden: H, width of the network.
-        heads: ``"softmax"``, or ``"gumbel"``: logits plus Gumbel noise, softened with temperature 0.66.
+        heads: ``"softmax"``; ``"gumbel"``: logits plus Gumbel noise, softened with temperature 0.66; or
+            ``"straight_through"``: the same, rounded to one level, with the derivative of what was rounded
+            (Jang et al. 2017), so that the critic sees the months that decoding will give.
         static_heads: static features get one value a patient, from their logits averaged over the months.
         start: initial weights of the layers after the LSTM: ``"torch"`` is torch's default, which shrinks a signal by
             about 0.4 a layer, so that whatever the noise all patients begin alike; ``"he"`` (He et al. 2015) keeps its
@@ -74,7 +91,8 @@ class Generator(nn.Module):
     ) -> None:
         super().__init__()
         self.features = [(f.is_real, f.static and static_heads, schema.spans[f.name]) for f in schema]
-        self.temperature = TEMPERATURE if heads == "gumbel" else 1.0
+        self.temperature = 1.0 if heads == "softmax" else TEMPERATURE
+        self.rounds = heads == "straight_through"
         self.lstm = BiLSTM(latent, hidden)
         self.body = nn.Sequential(
             nn.Linear(2 * hidden, hidden),
@@ -91,7 +109,7 @@ class Generator(nn.Module):
 
     def logits(self, z: Tensor) -> Tensor:
         """(B, L, Z) to (B, L, C): before sigmoid and softmax; static features, if asked for, equal over months."""
-        out = self.body(self.lstm(z)[0])  # (B, L, C)
+        out = self.body(self.lstm(z, twice=False)[0])  # (B, L, C)
         parts = []
         for _, static, span in self.features:
             part = out[..., span]
@@ -112,11 +130,18 @@ class Generator(nn.Module):
         """Sigmoid on reals, softmax on each block of levels."""
         return torch.cat(
             [
-                torch.sigmoid(logits[..., span]) if real else torch.softmax(logits[..., span] / self.temperature, -1)
+                torch.sigmoid(logits[..., span]) if real else self._levels(logits[..., span])
                 for real, _, span in self.features
             ],
             -1,
         )
+
+    def _levels(self, logits: Tensor) -> Tensor:
+        soft = torch.softmax(logits / self.temperature, -1)
+        if not self.rounds:
+            return soft
+        one = torch.zeros_like(soft).scatter_(-1, soft.argmax(-1, keepdim=True), 1.0)
+        return one + (soft - soft.detach())
 
     def forward(self, z: Tensor, gumbel: Tensor | None = None) -> Tensor:
         """(B, L, Z) to encoded patients (B, L, C), soft in the discrete features."""
@@ -148,9 +173,9 @@ class Critic(nn.Module):
         """Soft embedding (B, L, C) to (B, L, E): reals as they are, each block of levels times its own matrix."""
         return x @ (self.embedding * self.learned + self.passed_on)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Score each patient: (B, L, C) to (B, 1)."""
-        return self.score(self.lstm(self.body(self.embed(x)))[1])
+    def forward(self, x: Tensor, twice: bool = True) -> Tensor:
+        """Score each patient: (B, L, C) to (B, 1). ``twice=False`` is faster and has no second derivative."""
+        return self.score(self.lstm(self.body(self.embed(x)), twice)[1])
 
 
 class Autoencoder(nn.Module):

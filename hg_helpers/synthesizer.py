@@ -91,7 +91,7 @@ class Synthesizer:
     def _blocks(self, patients: int, seed: int, decode: str) -> Iterator[tuple[int, Tensor]]:
         device = next(self.generator.parameters()).device
         months, channels = self.encoder.schema.length, self.encoder.schema.channels
-        own_draw = self.config.heads == "gumbel"
+        own_draw = self.config.heads != "softmax"
         noise_months = 1 if own_draw and self.config.gumbel_noise == "patient" else months
         self.generator.eval()
         for first in range(0, patients, BLOCK):

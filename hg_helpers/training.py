@@ -25,7 +25,7 @@ from .config import TrainConfig
 from .curriculum import curriculum_batches
 from .encoding import CohortEncoder
 from .environment import resolve_device
-from .losses import autoencoder_loss, correlation_loss, correlation_matrix, gradient_penalty
+from .losses import autoencoder_loss, co_moments, correlation_loss, correlation_matrix, gradient_penalty, moment_loss
 from .networks import Autoencoder, Critic, VariationalAutoencoder
 from .synthesizer import Synthesizer, build_generator, build_source, gumbel
 
@@ -34,6 +34,10 @@ with warnings.catch_warnings():  # without ipywidgets tqdm falls back to a text 
     from tqdm.auto import tqdm
 
 log = logging.getLogger("hg_helpers")
+
+
+#: Share of the past in the running mean of the fakes' co-moments; about ten batches.
+MEMORY = 0.9
 
 
 class TrainingStopped(RuntimeError):
@@ -83,6 +87,7 @@ class Trainer:
         self.epoch = self.batch = self.step = 0
         self._rate = config.learning_rate
         self.target: Tensor | None = None  # correlations of all training patients
+        self._drift = torch.zeros(2, self.schema.channels + 1, self.schema.channels + 1, device=self.device)
         self._data: str | None = None
         self._rows: list[dict[str, float]] = []
 
@@ -120,7 +125,7 @@ class Trainer:
         with torch.no_grad():  # the critic's step needs nothing of how the patients were made
             fake = self.fake(*real.shape[:2]) * self.weights
         mix = torch.rand(len(real), 1, 1, generator=self.random).to(self.device)
-        score_real, score_fake = self.critic(torch.cat([real, fake])).chunk(2)
+        score_real, score_fake = self.critic(torch.cat([real, fake]), twice=False).chunk(2)
         wasserstein = score_real.mean() - score_fake.mean()
         penalty = gradient_penalty(self.critic, real, fake, mix)
         loss = self.config.gp_weight * penalty - wasserstein
@@ -131,15 +136,30 @@ class Trainer:
         """Teach the generator to be scored as real, with the real correlations."""
         self.critic.requires_grad_(False)
         try:
-            fake = self.fake(patients, months)
-            score = self.critic(fake * self.weights).mean()
-            correlation = correlation_loss(fake, self.target)
-            loss = self.config.correlation_weight * correlation - score
+            loss, row = self._generator_loss(self.fake(patients, months))
             self._improve("generator", loss)
         finally:
             self.critic.requires_grad_(True)
         self._follow()
-        return {"generator_loss": loss.item(), "correlation_loss": correlation.item()}
+        return row
+
+    def _generator_loss(self, fake: Tensor) -> tuple[Tensor, dict[str, float]]:
+        score = self.critic(fake * self.weights, twice=False).mean()
+        correlation = correlation_loss(fake, self.target)
+        loss = self.config.correlation_weight * correlation - score
+        parts = {"correlation_loss": correlation.item()}
+        if self.config.moment_weight:
+            moment = self._moment_loss(fake)
+            loss = loss + self.config.moment_weight * moment
+            parts["moment_loss"] = moment.item()
+        return loss, {"generator_loss": loss.item(), **parts}
+
+    def _moment_loss(self, fake: Tensor) -> Tensor:
+        target, spread = self._moments[fake.shape[1]]
+        now = co_moments((fake - self._centre) / self._unit) - target
+        drift = MEMORY * self._drift + (1 - MEMORY) * now
+        self._drift = drift.detach()
+        return moment_loss(drift, spread) / (1 - MEMORY)
 
     def _follow(self) -> None:
         """Count a generator step, and let the averaged weights follow it."""
@@ -154,7 +174,7 @@ class Trainer:
         """Generated patients (B, L, C), soft in the discrete features, values in [0, 1]."""
         z = self.source.draw(patients, months, self.random)
         noise = None
-        if self.config.heads == "gumbel":
+        if self.config.heads != "softmax":
             drawn = 1 if self.config.gumbel_noise == "patient" else months
             noise = gumbel(patients, drawn, self.schema.channels, self.random).to(self.device)
         return self.generator(z.to(self.device), noise)
@@ -281,7 +301,19 @@ class Trainer:
         x = x.to(self.device, torch.float32)
         if self.target is None:
             self.target = correlation_matrix(x)
+        if self.config.moment_weight:
+            self._remember_moments(x)
         return x
+
+    def _remember_moments(self, x: Tensor) -> None:
+        """Co-moments of the training patients and their spread at each length, real features in standard units."""
+        self._centre, self._unit = x.new_zeros(x.shape[2]), x.new_ones(x.shape[2])
+        for feature in self.schema.real:
+            span = self.schema.spans[feature.name]
+            self._centre[span], self._unit[span] = x[..., span].mean(), x[..., span].std().clamp_min(1e-3)
+        x = (x - self._centre) / self._unit
+        lengths = self.config.lengths_for(self.schema.length)
+        self._moments = {n: (co_moments(x[:, :n]), co_moments(x[:, :n].square())) for n in lengths}
 
     @property
     def history(self) -> pd.DataFrame:
@@ -321,6 +353,7 @@ class Trainer:
                 "random": self.random.get_state(),
                 "position": [self.epoch, self.batch, self.step],
                 "target": self.target,
+                "drift": self._drift,
                 "data": self._data,
                 "history": {c: torch.tensor([row[c] for row in self._rows], dtype=torch.float64) for c in columns},
                 "torch": [str(torch.__version__), torch.get_num_threads()],
@@ -344,6 +377,8 @@ class Trainer:
         trainer.random.set_state(state["random"])
         trainer.epoch, trainer.batch, trainer.step = state["position"]
         trainer.target = None if state["target"] is None else state["target"].to(trainer.device)
+        if "drift" in state:
+            trainer._drift = state["drift"].to(trainer.device)
         trainer._data = state["data"]
         history = {c: values.tolist() for c, values in state["history"].items()}
         whole = ("step", "epoch", "length")

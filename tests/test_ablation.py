@@ -26,6 +26,8 @@ EXPECTED = {
     "v2, variational autoencoder": ("v2", {"autoencoder": "variational"}),
     "v2 + Gumbel heads": ("v2", {"heads": "gumbel"}),
     "v2 + Gumbel heads, patient draw": ("v2 + Gumbel heads", {"gumbel_noise": "patient"}),
+    "v2 + straight-through heads": ("v2", {"heads": "straight_through"}),
+    "v2 + moment loss": ("v2", {"moment_weight": 0.03}),
     "v2 + static heads": ("v2", {"static_heads": True}),
     "v2 + real weight": ("v2", {"real_weight": 5.0}),
     "v2 + weight averaging": ("v2", {"ema": 0.99}),
@@ -35,6 +37,8 @@ EXPECTED = {
     "v2 + He start": ("v2", {"start": "he"}),
     "v1 + He start": ("v1", {"start": "he"}),
     "v2_plus": (TrainConfig.v2_plus, {}),
+    "v2_plus, soft heads": ("v2_plus", {"heads": "gumbel"}),
+    "v2_plus, no moment loss": ("v2_plus", {"moment_weight": 0.0}),
     "v2_plus, uniform noise": ("v2_plus", {"latent_source": "uniform", "autoencoder": None}),
     "v2_plus, persistent noise": ("v2_plus", {"latent_source": "persistent", "autoencoder": None}),
 }

@@ -180,6 +180,31 @@ def test_bilstm_equals_torchs_in_outputs_and_gradients_of_both_directions(months
         torch.testing.assert_close(found, torch.cat([o, i, f, a]), rtol=tolerance, atol=tolerance)
 
 
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-12), (torch.float32, 1e-5)])
+@pytest.mark.parametrize("months", [1, 7])
+def test_the_way_without_a_second_derivative_gives_the_same(months, dtype, tolerance):
+    lstm, x = built(BiLSTM, 5, 4, dtype=dtype), random(3, months, 5, dtype=dtype).requires_grad_()
+    results = []
+    for twice in (True, False):
+        aligned, last = lstm(x, twice)
+        loss = (aligned * random(*aligned.shape, seed=1, dtype=dtype)).sum() + last.square().sum()
+        results.append((aligned, last, *grad(loss, [x, *lstm.parameters()])))
+    with torch.no_grad():
+        results.append(lstm(x))
+    for found in results[1:]:
+        for mine, other in zip(results[0], found, strict=False):
+            torch.testing.assert_close(mine, other, rtol=tolerance, atol=tolerance)
+
+
+def test_the_critics_second_derivative_is_there_unless_it_is_declined():
+    critic, x = built(Critic, SMALL, 4, dtype=torch.float32), random(2, 3, 7, dtype=torch.float32).requires_grad_()
+    (slope,) = grad(critic(x).sum(), x, create_graph=True)
+    slope.square().sum().backward()
+    assert all(p.grad is not None for p in critic.lstm.parameters())
+    (declined,) = grad(critic(x, twice=False).sum(), x)
+    torch.testing.assert_close(declined, slope)
+
+
 def test_changing_one_input_month_moves_every_output_month():
     lstm, x = built(BiLSTM, 3, 4), random(2, 6, 3)
     aligned, _ = lstm(x)
@@ -207,7 +232,7 @@ def test_patients_do_not_see_each_other():
 # --- Generator --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("heads", ["softmax", "gumbel"])
+@pytest.mark.parametrize("heads", ["softmax", "gumbel", "straight_through"])
 @pytest.mark.parametrize("schema", [ART_DEMO, ART_FULL, SMALL], ids=["demo", "full", "small"])
 def test_each_block_of_levels_sums_to_one_and_reals_lie_in_the_unit_interval(schema, heads):
     out = built(Generator, schema, 8, 8, heads)(3 * random(4, 5, 8), random(4, 5, schema.channels, seed=1))
@@ -236,6 +261,24 @@ def test_gumbel_heads_soften_logits_plus_noise_with_temperature_two_thirds():
     expected = ((logits + noise) / 0.66)[..., 4:].softmax(-1)
     torch.testing.assert_close(generator(z, noise)[..., 4:], expected)
     torch.testing.assert_close(generator(z, noise)[..., 2:4], logits[..., 2:4].sigmoid())  # reals take no noise
+
+
+def test_straight_through_heads_show_one_level_and_have_the_soft_ones_derivative():
+    soft, hard = (built(Generator, SMALL, 5, 4, heads) for heads in ("gumbel", "straight_through"))
+    noise, towards = random(2, 4, 7, seed=1), random(2, 4, 7, seed=2)
+    outs, slopes = [], []
+    for generator in (soft, hard):
+        z = random(2, 4, 5).requires_grad_()
+        outs.append(generator(z, noise))
+        slopes += grad((outs[-1] * towards).sum(), z)
+    for span in (slice(0, 2), slice(4, 7)):  # sex and drug
+        assert torch.equal(
+            outs[1][..., span], F.one_hot(outs[0][..., span].argmax(-1), span.stop - span.start).double()
+        )
+    assert torch.equal(outs[1][..., 2:4], outs[0][..., 2:4])
+    torch.testing.assert_close(slopes[1], slopes[0])
+    with torch.no_grad():
+        assert torch.equal(hard(z, noise), outs[1])
 
 
 def test_static_heads_average_the_logits_over_months_and_draw_once_a_patient():

@@ -22,7 +22,7 @@ import pytest
 import torch
 
 import hg_helpers
-from hg_helpers import training
+from hg_helpers import losses, training
 from hg_helpers.checkpoint import load_checkpoint
 from hg_helpers.config import TrainConfig
 from hg_helpers.encoding import CohortEncoder
@@ -140,6 +140,33 @@ def test_the_generators_loss_is_the_designs(make, x, monkeypatch):
     assert seen["fake"].shape == (8, 3, 22) and torch.equal(seen["target"], trainer.target)
     assert row["generator_loss"] == pytest.approx(10 * seen["loss"].item() - seen["score"], rel=1e-5)
     assert row["correlation_loss"] == pytest.approx(seen["loss"].item())
+
+
+def test_the_moment_loss_is_that_of_the_running_mean_of_differences_in_standard_units(make, x, monkeypatch):
+    trainer, fakes = make("v1", moment_weight=0.5), []
+    trainer._accept(x)
+    fake = trainer.fake
+    monkeypatch.setattr(trainer, "fake", lambda *shape: fakes.append(fake(*shape)) or fakes[-1])
+    units, drift = x.clone(), 0.0
+    reals = [trainer.schema.spans[f.name].start for f in trainer.schema.real]
+    centre, unit = x[..., reals].mean((0, 1)), torch.stack([x[..., k].std() for k in reals])
+    units[..., reals] = (x[..., reals] - centre) / unit
+    for _ in range(3):
+        row = trainer.generator_step(8, 3)
+        made = fakes[-1].detach().clone()
+        made[..., reals] = (made[..., reals] - centre) / unit
+        drift = 0.9 * drift + 0.1 * (losses.co_moments(made) - losses.co_moments(units[:, :3]))
+        expected = losses.moment_loss(drift, losses.co_moments(units[:, :3].square())) / 0.1
+        assert row["moment_loss"] == pytest.approx(expected.item(), rel=1e-4)
+        torch.testing.assert_close(trainer._drift, drift)
+
+
+def test_the_moment_loss_alone_brings_shares_and_switching_to_the_real_ones(make, x):
+    trainer = make("v1", moment_weight=1.0, correlation_weight=0.0, learning_rate=0.01)
+    trainer._accept(x)
+    trainer.critic.score.weight.data.zero_()  # a critic without an opinion
+    found = [trainer.generator_step(16, 3)["moment_loss"] for _ in range(120)]
+    assert np.mean(found[-10:]) < 0.3 * np.mean(found[5:15])
 
 
 def test_the_critic_learns_to_score_real_patients_above_generated_ones(make, x):
@@ -415,6 +442,7 @@ def test_the_history_has_one_row_a_batch(make, x, model):
     history = make(model).fit(x, progress=False)
     learnt = [] if model == "v1" else ["reconstruction", "kl"]
     losses = ["critic_loss", "wasserstein", "penalty", "generator_loss", "correlation_loss"]
+    losses += ["moment_loss"] if model == "v2_plus" else []
     assert list(history.columns) == ["step", "epoch", "length", "learning_rate", *learnt, *losses, "seconds"]
     assert history["step"].tolist() == list(range(2 * PER_EPOCH))
     assert history["epoch"].tolist() == [1] * PER_EPOCH + [2] * PER_EPOCH

@@ -19,6 +19,7 @@ CURVES = {
     "generator_loss": "Generator loss",
     "penalty": "Gradient penalty",
     "correlation_loss": "Correlation loss",
+    "moment_loss": "Moment loss",
     "reconstruction": "Reconstruction error",
     "kl": "KL divergence",
     "learning_rate": "Learning rate",

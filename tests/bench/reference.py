@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from hg_helpers.losses import correlation_loss, gradient_penalty
+from hg_helpers.losses import gradient_penalty
 from hg_helpers.networks import BiLSTM
 from hg_helpers.training import Trainer
 
@@ -22,7 +22,7 @@ class PlainBiLSTM(nn.Module):
         super().__init__()
         self.input_weight, self.hidden_weight, self.bias = lstm.input_weight, lstm.hidden_weight, lstm.bias
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, twice: bool = True) -> tuple[Tensor, Tensor]:
         months = x.unbind(1)
         ahead, last = self._run(0, months)
         back, first = self._run(1, months[::-1])
@@ -64,10 +64,7 @@ class PlainTrainer(Trainer):
         return {"critic_loss": loss.item(), "wasserstein": wasserstein.item(), "penalty": penalty.item()}
 
     def generator_step(self, patients: int, months: int) -> dict[str, float]:
-        fake = self.fake(patients, months)
-        score = self.critic(fake * self.weights).mean()
-        correlation = correlation_loss(fake, self.target)
-        loss = self.config.correlation_weight * correlation - score
+        loss, row = self._generator_loss(self.fake(patients, months))
         self._improve("generator", loss)
         self._follow()
-        return {"generator_loss": loss.item(), "correlation_loss": correlation.item()}
+        return row
