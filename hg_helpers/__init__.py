@@ -30,6 +30,7 @@ _HOME = {
     "config": ["TrainConfig"],
     "checkpoint": ["load_checkpoint", "save_checkpoint"],
     "synthesizer": ["Synthesizer"],
+    "parts": ["write_parts"],
     "training": ["Trainer", "TrainingStopped"],
     "metrics": ["evaluate"],
     "environment": ["describe_environment", "seed_everything", "setup"],

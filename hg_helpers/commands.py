@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import functools
 import gzip
 import json
 from pathlib import Path
@@ -108,13 +109,23 @@ def _fit(trainer: Any, x: Any, out: Path, options: argparse.Namespace) -> int:
 def sample(options: argparse.Namespace) -> int:
     from tqdm import tqdm
 
+    from .parts import write_parts
     from .synthesizer import Synthesizer
 
-    out = _output(options, ".csv", ".csv.gz", ".parquet")
-    synthesizer = Synthesizer.load(options.model)
-    write = synthesizer.to_parquet if out.suffix == ".parquet" else synthesizer.to_csv
+    if options.parts:  # a folder that is there is taken up, if it holds parts of the same
+        out, synthesizer = Path(options.out), Synthesizer.load(options.model)
+        write = functools.partial(write_parts, synthesizer, out, per_part=options.parts)
+    else:
+        out = _output(options, ".csv", ".csv.gz", ".parquet")
+        synthesizer = Synthesizer.load(options.model)
+        write = functools.partial(synthesizer.to_parquet if out.suffix == ".parquet" else synthesizer.to_csv, out)
     with tqdm(total=options.patients, unit="patient", disable=options.quiet) as bar:
-        write(out, options.patients, options.seed, options.decode, progress=lambda done: bar.update(done - bar.n))
+        write(
+            patients=options.patients,
+            seed=options.seed,
+            decode=options.decode,
+            progress=lambda done: bar.update(done - bar.n),
+        )
     rows = options.patients * synthesizer.encoder.schema.length
     return _say(options, {"file": str(out), "patients": options.patients, "rows": rows})
 

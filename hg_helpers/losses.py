@@ -50,32 +50,32 @@ def correlation_loss(fake: Tensor, target: Tensor) -> Tensor:
     return (correlation_matrix(fake) - target).abs().mean()
 
 
-def co_moments(x: Tensor) -> Tensor:
-    """Mean products of all pairs of channels, within a month and with the month before, and so shares and switching.
+def co_moments(x: Tensor, power: int = 1) -> Tensor:
+    """Mean products of all pairs of channels: of values, of changes from month to month, and of patients' means.
 
-    For levels (0 or 1), a product's mean within a month is the share of months that have both; with the month before,
-    the share of months that follow so. A constant 1 stands beside the channels, so that the means are there as well.
+    For levels (0 or 1) the first are the shares of months that have both, the second how often the level is taken up
+    or left; the third tell patients who differ from patients who are all alike. A constant 1 stands beside the
+    channels, so that the means are there as well.
 
     Args:
         x: (B, L, C).
+        power: 2 for mean squared products, which say how far the products spread.
 
     Returns:
-        (2, C + 1, C + 1), differentiable in x; with one month alone, the second is 0.
+        (3, C + 1, C + 1), differentiable in x; with one month alone, the second is 0.
     """
     x = torch.cat([x, torch.ones_like(x[..., :1])], -1)
-    pairs = (x, x), (x[:, 1:], x[:, :-1])
-    return torch.stack(
-        [now.flatten(0, 1).mT @ other.flatten(0, 1) / max(now[..., 0].numel(), 1) for now, other in pairs]
-    )
+    rows = [part.flatten(0, -2) ** power for part in (x, x[:, 1:] - x[:, :-1], x.mean(1))]
+    return torch.stack([row.mT @ row / max(len(row), 1) for row in rows])
 
 
 def moment_loss(drift: Tensor, spread: Tensor) -> Tensor:
-    """Sum of squared differences in co-moments, each in units of its own spread among real patient-months.
+    """Sum of squared differences in co-moments, each in units of its own spread among real patients.
 
     Args:
-        drift: fake minus real co-moments (2, C + 1, C + 1). A running mean over batches, so that a batch of 32 need
+        drift: fake minus real co-moments (3, C + 1, C + 1). A running mean over batches, so that a batch of 32 need
             not hold a level that one patient in 200 has.
-        spread: mean squared products of real patient-months, of the same shape.
+        spread: mean squared products of the real ones, of the same shape.
 
     Returns:
         Scalar. The small number keeps what never occurs together finite.

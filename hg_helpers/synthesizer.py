@@ -72,12 +72,20 @@ class Synthesizer:
         """
         return pd.concat(self.sample_blocks(patients, seed, decode), ignore_index=True)
 
-    def sample_blocks(self, patients: int, seed: int = 0, decode: str = "argmax") -> Iterator[pd.DataFrame]:
-        """As :meth:`sample`, in tables of at most 256 patients, so that memory stays flat."""
-        encoded = self.sample_encoded(patients, seed, decode)  # refuses wrong input here, not at the first table
+    def sample_blocks(
+        self, patients: int, seed: int = 0, decode: str = "argmax", start: int = 0
+    ) -> Iterator[pd.DataFrame]:
+        """As :meth:`sample`, in tables of at most 256 patients, so that memory stays flat.
+
+        Args:
+            start: leave out the patients before this one, a multiple of 256.
+        """
+        encoded = self.sample_encoded(patients, seed, decode, start)  # refuses wrong input here, not at the first table
         return (self.encoder.inverse_transform(x, first_patient=first) for first, x in encoded)
 
-    def sample_encoded(self, patients: int, seed: int = 0, decode: str = "argmax") -> Iterator[tuple[int, Tensor]]:
+    def sample_encoded(
+        self, patients: int, seed: int = 0, decode: str = "argmax", start: int = 0
+    ) -> Iterator[tuple[int, Tensor]]:
         """As :meth:`sample_blocks` before decoding: (first patient's number, (patients, months, channels))."""
         if isinstance(patients, bool) or not isinstance(patients, (int, np.integer)) or patients < 1:
             raise ValueError(f"patients must be a whole number of at least 1, not {patients!r}")
@@ -85,16 +93,18 @@ class Synthesizer:
             raise ValueError(f"seed must be a whole number of at least 0, not {seed!r}")
         if decode not in ("argmax", "sample"):
             raise ValueError(f"decode {decode!r} is not 'argmax' or 'sample'")
-        return self._blocks(int(patients), int(seed), decode)
+        if start < 0 or start % BLOCK:
+            raise ValueError(f"start must be a multiple of {BLOCK}, not {start!r}")
+        return self._blocks(int(patients), int(seed), decode, int(start))
 
     @torch.no_grad()
-    def _blocks(self, patients: int, seed: int, decode: str) -> Iterator[tuple[int, Tensor]]:
+    def _blocks(self, patients: int, seed: int, decode: str, start: int) -> Iterator[tuple[int, Tensor]]:
         device = next(self.generator.parameters()).device
         months, channels = self.encoder.schema.length, self.encoder.schema.channels
         own_draw = self.config.heads != "softmax"
         noise_months = 1 if own_draw and self.config.gumbel_noise == "patient" else months
         self.generator.eval()
-        for first in range(0, patients, BLOCK):
+        for first in range(start, patients, BLOCK):
             entropy = np.random.SeedSequence([seed, first // BLOCK]).generate_state(1, np.uint64)
             random = torch.Generator().manual_seed(int(entropy[0]))
             logits = self.generator.logits(self.source.draw(BLOCK, months, random).to(device))

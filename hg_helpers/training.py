@@ -87,7 +87,7 @@ class Trainer:
         self.epoch = self.batch = self.step = 0
         self._rate = config.learning_rate
         self.target: Tensor | None = None  # correlations of all training patients
-        self._drift = torch.zeros(2, self.schema.channels + 1, self.schema.channels + 1, device=self.device)
+        self._drift = torch.zeros(3, self.schema.channels + 1, self.schema.channels + 1, device=self.device)
         self._data: str | None = None
         self._rows: list[dict[str, float]] = []
 
@@ -313,7 +313,7 @@ class Trainer:
             self._centre[span], self._unit[span] = x[..., span].mean(), x[..., span].std().clamp_min(1e-3)
         x = (x - self._centre) / self._unit
         lengths = self.config.lengths_for(self.schema.length)
-        self._moments = {n: (co_moments(x[:, :n]), co_moments(x[:, :n].square())) for n in lengths}
+        self._moments = {n: (co_moments(x[:, :n]), co_moments(x[:, :n], 2)) for n in lengths}
 
     @property
     def history(self) -> pd.DataFrame:

@@ -160,28 +160,32 @@ def test_the_correlation_matrix_passes_gradcheck():
 # --- co-moments -------------------------------------------------------------------------------------------------------
 
 
-def test_co_moments_are_mean_products_within_a_month_and_with_the_month_before():
+@pytest.mark.parametrize("power", [1, 2])
+def test_co_moments_are_mean_products_of_values_changes_and_patients_means(power):
     x = random(4, 3, 2)
-    found = co_moments(x)
+    found = co_moments(x, power)
     one = np.concatenate([x.numpy(), np.ones((4, 3, 1))], -1)
+    mean = one.mean(1)
     for i in range(3):
         for j in range(3):
-            within = [one[b, t, i] * one[b, t, j] for b in range(4) for t in range(3)]
-            before = [one[b, t, i] * one[b, t - 1, j] for b in range(4) for t in (1, 2)]
-            assert found[0, i, j].item() == pytest.approx(np.mean(within))
-            assert found[1, i, j].item() == pytest.approx(np.mean(before))
+            values = [one[b, t, i] * one[b, t, j] for b in range(4) for t in range(3)]
+            steps = [(one[b, t] - one[b, t - 1])[[i, j]].prod() for b in range(4) for t in (1, 2)]
+            patients = [mean[b, i] * mean[b, j] for b in range(4)]
+            for k, products in enumerate((values, steps, patients)):
+                assert found[k, i, j].item() == pytest.approx(np.mean(np.power(products, power)))
 
 
-def test_co_moments_of_levels_are_shares_and_transitions():
+def test_co_moments_of_levels_are_shares_switching_and_who_keeps_what():
     # two patients, three months, two levels: a a b, and b b b
     levels = torch.tensor([[[1, 0], [1, 0], [0, 1]], [[0, 1], [0, 1], [0, 1]]]).float()
-    within, before = co_moments(levels)
-    torch.testing.assert_close(within[2], torch.tensor([2 / 6, 4 / 6, 1]))  # with the constant: shares
-    assert within[0, 1] == 0  # nobody has both in a month
-    torch.testing.assert_close(before[:2, :2], torch.tensor([[1, 0], [1, 2]]) / 4)  # now (row) after before (column)
+    values, changes, patients = co_moments(levels)
+    torch.testing.assert_close(values[2], torch.tensor([2 / 6, 4 / 6, 1]))  # with the constant: shares
+    assert values[0, 1] == 0  # nobody has both in a month
+    torch.testing.assert_close(changes[:2, :2], torch.tensor([[1, -1], [-1, 1]]) / 4)  # one switch in four
+    torch.testing.assert_close(patients[0, 0], torch.tensor((2 / 3) ** 2 / 2))
 
 
-def test_a_single_month_has_no_month_before():
+def test_a_single_month_has_no_change():
     found = co_moments(random(5, 1, 2))
     assert torch.equal(found[1], torch.zeros(3, 3).double()) and found[0, 2, 2] == 1
 
@@ -191,10 +195,10 @@ def test_co_moments_pass_gradcheck():
 
 
 def test_the_moment_loss_is_the_sum_of_squares_in_units_of_the_spread():
-    drift, spread = random(2, 3, 3), random(2, 3, 3, seed=1).square()
-    total = sum(drift[k].item() ** 2 / (spread[k].item() + 1e-3) for k in np.ndindex(2, 3, 3))
+    drift, spread = random(3, 3, 3), random(3, 3, 3, seed=1).square()
+    total = sum(drift[k].item() ** 2 / (spread[k].item() + 1e-3) for k in np.ndindex(3, 3, 3))
     assert moment_loss(drift, spread).item() == pytest.approx(total)
-    assert moment_loss(torch.zeros(2, 3, 3), torch.zeros(2, 3, 3)) == 0
+    assert moment_loss(torch.zeros(3, 3, 3), torch.zeros(3, 3, 3)) == 0
 
 
 # --- autoencoder ------------------------------------------------------------------------------------------------------
