@@ -48,8 +48,10 @@ def download(options: argparse.Namespace) -> int:
 def train(options: argparse.Namespace) -> int:
     from .cohort import load_cohort, split_patients
     from .encoding import CohortEncoder
+    from .peers import Peers, join_torchrun
     from .training import Trainer
 
+    options.device = join_torchrun(options.device)
     if options.resume:
         return _resume(options)
     out = _output(options, ".pt")
@@ -66,16 +68,18 @@ def train(options: argparse.Namespace) -> int:
         split["holdout_patients"] = held_out[schema.patient].unique().tolist()
     split["train_patients"] = cohort[schema.patient].unique().tolist()
     encoder = CohortEncoder(schema).fit(cohort)
-    trainer = Trainer(encoder, config, device=options.device)
-    _write_json(split, split_file)
+    trainer = Trainer(encoder, config, device=options.device, peers=Peers())
+    if trainer.peers.rank == 0:
+        _write_json(split, split_file)
     return _fit(trainer, encoder.transform(cohort), out, options)
 
 
 def _resume(options: argparse.Namespace) -> int:
     from .cohort import load_cohort
+    from .peers import Peers
     from .training import Trainer
 
-    trainer = Trainer.load(options.out, device=options.device)
+    trainer = Trainer.load(options.out, device=options.device, peers=Peers())
     split = _read_split(Path(options.out))
     cohort = load_cohort(options.data or split["data"], schema=trainer.schema)
     cohort = cohort[cohort[trainer.schema.patient].isin(split["train_patients"])]
@@ -91,6 +95,8 @@ def _fit(trainer: Any, x: Any, out: Path, options: argparse.Namespace) -> int:
         progress=not options.quiet,
     )
     last = history.iloc[-1] if len(history) else {}
+    if trainer.peers.rank > 0:
+        return 0
     _say(
         options,
         {

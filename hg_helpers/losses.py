@@ -1,4 +1,8 @@
-"""The losses: one equation, one function."""
+"""The losses: one equation, one function.
+
+``peers``: several processes may hold a batch's patients together; :mod:`hg_helpers.peers` then turns means over a
+process's own patients into means over all. One process alone need not mention it.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +12,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from .peers import ALONE, Peers
 
-def gradient_penalty(critic: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor, mix: Tensor) -> Tensor:
+
+def gradient_penalty(
+    critic: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor, mix: Tensor, peers: Peers = ALONE
+) -> Tensor:
     """mean (||grad_x D(x)||_2 - 1)^2 at x = mix real + (1 - mix) fake (Gulrajani et al. 2017, equation 3).
 
     Args:
@@ -23,10 +31,10 @@ def gradient_penalty(critic: Callable[[Tensor], Tensor], real: Tensor, fake: Ten
     x = (mix * real + (1 - mix) * fake).detach().requires_grad_()
     (slope,) = torch.autograd.grad(critic(x).sum(), x, create_graph=True)
     # the norm's own derivative at exactly zero would be undefined
-    return ((slope.square().sum((1, 2)) + 1e-12).sqrt() - 1).square().mean()
+    return peers.mean(((slope.square().sum((1, 2)) + 1e-12).sqrt() - 1).square().mean())
 
 
-def correlation_matrix(x: Tensor) -> Tensor:
+def correlation_matrix(x: Tensor, peers: Peers = ALONE) -> Tensor:
     """Pearson correlation over all patient-months, 0 where a channel is constant.
 
     Args:
@@ -36,55 +44,66 @@ def correlation_matrix(x: Tensor) -> Tensor:
         (C, C), differentiable in x; the diagonal of a constant channel is 0 as well.
     """
     flat = x.flatten(0, 1)
-    centred = flat - flat.mean(0)
-    covariance = centred.mT @ centred / len(flat)
+    # detached: a covariance does not change with the point that it is taken about, to first order
+    centred = flat - peers.mean(flat.mean(0)).detach()
+    covariance = peers.mean(centred.mT @ centred / len(flat))
     variance = covariance.diagonal()
     # float32 rounding leaves a constant channel a variance of about (1e-7 times its value)^2
-    varies = variance > 1e-12 * (1 + flat.detach().square().mean(0))
+    varies = variance > 1e-12 * (1 + peers.mean(flat.detach().square().mean(0)))
     scale = torch.where(varies, variance, 1.0).rsqrt() * varies
     return covariance * scale[:, None] * scale
 
 
-def correlation_loss(fake: Tensor, target: Tensor) -> Tensor:
+def correlation_loss(fake: Tensor, target: Tensor, peers: Peers = ALONE) -> Tensor:
     """Mean absolute difference between the correlations of fake patients (B, L, C) and the target (C, C)."""
-    return (correlation_matrix(fake) - target).abs().mean()
+    return (correlation_matrix(fake, peers) - target).abs().mean()
 
 
 def co_moments(x: Tensor, power: int = 1) -> Tensor:
-    """Mean products of all pairs of channels: of values, of changes from month to month, and of patients' means.
+    """Of each patient, mean products of all pairs of channels: of values, of changes, and of the patient's means.
 
-    For levels (0 or 1) the first are the shares of months that have both, the second how often the level is taken up
-    or left; the third tell patients who differ from patients who are all alike. A constant 1 stands beside the
-    channels, so that the means are there as well.
+    For levels (0 or 1) the first are the shares of months that have both, the second how often a level is taken up or
+    left; the third tell patients who differ from patients who are all alike. A constant 1 stands beside the channels,
+    so that the means are there as well.
 
     Args:
         x: (B, L, C).
-        power: 2 for mean squared products, which say how far the products spread.
+        power: 2 for mean squared products.
 
     Returns:
-        (3, C + 1, C + 1), differentiable in x; with one month alone, the second is 0.
+        (B, 3, C + 1, C + 1), differentiable in x; with one month alone, there is no change: 0.
     """
     x = torch.cat([x, torch.ones_like(x[..., :1])], -1)
-    rows = [part.flatten(0, -2) ** power for part in (x, x[:, 1:] - x[:, :-1], x.mean(1))]
-    return torch.stack([row.mT @ row / max(len(row), 1) for row in rows])
+    parts = [part**power for part in (x, x[:, 1:] - x[:, :-1], x.mean(1, keepdim=True))]
+    return torch.stack([part.mT @ part / max(part.shape[1], 1) for part in parts], 1)
 
 
-def moment_loss(drift: Tensor, spread: Tensor) -> Tensor:
-    """Sum of squared differences in co-moments, each in units of its own spread among real patients.
+def moment_loss(fake: Tensor, target: Tensor, squared: Tensor, peers: Peers = ALONE) -> Tensor:
+    """How far the mean co-moments are off: squares in units of the real mean squared products, summed.
+
+    The square of a mean over few patients is too large by their variance over their number; made smaller, it would
+    make patients alike. So it is taken off, which leaves the products of different patients: in the mean over batches
+    the loss is the square of the true difference, and 0 or below where there is none.
 
     Args:
-        drift: fake minus real co-moments (3, C + 1, C + 1). A running mean over batches, so that a batch of 32 need
-            not hold a level that one patient in 200 has.
-        spread: mean squared products of the real ones, of the same shape.
+        fake: co-moments of generated patients (B, 3, K, K).
+        target, squared: mean over real patients of their co-moments and of their squared products, (3, K, K).
 
     Returns:
-        Scalar. The small number keeps what never occurs together finite.
+        Scalar. With a single patient nothing can be taken off.
     """
-    return (drift.square() / (spread + 1e-3)).sum()
+    off = (fake - target) * (squared + 1e-3).rsqrt()  # what no real patient has would divide by 0
+    joint, own = peers.mean(off.mean(0)).square().sum(), peers.mean(off.square().sum((1, 2, 3)).mean())
+    patients = peers.rows(len(off))
+    return (patients * joint - own) / (patients - 1) if patients > 1 else joint
 
 
 def autoencoder_loss(
-    reconstruction: Tensor, e: Tensor, latent: Tensor, posterior: tuple[Tensor, Tensor] | None = None
+    reconstruction: Tensor,
+    e: Tensor,
+    latent: Tensor,
+    posterior: tuple[Tensor, Tensor] | None = None,
+    peers: Peers = ALONE,
 ) -> tuple[Tensor, Tensor]:
     """Reconstruction error and Kullback-Leibler divergence of the autoencoder, apart; their sum is the loss.
 
@@ -100,13 +119,17 @@ def autoencoder_loss(
     Returns:
         Mean squared error over all entries, and the divergence summed over latent dimensions.
     """
-    error = F.mse_loss(reconstruction, e)
+    error = peers.mean(F.mse_loss(reconstruction, e))
     if posterior is None:
         flat = latent.flatten(0, 1)
-        mean = flat.mean(0)
+        mean, rows = peers.mean(flat.mean(0)), peers.rows(len(flat))
         # sample variance; the floors keep one single row, or equal ones, finite
-        log_variance = ((flat - mean).square().sum(0) / max(len(flat) - 1, 1)).clamp_min(1e-8).log()
-    else:
-        mean, log_variance = (p.flatten(0, 1) for p in posterior)
-    divergence = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance)
-    return error, divergence.sum(-1).mean()
+        variance = peers.mean((flat - mean.detach()).square().mean(0)) * (rows / max(rows - 1, 1))
+        log_variance = variance.clamp_min(1e-8).log()
+        return error, _divergence(mean, log_variance).sum(-1)
+    mean, log_variance = (p.flatten(0, 1) for p in posterior)
+    return error, peers.mean(_divergence(mean, log_variance).sum(-1).mean())
+
+
+def _divergence(mean: Tensor, log_variance: Tensor) -> Tensor:
+    return 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance)

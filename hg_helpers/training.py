@@ -27,6 +27,7 @@ from .encoding import CohortEncoder
 from .environment import resolve_device
 from .losses import autoencoder_loss, co_moments, correlation_loss, correlation_matrix, gradient_penalty, moment_loss
 from .networks import Autoencoder, Critic, VariationalAutoencoder
+from .peers import ALONE, Peers
 from .synthesizer import Synthesizer, build_generator, build_source, gumbel
 
 with warnings.catch_warnings():  # without ipywidgets tqdm falls back to a text bar, which needs no warning
@@ -34,10 +35,6 @@ with warnings.catch_warnings():  # without ipywidgets tqdm falls back to a text 
     from tqdm.auto import tqdm
 
 log = logging.getLogger("hg_helpers")
-
-
-#: Share of the past in the running mean of the fakes' co-moments; about ten batches.
-MEMORY = 0.9
 
 
 class TrainingStopped(RuntimeError):
@@ -51,6 +48,7 @@ class Trainer:
         encoder: fitted on the training patients; travels with the model.
         config: all settings.
         device: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"mps"``.
+        peers: the processes that train together; each is given the whole batch and takes its share.
 
     Attributes:
         generator, critic, autoencoder: the networks (``autoencoder`` is None for v1).
@@ -59,8 +57,14 @@ class Trainer:
         epoch: whole epochs done. step: generator steps done.
     """
 
-    def __init__(self, encoder: CohortEncoder, config: TrainConfig, device: str | torch.device = "auto") -> None:
-        self.encoder, self.config, self.schema = encoder, config, encoder.schema
+    def __init__(
+        self,
+        encoder: CohortEncoder,
+        config: TrainConfig,
+        device: str | torch.device = "auto",
+        peers: Peers = ALONE,
+    ) -> None:
+        self.encoder, self.config, self.schema, self.peers = encoder, config, encoder.schema, peers
         self.device = resolve_device(device)
         with torch.random.fork_rng(devices=[]):  # initial weights from the seed, without touching the global generator
             torch.manual_seed(config.seed)
@@ -87,7 +91,6 @@ class Trainer:
         self.epoch = self.batch = self.step = 0
         self._rate = config.learning_rate
         self.target: Tensor | None = None  # correlations of all training patients
-        self._drift = torch.zeros(3, self.schema.channels + 1, self.schema.channels + 1, device=self.device)
         self._data: str | None = None
         self._rows: list[dict[str, float]] = []
 
@@ -109,25 +112,28 @@ class Trainer:
         Args:
             real: weighted real patients (B, L, C).
         """
-        e = self.critic.embed(real).detach()  # (B, L, E); the critic must not learn from this loss
+        mine = self.peers.share(len(real))
+        e = self.critic.embed(real[mine]).detach()  # (B, L, E); the critic must not learn from this loss
         noise = None
         if self.autoencoder.variational:
-            noise = torch.randn(*real.shape[:2], self.config.latent, generator=self.random).to(self.device)
+            noise = torch.randn(*real.shape[:2], self.config.latent, generator=self.random)[mine].to(self.device)
         reconstruction, latent, posterior = self.autoencoder(e, noise)
-        error, divergence = autoencoder_loss(reconstruction, e, latent, posterior)
+        error, divergence = autoencoder_loss(reconstruction, e, latent, posterior, self.peers)
         self._improve("autoencoder", error + divergence)
         if self.source.learns:
-            self.source.update(latent, self.random)
+            self.source.update(self.peers.gather(latent), self.random)
         return {"reconstruction": error.item(), "kl": divergence.item()}
 
     def critic_step(self, real: Tensor) -> dict[str, float]:
         """Teach the critic to score real patients (B, L, C) above generated ones."""
         with torch.no_grad():  # the critic's step needs nothing of how the patients were made
             fake = self.fake(*real.shape[:2]) * self.weights
-        mix = torch.rand(len(real), 1, 1, generator=self.random).to(self.device)
+        mine = self.peers.share(len(real))
+        mix = torch.rand(len(real), 1, 1, generator=self.random)[mine].to(self.device)
+        real = real[mine]
         score_real, score_fake = self.critic(torch.cat([real, fake]), twice=False).chunk(2)
-        wasserstein = score_real.mean() - score_fake.mean()
-        penalty = gradient_penalty(self.critic, real, fake, mix)
+        wasserstein = self.peers.mean(score_real.mean() - score_fake.mean())
+        penalty = gradient_penalty(self.critic, real, fake, mix, self.peers)
         loss = self.config.gp_weight * penalty - wasserstein
         self._improve("critic", loss)
         return {"critic_loss": loss.item(), "wasserstein": wasserstein.item(), "penalty": penalty.item()}
@@ -144,22 +150,15 @@ class Trainer:
         return row
 
     def _generator_loss(self, fake: Tensor) -> tuple[Tensor, dict[str, float]]:
-        score = self.critic(fake * self.weights, twice=False).mean()
-        correlation = correlation_loss(fake, self.target)
+        score = self.peers.mean(self.critic(fake * self.weights, twice=False).mean())
+        correlation = correlation_loss(fake, self.target, self.peers)
         loss = self.config.correlation_weight * correlation - score
         parts = {"correlation_loss": correlation.item()}
         if self.config.moment_weight:
-            moment = self._moment_loss(fake)
+            moment = moment_loss(co_moments(self._standard(fake)), *self._moments[fake.shape[1]], self.peers)
             loss = loss + self.config.moment_weight * moment
             parts["moment_loss"] = moment.item()
         return loss, {"generator_loss": loss.item(), **parts}
-
-    def _moment_loss(self, fake: Tensor) -> Tensor:
-        target, spread = self._moments[fake.shape[1]]
-        now = co_moments((fake - self._centre) / self._unit) - target
-        drift = MEMORY * self._drift + (1 - MEMORY) * now
-        self._drift = drift.detach()
-        return moment_loss(drift, spread) / (1 - MEMORY)
 
     def _follow(self) -> None:
         """Count a generator step, and let the averaged weights follow it."""
@@ -171,13 +170,13 @@ class Trainer:
         self.step += 1
 
     def fake(self, patients: int, months: int) -> Tensor:
-        """Generated patients (B, L, C), soft in the discrete features, values in [0, 1]."""
-        z = self.source.draw(patients, months, self.random)
-        noise = None
+        """Generated patients (B, L, C), soft in the discrete features, values in [0, 1]; of peers, this one's share."""
+        mine = self.peers.share(patients)
+        z, noise = self.source.draw(patients, months, self.random), None
         if self.config.heads != "softmax":
             drawn = 1 if self.config.gumbel_noise == "patient" else months
-            noise = gumbel(patients, drawn, self.schema.channels, self.random).to(self.device)
-        return self.generator(z.to(self.device), noise)
+            noise = gumbel(patients, drawn, self.schema.channels, self.random)[mine].to(self.device)
+        return self.generator(z[mine].to(self.device), noise)
 
     def _improve(self, name: str, loss: Tensor) -> None:
         if not torch.isfinite(loss):
@@ -190,6 +189,7 @@ class Trainer:
             group["lr"] = self._rate
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
+        self.peers.sum_gradients(p for group in optimiser.param_groups for p in group["params"])
         optimiser.step()
 
     # --- the loop ---------------------------------------------------------------------------------------------------
@@ -234,7 +234,10 @@ class Trainer:
         per_epoch = self.config.steps_per_epoch(len(x), self.schema.length)
         left = max(0, target_epoch * per_epoch - self.epoch * per_epoch - self.batch)
         callbacks = list(callbacks)
-        with _stop_requested() as stop, tqdm(total=left, unit="batch", disable=not progress) as bar:
+        with (
+            _stop_requested() as stop,
+            tqdm(total=left, unit="batch", disable=not progress or self.peers.rank > 0) as bar,
+        ):
             while self.epoch < target_epoch and not stop.is_set():
                 batches = curriculum_batches(len(x), lengths, self.config.batch_size, self.config.seed, self.epoch)
                 for number, (length, patients) in enumerate(batches):
@@ -249,7 +252,8 @@ class Trainer:
                         answer = callback(self, row)
                         if isinstance(answer, (bool, np.bool_)) and answer:
                             stop.set()
-                    if stop.is_set():
+                    if self.peers.any(stop.is_set()):  # one of several processes may have been asked alone
+                        stop.set()
                         break
                 if self.batch == per_epoch:
                     self.epoch, self.batch = self.epoch + 1, 0
@@ -306,14 +310,21 @@ class Trainer:
         return x
 
     def _remember_moments(self, x: Tensor) -> None:
-        """Co-moments of the training patients and their spread at each length, real features in standard units."""
+        """Mean co-moments of the training patients, and mean squared products, at each length."""
         self._centre, self._unit = x.new_zeros(x.shape[2]), x.new_ones(x.shape[2])
         for feature in self.schema.real:
             span = self.schema.spans[feature.name]
             self._centre[span], self._unit[span] = x[..., span].mean(), x[..., span].std().clamp_min(1e-3)
-        x = (x - self._centre) / self._unit
-        lengths = self.config.lengths_for(self.schema.length)
-        self._moments = {n: (co_moments(x[:, :n]), co_moments(x[:, :n], 2)) for n in lengths}
+        self._moments = {}
+        for length in self.config.lengths_for(self.schema.length):
+            sums = [0.0, 0.0]
+            for block in self._standard(x[:, :length]).split(1024):
+                sums = [total + co_moments(block, power).sum(0) for total, power in zip(sums, (1, 2), strict=True)]
+            self._moments[length] = [total / len(x) for total in sums]
+
+    def _standard(self, x: Tensor) -> Tensor:
+        """Real features in standard units of the training patients, levels as they are."""
+        return (x - self._centre) / self._unit
 
     @property
     def history(self) -> pd.DataFrame:
@@ -332,10 +343,14 @@ class Trainer:
     def save(self, path: str | Path) -> None:
         """Write all that a bitwise resume needs; :meth:`load` reads it, and so does :meth:`Synthesizer.load`.
 
+        Of several processes the first one writes.
+
         Raises:
             TrainingStopped: where a weight is not finite; an older checkpoint stays as it was.
             OSError: naming the file, where it cannot be written.
         """
+        if self.peers.rank > 0:  # all hold the same
+            return
         for name, network in self._networks().items():
             for key, value in network.state_dict().items():
                 if not torch.isfinite(value).all():
@@ -353,7 +368,6 @@ class Trainer:
                 "random": self.random.get_state(),
                 "position": [self.epoch, self.batch, self.step],
                 "target": self.target,
-                "drift": self._drift,
                 "data": self._data,
                 "history": {c: torch.tensor([row[c] for row in self._rows], dtype=torch.float64) for c in columns},
                 "torch": [str(torch.__version__), torch.get_num_threads()],
@@ -361,14 +375,14 @@ class Trainer:
         )
 
     @classmethod
-    def load(cls, path: str | Path, device: str | torch.device = "auto") -> Trainer:
+    def load(cls, path: str | Path, device: str | torch.device = "auto", peers: Peers = ALONE) -> Trainer:
         """Take up a run where :meth:`save` left it.
 
         Raises:
             FileNotFoundError, ValueError: naming the file, where it is missing, damaged or not a trainer's.
         """
         state = load_checkpoint(path, "trainer")
-        trainer = cls(CohortEncoder.from_state(state["encoder"]), TrainConfig(**state["config"]), device)
+        trainer = cls(CohortEncoder.from_state(state["encoder"]), TrainConfig(**state["config"]), device, peers)
         for name, network in trainer._networks().items():
             network.load_state_dict(state["networks"][name])
             network.to(trainer.device)
@@ -377,8 +391,6 @@ class Trainer:
         trainer.random.set_state(state["random"])
         trainer.epoch, trainer.batch, trainer.step = state["position"]
         trainer.target = None if state["target"] is None else state["target"].to(trainer.device)
-        if "drift" in state:
-            trainer._drift = state["drift"].to(trainer.device)
         trainer._data = state["data"]
         history = {c: values.tolist() for c, values in state["history"].items()}
         whole = ("step", "epoch", "length")
