@@ -165,9 +165,11 @@ def build_parser() -> argparse.ArgumentParser:
         'ablate --seeds 3\n  python -m hg_helpers ablate --only v1 v2 "v2 + He start" --epochs 5 --out runs/few.csv',
     )
     added.add_argument("--seeds", type=_count, default=3, help="seeds 0 to N - 1 (default 3)")
-    added.add_argument("--epochs", type=_count, help="default: the workshop preset's, as all that follows")
-    added.add_argument("--hidden", type=_count, help="width of the networks and of the noise")
-    added.add_argument("--batch-size", type=_count)
+    # short and narrow: some seventy runs of about a minute; the rest is the workshop preset's
+    added.add_argument("--epochs", type=_count, default=3, help="default 3")
+    added.add_argument("--hidden", type=_count, default=32, help="width of the networks and of the noise (default 32)")
+    added.add_argument("--learning-rate", type=float, default=0.002, help="default 0.002")
+    added.add_argument("--batch-size", type=_count, help="default: the workshop preset's")
     added.add_argument("--lengths", type=_count, nargs="+", metavar="MONTHS", help="curriculum; 60 is always in")
     added.add_argument("--only", nargs="+", metavar="NAME", help="these configurations (default: all)")
     added.add_argument("--jobs", type=_count, default=2, help="processes of one thread each (default 2)")

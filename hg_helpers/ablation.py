@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from .checkpoint import atomic
 from .cohort import load_cohort, split_patients
-from .config import TrainConfig
+from .config import WORKSHOP, TrainConfig
 from .demo import HOLDOUT, MODELS, SYNTHETIC_PATIENTS
 from .encoding import CohortEncoder
 from .metrics import coverage, joint_tv, ks, patient_spread, static_constant, switching_ratio
@@ -50,6 +50,7 @@ CONFIGURATIONS: dict[str, tuple[str, dict[str, Any]]] = {
     "v2_plus": ("v2_plus", {}),
     "v2_plus, soft heads": ("v2_plus", {"heads": "gumbel"}),
     "v2_plus, no moment loss": ("v2_plus", {"moment_weight": 0.0}),
+    "v2_plus, no steady heads": ("v2_plus", {"steady": 1}),
     # without a buffer nobody asks the autoencoder: it goes with it
     "v2_plus, uniform noise": ("v2_plus", {"latent_source": "uniform", "autoencoder": None}),
     "v2_plus, persistent noise": ("v2_plus", {"latent_source": "persistent", "autoencoder": None}),
@@ -74,6 +75,7 @@ def configuration(name: str, **common: Any) -> TrainConfig:
     while base not in MODELS:
         base, more = CONFIGURATIONS[base]
         changes = {**more, **changes}
+    common.setdefault("epochs", WORKSHOP["epochs"])  # v2_plus has fewer of its own
     return MODELS[base](preset="workshop", **{**common, **changes})
 
 

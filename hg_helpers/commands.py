@@ -194,7 +194,7 @@ def ablate(options: argparse.Namespace) -> int:
     if figure_file and figure_file.suffix not in (".png", ".pdf", ".svg"):
         raise UserError(f"--figure {figure_file}: the name must end in .png, .pdf or .svg")
     changes = {"epochs": options.epochs, "hidden": options.hidden, "latent": options.hidden}
-    changes |= {"batch_size": options.batch_size, "lengths": options.lengths}
+    changes |= {"batch_size": options.batch_size, "lengths": options.lengths, "learning_rate": options.learning_rate}
     changes = {name: value for name, value in changes.items() if value is not None}
     found = run_ablation(options.out, options.seeds, options.only, options.jobs, not options.quiet, **changes)
     results, counts = found["results"], {k: found[k] for k in ("trained", "kept", "failed")}

@@ -39,6 +39,7 @@ class TrainConfig:
         gumbel_noise: a Gumbel draw each month (``"monthly"``) or one kept for all of a patient's months
             (``"patient"``), which keeps regimens from flickering.
         static_heads: one value a patient for static features.
+        steady: months (odd) over which the logits of the other discrete features are averaged; 1 for none.
         real_weight: factor on real features before critic and autoencoder see them.
         latent_source: ``"uniform"`` (v1), ``"persistent"``, ``"buffer"`` (v2) or ``"gaussian"``.
         autoencoder: None, ``"aggregate"`` (v2) or ``"variational"``.
@@ -67,6 +68,7 @@ class TrainConfig:
     heads: str = "softmax"
     gumbel_noise: str = "monthly"
     static_heads: bool = False
+    steady: int = 1
     real_weight: float = 1.0
     latent_source: str = "uniform"
     autoencoder: str | None = None
@@ -77,7 +79,16 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         # Numbers are stored as Python's own, whatever numpy type they came in: a checkpoint holds nothing else.
-        least = {"epochs": 1, "batch_size": 1, "hidden": 1, "latent": 1, "n_critic": 1, "buffer_size": 1, "seed": 0}
+        least = {
+            "epochs": 1,
+            "batch_size": 1,
+            "hidden": 1,
+            "latent": 1,
+            "n_critic": 1,
+            "buffer_size": 1,
+            "steady": 1,
+            "seed": 0,
+        }
         for name, low in least.items():
             value = getattr(self, name)
             if not _is_number(value, Integral, low, 2**63 - 1):
@@ -87,6 +98,8 @@ class TrainConfig:
         if not lengths or not all(_is_number(n, Integral, 1, 2**63 - 1) for n in lengths):
             raise ValueError(f"lengths must be whole numbers of months of at least 1, not {self.lengths!r}")
         object.__setattr__(self, "lengths", tuple(map(int, lengths)))
+        if self.steady % 2 == 0:
+            raise ValueError(f"steady must be an odd number of months, as many before as after, not {self.steady}")
         ranges = {
             "gp_weight": (0, 1e6),
             "correlation_weight": (0, 1e6),
@@ -138,7 +151,7 @@ class TrainConfig:
     @classmethod
     def v2_plus(cls, preset: str = "published", **changes: Any) -> TrainConfig:
         """v2 with the repairs; README.md says what each is for and what three seeds support."""
-        repairs = {
+        repairs: dict[str, Any] = {
             "latent_source": "buffer",
             "autoencoder": "aggregate",
             "heads": "straight_through",
@@ -146,12 +159,15 @@ class TrainConfig:
             "gumbel_noise": "patient",
             "start": "he",
             "static_heads": True,
+            "steady": 21,
             "real_weight": 5.0,
             "betas": (0.5, 0.99),
             "ema": 0.99,
             "lr_decay": True,
             "n_critic": 3,
         }
+        if preset == "workshop":
+            repairs["epochs"] = 5  # it needs fewer than v1 and v2 are given
         return cls._preset(preset, repairs, changes)
 
     @classmethod

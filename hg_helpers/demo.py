@@ -106,8 +106,8 @@ def _train_all(folder: Path, changes: dict[str, Any], patients: int, progress: b
     ):
         done = manager.Queue()
         jobs = {name: pool.submit(_train, name, folder, changes, done) for name in ("v2", "v2_plus", "v1")}
-        config = TrainConfig.v1(preset="workshop", **changes)
-        bar.total = len(jobs) * config.epochs * config.steps_per_epoch(patients, ART_DEMO.length)
+        configs = [model(preset="workshop", **changes) for model in MODELS.values()]
+        bar.total = sum(config.epochs * config.steps_per_epoch(patients, ART_DEMO.length) for config in configs)
         while not all(job.done() for job in jobs.values()):
             try:
                 bar.update(done.get(timeout=0.5))

@@ -75,6 +75,8 @@ class Generator(nn.Module):
             ``"straight_through"``: the same, rounded to one level, with the derivative of what was rounded
             (Jang et al. 2017), so that the critic sees the months that decoding will give.
         static_heads: static features get one value a patient, from their logits averaged over the months.
+        steady: months, an odd number, over which the logits of the other discrete features are averaged, so that one
+            month's noise does not change a regimen.
         start: initial weights of the layers after the LSTM: ``"torch"`` is torch's default, which shrinks a signal by
             about 0.4 a layer, so that whatever the noise all patients begin alike; ``"he"`` (He et al. 2015) keeps its
             scale.
@@ -88,8 +90,10 @@ class Generator(nn.Module):
         heads: str = "softmax",
         static_heads: bool = False,
         start: str = "torch",
+        steady: int = 1,
     ) -> None:
         super().__init__()
+        self.steady = steady
         self.features = [(f.is_real, f.static and static_heads, schema.spans[f.name]) for f in schema]
         self.temperature = 1.0 if heads == "softmax" else TEMPERATURE
         self.rounds = heads == "straight_through"
@@ -111,9 +115,13 @@ class Generator(nn.Module):
         """(B, L, Z) to (B, L, C): before sigmoid and softmax; static features, if asked for, equal over months."""
         out = self.body(self.lstm(z, twice=False)[0])  # (B, L, C)
         parts = []
-        for _, static, span in self.features:
+        for real, static, span in self.features:
             part = out[..., span]
-            parts.append(part.mean(1, keepdim=True).expand_as(part) if static else part)
+            if static:
+                part = part.mean(1, keepdim=True).expand_as(part)
+            elif not real and self.steady > 1:  # months beyond either end count for nothing
+                part = F.avg_pool1d(part.mT, self.steady, 1, self.steady // 2, count_include_pad=False).mT
+            parts.append(part)
         return torch.cat(parts, -1)
 
     def perturb(self, logits: Tensor, gumbel: Tensor | None) -> Tensor:

@@ -28,7 +28,8 @@ Progress = Callable[[int], None] | None
 
 def build_generator(encoder: CohortEncoder, config: TrainConfig) -> Generator:
     """The generator network that a configuration describes."""
-    return Generator(encoder.schema, config.latent, config.hidden, config.heads, config.static_heads, config.start)
+    choices = config.heads, config.static_heads, config.start, config.steady
+    return Generator(encoder.schema, config.latent, config.hidden, *choices)
 
 
 def build_source(config: TrainConfig) -> nn.Module:

@@ -15,7 +15,22 @@ from hg_helpers.__main__ import main
 from hg_helpers.simulate import simulate_cohort
 
 TINY = {"hidden": 3, "latent": 3, "batch_size": 400, "lengths": [2], "epochs": 1}
-OPTIONS = ["--hidden", "3", "--batch-size", "400", "--lengths", "2", "--epochs", "1", "--jobs", "1", "--seeds", "1"]
+OPTIONS = [
+    "--hidden",
+    "3",
+    "--learning-rate",
+    "0.001",
+    "--batch-size",
+    "400",
+    "--lengths",
+    "2",
+    "--epochs",
+    "1",
+    "--jobs",
+    "1",
+    "--seeds",
+    "1",
+]
 
 #: What each configuration stands against, and all that may differ.
 EXPECTED = {
@@ -39,6 +54,7 @@ EXPECTED = {
     "v2_plus": (TrainConfig.v2_plus, {}),
     "v2_plus, soft heads": ("v2_plus", {"heads": "gumbel"}),
     "v2_plus, no moment loss": ("v2_plus", {"moment_weight": 0.0}),
+    "v2_plus, no steady heads": ("v2_plus", {"steady": 1}),
     "v2_plus, uniform noise": ("v2_plus", {"latent_source": "uniform", "autoencoder": None}),
     "v2_plus, persistent noise": ("v2_plus", {"latent_source": "persistent", "autoencoder": None}),
 }

@@ -54,7 +54,14 @@ def test_the_workshop_preset_changes_sizes_and_schedule_alone_and_changes_win_ov
 def test_every_setting_can_be_switched_alone(model):
     base = getattr(TrainConfig, model)()
     others = {"heads": "gumbel", "gumbel_noise": "patient", "static_heads": True, "real_weight": 3.0, "ema": 0.9}
-    others |= {"lr_decay": True, "moment_weight": 0.5, "betas": (0.1, 0.2), "n_critic": 2, "autoencoder": "variational"}
+    others |= {
+        "lr_decay": True,
+        "moment_weight": 0.5,
+        "steady": 3,
+        "betas": (0.1, 0.2),
+        "n_critic": 2,
+        "autoencoder": "variational",
+    }
     for name, value in others.items():
         changed = getattr(TrainConfig, model)(**{name: value})
         assert getattr(changed, name) == value
@@ -122,6 +129,7 @@ BAD = {
     "gp_weight": [-1, float("nan"), float("inf"), "10", None, True],
     "correlation_weight": [-0.1, float("nan"), float("inf"), "10", None],
     "moment_weight": [-0.1, float("nan"), float("inf"), "1", None, True],
+    "steady": [0, 2, -3, 3.0, "3", None, True],
     "learning_rate": [0, -1e-3, float("nan"), float("inf"), "1e-3", None, 1000],
     "betas": [(0.9,), (0.9, 1.0), (-0.1, 0.9), (0.9, 0.9, 0.9), 0.9, None, "ab", ("a", "b"), (0.9, float("nan"))],
     "lr_decay": ["no", 1, None],

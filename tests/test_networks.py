@@ -294,6 +294,17 @@ def test_static_heads_average_the_logits_over_months_and_draw_once_a_patient():
     assert (out[:, 1:, 3:] != out[:, :-1, 3:]).all()
 
 
+@pytest.mark.parametrize("months", [1, 2, 4, 7])
+def test_steady_heads_average_a_regimens_logits_over_the_months_around(months):
+    free, steady = (built(Generator, SMALL, 5, 4, "gumbel", True, "torch", width) for width in (1, 5))
+    z = random(3, months, 5)
+    logits, found = free.logits(z), steady.logits(z)
+    assert torch.equal(found[..., :4], logits[..., :4])  # sex and age are static, lab is real
+    for month in range(months):
+        around = logits[:, max(0, month - 2) : month + 3, 4:].mean(1)
+        torch.testing.assert_close(found[:, month, 4:], around)
+
+
 def test_one_gumbel_draw_a_patient_is_added_to_all_months():
     generator, z, noise = built(Generator, SMALL, 5, 4, "gumbel"), random(3, 4, 5), random(3, 1, 7, seed=1)
     assert torch.equal(generator(z, noise), generator(z, noise.expand(-1, 4, -1)))
