@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import queue
 import time
 from collections.abc import Callable
@@ -123,9 +124,16 @@ def _train(name: str, folder: Path, changes: dict[str, Any], done: Any) -> float
     train, _ = split_patients(load_cohort(), HOLDOUT, seed=changes["seed"])
     encoder = CohortEncoder(ART_DEMO).fit(train)
     trainer = Trainer(encoder, MODELS[name](preset="workshop", **changes), device="cpu")
-    tell = [lambda *_: done.put(1)]
+    tell = [lambda *_: done.put(1), leave_with_parent]
     trainer.fit(encoder.transform(train), checkpoint=folder / f"{name}.pt", callbacks=tell, progress=False)
     return time.perf_counter() - started
+
+
+def leave_with_parent(*_: Any) -> None:
+    """A callback for training in a process of its own: ends it where the one that started it was killed."""
+    parent = multiprocessing.parent_process()
+    if parent is not None and not parent.is_alive():
+        os._exit(1)  # nobody is there to take a result, and an executor's process would wait for the next task for ever
 
 
 def _scores(train: Trajectories, cohort: Trajectories) -> dict[str, float]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import queue
+import subprocess
+import sys
 import threading
 from dataclasses import asdict
 
@@ -224,3 +226,27 @@ def test_medians_are_over_seeds_and_the_floors_stand_by_panel():
     assert summary.loc["v1", "joint_tv"] == 0.2 and summary.loc["real holdout", "joint_tv"] == 0.05
     shown, floors = ablation.panels(results)
     assert floors == {"joint_tv": 0.05} and set(shown["configuration"]) == {"v1"}
+
+
+def test_a_process_ends_when_the_one_that_started_it_is_killed(tmp_path):
+    code = """
+import multiprocessing, os, sys, time
+from hg_helpers.demo import leave_with_parent
+
+def child():
+    print(os.getpid(), flush=True)
+    for _ in range(600):
+        leave_with_parent()
+        time.sleep(0.1)
+
+if __name__ == "__main__":
+    multiprocessing.get_context("spawn").Process(target=child).start()
+    time.sleep(60)
+"""
+    (tmp_path / "parent.py").write_text(code)
+    parent = subprocess.Popen([sys.executable, tmp_path / "parent.py"], stdout=subprocess.PIPE, text=True)
+    parent.stdout.readline()
+    parent.kill()
+    parent.wait()
+    assert parent.stdout.read() == ""  # ends when the child, which holds the other end, has ended
+    parent.stdout.close()
