@@ -1,4 +1,4 @@
-"""How the models in data/pretrained/ were made: ``python -m hg_helpers.pretrained``, minutes for v1 and v2, half an hour for v2_plus.
+"""How the models in data/pretrained/ were made: ``python -m hg_helpers.pretrained``, some 30 minutes of one core.
 
 Stopped and started again, each model goes on from its last epoch.
 """

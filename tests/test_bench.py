@@ -5,9 +5,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import torch
 
+from tests.bench import growth
 from tests.bench.__main__ import TOLERANCE, as_table
 from tests.bench.reference import PlainBiLSTM
 from tests.bench.rows import Arithmetic, loss_difference, trainer
@@ -55,3 +57,22 @@ def test_a_row_that_is_not_there_is_refused():
         [sys.executable, "-m", "tests.bench", "v3"], cwd=ROOT, capture_output=True, text=True, timeout=250
     )
     assert done.returncode == 2 and "v3" in done.stderr and "v2 epoch" in done.stderr
+
+
+def test_growth_finds_the_exponents_of_what_grows_by_a_power():
+    rows = [
+        (axis, size, part, {"train": 2.0, "memory": 0.5}.get(part, 1.0) * size ** {"train": 2.0}.get(part, 1.0))
+        for axis, sizes in growth.AXES.items()
+        for size in sizes
+        for part in growth.PARTS
+    ]
+    table = pd.DataFrame(rows, columns=["axis", "size", "part", "value"])
+    slopes = growth.exponents(table)
+    assert slopes.loc["train"].tolist() == pytest.approx([2, 2, 2])
+    assert slopes.drop("train").to_numpy() == pytest.approx(1)
+    assert len(growth.draw(table).axes) == 6
+
+
+def test_a_point_of_the_growth_curve_has_every_part():
+    found = growth.point(6, 3, 4)
+    assert list(found) == list(growth.PARTS) and all(value > 0 for value in found.values())
