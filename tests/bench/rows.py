@@ -109,15 +109,17 @@ def trainer(row: str, side: str, small: bool = False, device: str = "cpu") -> tu
 def loss_difference(row: str, small: bool, threads: int, device: str) -> float:
     """Largest difference, relative to 1 + size, between both sides' losses over the first two batches."""
     torch.set_num_threads(threads)
-    logging.getLogger("hg_helpers").setLevel(logging.ERROR)  # it would say that training was stopped, as it should be
     histories = []
+    quiet, before = logging.getLogger("hg_helpers"), logging.getLogger("hg_helpers").level
     for side in ("ours", "reference"):
         run, x = trainer(row, side, small, device)
         # The bias of the score cancels out of the critic's loss: its gradient is rounding, which Adam blows up to a
         # whole step either way. It stays where it is.
         (group,) = run.optimisers["critic"].param_groups
         group["params"] = [p for p in group["params"] if p is not run.critic.score.bias]
+        quiet.setLevel(logging.ERROR)  # it would say that training was stopped, as it should be
         run.fit(x, epochs=1, callbacks=[lambda t, _: t.step >= 2], progress=False)
+        quiet.setLevel(before)
         histories.append(run.history.drop(columns="seconds"))
     ours, reference = histories
     return float(((ours - reference).abs() / (1 + reference.abs())).max().max())
