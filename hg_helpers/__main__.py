@@ -92,13 +92,7 @@ def build_parser() -> argparse.ArgumentParser:
     added.add_argument("--patients", type=_count, default=1000, help="how many (default 1000)")
     added.add_argument("--months", type=_count, default=60, help="months each (default 60)")
     added.add_argument("--seed", type=_seed, default=0)
-    added.add_argument(
-        "--parts",
-        type=_count,
-        metavar="PATIENTS",
-        help="write a folder of Parquet files of so many patients each, a multiple of 256; stopped, it goes on",
-    )
-    writes(added, None, "file: .csv, .csv.gz or .parquet; with --parts a folder")
+    writes(added, None, "file: .csv, .csv.gz or .parquet")
 
     added = command(download, "fetch the public cohort (44.7 MB) into data/raw/", "download")
     added.add_argument("--force", action="store_true", help="fetch it again")

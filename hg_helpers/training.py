@@ -5,12 +5,9 @@ from __future__ import annotations
 import copy
 import hashlib
 import logging
-import signal
-import threading
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from numbers import Integral
 from pathlib import Path
 from typing import Any
@@ -25,7 +22,9 @@ from .config import TrainConfig
 from .curriculum import curriculum_batches
 from .encoding import CohortEncoder
 from .environment import resolve_device
-from .losses import autoencoder_loss, co_moments, correlation_loss, correlation_matrix, gradient_penalty, moment_loss
+from .interrupt import stop_requested
+from .losses import autoencoder_loss, correlation_loss, correlation_matrix, gradient_penalty
+from .moments import RealMoments
 from .networks import Autoencoder, Critic, VariationalAutoencoder
 from .peers import ALONE, Peers
 from .synthesizer import Synthesizer, build_generator, build_source, gumbel
@@ -91,6 +90,7 @@ class Trainer:
         self.epoch = self.batch = self.step = 0
         self._rate = config.learning_rate
         self.target: Tensor | None = None  # correlations of all training patients
+        self.moments: RealMoments | None = None
         self._data: str | None = None
         self._rows: list[dict[str, float]] = []
 
@@ -155,7 +155,7 @@ class Trainer:
         loss = self.config.correlation_weight * correlation - score
         parts = {"correlation_loss": correlation.item()}
         if self.config.moment_weight:
-            moment = moment_loss(co_moments(self._standard(fake)), *self._moments[fake.shape[1]], self.peers)
+            moment = self.moments.loss(fake, self.peers)
             loss = loss + self.config.moment_weight * moment
             parts["moment_loss"] = moment.item()
         return loss, {"generator_loss": loss.item(), **parts}
@@ -170,7 +170,7 @@ class Trainer:
         self.step += 1
 
     def fake(self, patients: int, months: int) -> Tensor:
-        """Generated patients (B, L, C), soft in the discrete features, values in [0, 1]; of peers, this one's share."""
+        """Generated patients (B, L, C), soft unless the heads round, values in [0, 1]; of peers, this one's share."""
         mine = self.peers.share(patients)
         z, noise = self.source.draw(patients, months, self.random), None
         if self.config.heads != "softmax":
@@ -235,7 +235,7 @@ class Trainer:
         left = max(0, target_epoch * per_epoch - self.epoch * per_epoch - self.batch)
         callbacks = list(callbacks)
         with (
-            _stop_requested() as stop,
+            stop_requested() as stop,
             tqdm(total=left, unit="batch", disable=not progress or self.peers.rank > 0) as bar,
         ):
             while self.epoch < target_epoch and not stop.is_set():
@@ -305,26 +305,9 @@ class Trainer:
         x = x.to(self.device, torch.float32)
         if self.target is None:
             self.target = correlation_matrix(x)
-        if self.config.moment_weight:
-            self._remember_moments(x)
+        if self.config.moment_weight and self.moments is None:
+            self.moments = RealMoments(x, self.schema, self.config.lengths_for(self.schema.length))
         return x
-
-    def _remember_moments(self, x: Tensor) -> None:
-        """Mean co-moments of the training patients, and mean squared products, at each length."""
-        self._centre, self._unit = x.new_zeros(x.shape[2]), x.new_ones(x.shape[2])
-        for feature in self.schema.real:
-            span = self.schema.spans[feature.name]
-            self._centre[span], self._unit[span] = x[..., span].mean(), x[..., span].std().clamp_min(1e-3)
-        self._moments = {}
-        for length in self.config.lengths_for(self.schema.length):
-            sums = [0.0, 0.0]
-            for block in self._standard(x[:, :length]).split(1024):
-                sums = [total + co_moments(block, power).sum(0) for total, power in zip(sums, (1, 2), strict=True)]
-            self._moments[length] = [total / len(x) for total in sums]
-
-    def _standard(self, x: Tensor) -> Tensor:
-        """Real features in standard units of the training patients, levels as they are."""
-        return (x - self._centre) / self._unit
 
     @property
     def history(self) -> pd.DataFrame:
@@ -401,24 +384,3 @@ class Trainer:
         if state["torch"] != [str(torch.__version__), torch.get_num_threads()]:
             log.info("%s was written by torch %s on %d threads: going on, but not bit for bit", path, *state["torch"])
         return trainer
-
-
-@contextmanager
-def _stop_requested() -> Iterator[threading.Event]:
-    """Turn the first Ctrl-C into a request that the loop honours between two batches."""
-    stop = threading.Event()
-    if threading.current_thread() is not threading.main_thread():  # only the main thread may set signal handlers
-        yield stop
-        return
-    before = signal.getsignal(signal.SIGINT)
-
-    def ask(*_: Any) -> None:
-        if stop.is_set():
-            raise KeyboardInterrupt
-        stop.set()
-
-    signal.signal(signal.SIGINT, ask)
-    try:
-        yield stop
-    finally:
-        signal.signal(signal.SIGINT, before)

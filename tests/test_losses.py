@@ -5,14 +5,8 @@ import pytest
 import torch
 from torch.autograd import gradcheck
 
-from hg_helpers.losses import (
-    autoencoder_loss,
-    co_moments,
-    correlation_loss,
-    correlation_matrix,
-    gradient_penalty,
-    moment_loss,
-)
+from hg_helpers.losses import autoencoder_loss, correlation_loss, correlation_matrix, gradient_penalty
+from hg_helpers.moments import co_moments, moment_loss
 from hg_helpers.networks import Autoencoder, Critic
 from hg_helpers.schema import ART_DEMO
 

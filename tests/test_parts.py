@@ -75,6 +75,12 @@ def test_parts_of_another_model_are_not_mixed_in(model, tmp_path):
         hg.write_parts(hg.Synthesizer.pretrained("v1"), tmp_path, 2, per_part=256)
 
 
+def test_only_sampling_has_parts(tmp_path):
+    with pytest.raises(SystemExit) as refused:
+        main(["simulate", "--patients", "2", "--parts", "256", "--out", str(tmp_path / "made")])
+    assert refused.value.code == 2 and not list(tmp_path.iterdir())
+
+
 def test_a_folder_with_other_files_or_a_broken_manifest_is_refused(model, whole, tmp_path):
     whole.to_parquet(tmp_path / "mine.parquet")
     with pytest.raises(ValueError, match="empty folder"):

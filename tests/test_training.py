@@ -22,7 +22,7 @@ import pytest
 import torch
 
 import hg_helpers
-from hg_helpers import losses, training
+from hg_helpers import moments, training
 from hg_helpers.checkpoint import load_checkpoint
 from hg_helpers.config import TrainConfig
 from hg_helpers.encoding import CohortEncoder
@@ -153,8 +153,8 @@ def test_the_moment_loss_compares_with_the_training_patients_in_standard_units(m
         k = trainer.schema.spans[feature.name].start
         for part in (real, made):
             part[..., k] = (part[..., k] - x[..., k].mean()) / x[..., k].std()
-    squared = losses.co_moments(real, 2).mean(0)
-    expected = losses.moment_loss(losses.co_moments(made), losses.co_moments(real).mean(0), squared)
+    squared = moments.co_moments(real, 2).mean(0)
+    expected = moments.moment_loss(moments.co_moments(made), moments.co_moments(real).mean(0), squared)
     assert row["moment_loss"] == pytest.approx(expected.item(), rel=1e-3)
     parts = 10 * row["correlation_loss"] + 0.5 * row["moment_loss"]
     assert row["generator_loss"] == pytest.approx(parts - trainer.critic(fakes[-1]).mean().item(), abs=1e-3)

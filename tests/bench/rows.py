@@ -145,8 +145,7 @@ def _sampling(side: str, small: bool, device: str) -> Callable[[], Any]:
         made = model.generator(model.source.draw(patients, 60, run.random).to(device), noise)
         return model.encoder.inverse_transform(made.cpu())
 
-    with torch.no_grad():  # with its graph, as the earlier notebook did it, memory would be some 10 GB
-        return torch.no_grad()(at_once)
+    return torch.no_grad()(at_once)  # with its graph, as the earlier notebook did it, memory would be some 10 GB
 
 
 def _encoding(side: str, table: str) -> Callable[[], Any]:
