@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from .peers import ALONE, Peers
+from .recurrence import inputs_alone
 
 
 def gradient_penalty(
@@ -29,7 +30,9 @@ def gradient_penalty(
         Scalar, differentiable in the critic's parameters. The norm is over months and channels together.
     """
     x = (mix * real + (1 - mix) * fake).detach().requires_grad_()
-    (slope,) = torch.autograd.grad(critic(x).sum(), x, create_graph=True)
+    score = critic(x).sum()
+    with inputs_alone():
+        (slope,) = torch.autograd.grad(score, x, create_graph=True)
     # the norm's own derivative at exactly zero would be undefined
     return peers.mean(((slope.square().sum((1, 2)) + 1e-12).sqrt() - 1).square().mean())
 
@@ -88,8 +91,7 @@ def autoencoder_loss(
         variance = peers.mean((flat - mean.detach()).square().mean(0)) * (rows / max(rows - 1, 1))
         log_variance = variance.clamp_min(1e-8).log()
         return error, _divergence(mean, log_variance).sum(-1)
-    mean, log_variance = (p.flatten(0, 1) for p in posterior)
-    return error, peers.mean(_divergence(mean, log_variance).sum(-1).mean())
+    return error, peers.mean(_divergence(*posterior).sum(-1).mean())
 
 
 def _divergence(mean: Tensor, log_variance: Tensor) -> Tensor:

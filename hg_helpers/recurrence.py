@@ -13,9 +13,29 @@ stand together and so do the three gates that the cell depends on.
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+
+_asked = threading.local()
+
+
+@contextmanager
+def inputs_alone() -> Iterator[None]:
+    """Within the block, first derivatives are taken with respect to inputs: none is worked out for the weights.
+
+    autograd does not tell a function which of its derivatives was asked for, and the gradient penalty's inner one
+    would otherwise make a large product for nothing. A device's own threads do not see this and make it all the same.
+    """
+    _asked.inputs_alone = True
+    try:
+        yield
+    finally:
+        _asked.inputs_alone = False
 
 
 def recurrence(s: Tensor, weight: Tensor) -> Tensor:
@@ -44,13 +64,13 @@ class _Recurrence(torch.autograd.Function):
         ):
             g.copy_(s_t) if h is None else torch.baddbmm(s_t, h, weight, out=g)
             sigmoid.sigmoid_()
-            a.tanh_()
+            _tanh_(a)
             if c is None:
                 torch.mul(i, a, out=c_t)
             else:
                 torch.mul(f, c, out=c_t)
                 c_t.addcmul_(i, a)
-            torch.tanh(c_t, out=tanh_t)
+            _tanh_(tanh_t.copy_(c_t))
             torch.mul(o, tanh_t, out=h_t)
             h, c = h_t, c_t
         ctx.set_materialize_grads(False)
@@ -63,7 +83,8 @@ class _Recurrence(torch.autograd.Function):
         if grad_hidden is None:  # the second derivative reaches this node, but nothing flows through the hidden states
             return None, None, None
         twice = torch.is_grad_enabled()  # within backward: whether a second derivative has been asked for
-        return *_Gradient.apply(grad_hidden, *ctx.saved_tensors, ctx.needs_input_grad[1], twice), None
+        wants_weight = ctx.needs_input_grad[1] and not getattr(_asked, "inputs_alone", False)
+        return *_Gradient.apply(grad_hidden, *ctx.saved_tensors, wants_weight, twice), None
 
 
 class _Gradient(torch.autograd.Function):
@@ -72,21 +93,19 @@ class _Gradient(torch.autograd.Function):
     @staticmethod
     def forward(ctx, grad_hidden, s, weight, gates, cells, cell_tanh, hidden, wants_weight, twice):
         grad_s = torch.empty_like(gates)
-        slopes, onward = _all_months(gates, twice), _all_months(gates, twice)
-        onward_c, grad_h, grad_c = (_all_months(cells, twice) for _ in range(3))
-        c_before = _month_before(cells)
+        grad_h, grad_c = _all_months(cells, twice), _all_months(cells, twice)
+        slope, m, mc = _room_for_slopes(gates, cells)
         transposed = weight.mT.contiguous()
         after = None
-        for g, tanh_c, before, slope, m, mc, incoming, ds, dh, dc in _by_month(
-            gates, cell_tanh, c_before, slopes, onward, onward_c, grad_hidden, grad_s, grad_h, grad_c, backwards=True
+        for g, tanh_c, c_before, incoming, ds, dh, dc in _by_month(
+            gates, cell_tanh, _month_before(cells), grad_hidden, grad_s, grad_h, grad_c, backwards=True
         ):
-            _slopes_of_a_month(g, tanh_c, before, slope, m, mc)
+            _slopes_of_a_month(g, tanh_c, c_before, slope, m, mc)
             _back_one_month(incoming, ds, dh, dc, m, mc, transposed, after)
             after = ds, dc, g
         ctx.set_materialize_grads(False)
         if twice:
-            kept = slopes, onward, onward_c, grad_s, grad_h, grad_c
-            ctx.save_for_backward(weight, gates, cells, cell_tanh, hidden, *kept)
+            ctx.save_for_backward(weight, gates, cells, cell_tanh, hidden, grad_s, grad_h, grad_c)
         return grad_s, _weight_gradient(hidden, grad_s) if wants_weight else None
 
     @staticmethod
@@ -94,24 +113,27 @@ class _Gradient(torch.autograd.Function):
     def backward(ctx, tangent_s, tangent_weight):
         if tangent_s is None and tangent_weight is None:
             return (None,) * 9
-        weight, gates, cells, cell_tanh, hidden, slopes, onward, onward_c, grad_s, grad_h, grad_c = ctx.saved_tensors
-        incoming = torch.zeros_like(hidden)
+        weight, gates, cells, cell_tanh, hidden, grad_s, grad_h, grad_c = ctx.saved_tensors
+        incoming = hidden.new_zeros(1).expand_as(hidden)
         if tangent_s is None:
             tangent_s = torch.zeros_like(gates)
         if tangent_weight is not None:
             tangent_s = tangent_s.clone()
             tangent_s[:, 1:] += hidden[:, :-1].flatten(1, 2).bmm(tangent_weight).view_as(tangent_s[:, 1:])
+            incoming = torch.zeros_like(hidden)
             incoming[:, :-1] = grad_s[:, 1:].flatten(1, 2).bmm(tangent_weight.mT).view_as(incoming[:, 1:])
-        received, tangent_c, tangent_h = _carry_forward(tangent_s, weight, gates, onward, onward_c)
+        received, tangent_c, tangent_h = _carry_forward(tangent_s, weight, gates, cells, cell_tanh)
 
         second_s, second_h, second_c = torch.empty_like(gates), torch.empty_like(cells), torch.empty_like(cells)
-        c_before, transposed = _month_before(tangent_c), weight.mT.contiguous()
+        slope, m, mc = _room_for_slopes(gates, cells)
+        transposed = weight.mT.contiguous()
         after, cell_later = None, None
-        for g, tanh_c, slope, r, tc, tc_before, ds1, dh1, dc1, m, mc, inc, ds, dh, dc in _by_month(
-            *(gates, cell_tanh, slopes, received, tangent_c, c_before, grad_s, grad_h, grad_c),
-            *(onward, onward_c, incoming, second_s, second_h, second_c),
+        for g, tanh_c, c_before, r, tc, tc_before, ds1, dh1, dc1, inc, ds, dh, dc in _by_month(
+            *(gates, cell_tanh, _month_before(cells), received, tangent_c, _month_before(tangent_c)),
+            *(grad_s, grad_h, grad_c, incoming, second_s, second_h, second_c),
             backwards=True,
         ):
+            _slopes_of_a_month(g, tanh_c, c_before, slope, m, mc)
             # What the second derivative adds to a backward pass of the first derivative's form: how the first pass's
             # gradients change when gates and cells move along the tangent.
             extra_s, extra_c, to_cell_before = _second_order_of_a_month(
@@ -124,6 +146,11 @@ class _Gradient(torch.autograd.Function):
             after, cell_later = (ds, dc, g), to_cell_before
         second_weight = _weight_gradient(hidden, second_s) + _weight_gradient(tangent_h, grad_s)
         return tangent_h, second_s, second_weight, *(None,) * 6
+
+
+def _tanh_(x):
+    """In place; on a CPU by way of the sigmoid, which torch computes some five times faster there than its tanh."""
+    return x.mul_(2).sigmoid_().mul_(2).sub_(1) if x.device.type == "cpu" else x.tanh_()
 
 
 def _slopes_of_a_month(g, tanh_c, cell_before, slope, onward, onward_c):
@@ -162,24 +189,27 @@ def _back_one_month(incoming, ds, dh, dc, onward, onward_c, transposed, after, e
 def _second_order_of_a_month(g, tanh_c, slope, received, tangent_c, tangent_c_before, ds, dh, dc):
     width = tanh_c.shape[-1]
     o = g[..., :width]
-    moved = received * slope  # how far each gate moves along the tangent
-    bend = g * -2  # second derivative of each gate over its first: 1 - 2 g for a sigmoid, -2 a for a tanh
-    bend[..., : 3 * width] += 1
-    moved_o, moved_i, moved_f, moved_a = moved.split(width, -1)
+    moved_o, moved_i, moved_f, moved_a = (received * slope).split(width, -1)  # how far each gate moves
     dh_slope = torch.addcmul(dh, dh, tanh_c * tanh_c, value=-1)
     extra = torch.cat([dh_slope * tangent_c, dc * moved_a, dc * tangent_c_before, dc * moved_i], -1)
     extra *= slope
-    extra.addcmul_(ds * received, bend)
+    along = ds * received  # times each gate's second derivative over its first: 1 - 2 g for a sigmoid, -2 a for a tanh
+    extra.addcmul_(along, g, value=-2)
+    extra[..., : 3 * width] += along[..., : 3 * width]
     extra_c = dh_slope * torch.addcmul(moved_o, o * tanh_c, tangent_c, value=-2)
     return extra, extra_c, dc * moved_f
 
 
-def _carry_forward(tangent_s, weight, gates, onward, onward_c):
+def _carry_forward(tangent_s, weight, gates, cells, cell_tanh):
     """Carry a direction in s forward: what each gate then receives, and how cells and hidden states move."""
-    width = onward_c.shape[-1]
-    received, tangent_c, tangent_h = torch.empty_like(gates), torch.empty_like(onward_c), torch.empty_like(onward_c)
+    width = cells.shape[-1]
+    received, tangent_c, tangent_h = torch.empty_like(gates), torch.empty_like(cells), torch.empty_like(cells)
+    slope, m, mc = _room_for_slopes(gates, cells)
     h = c = None
-    for s_t, g, m, mc, r, c_t, h_t in _by_month(tangent_s, gates, onward, onward_c, received, tangent_c, tangent_h):
+    for s_t, g, tanh_c, c_before, r, c_t, h_t in _by_month(
+        tangent_s, gates, cell_tanh, _month_before(cells), received, tangent_c, tangent_h
+    ):
+        _slopes_of_a_month(g, tanh_c, c_before, slope, m, mc)
         r.copy_(s_t) if h is None else torch.baddbmm(s_t, h, weight, out=r)
         moved = r * m
         torch.sum(moved[..., width:].unflatten(-1, (3, width)), -2, out=c_t)
@@ -192,7 +222,7 @@ def _carry_forward(tangent_s, weight, gates, onward, onward_c):
 
 def _by_month(*tensors, backwards=False):
     """One tuple of views a month. Month by month the work stays in the processor's cache."""
-    months = list(zip(*(x.unbind(1) for x in tensors), strict=True))
+    months = list(zip(*(x if isinstance(x, list) else x.unbind(1) for x in tensors), strict=True))
     return reversed(months) if backwards else months
 
 
@@ -202,10 +232,14 @@ def _all_months(like: Tensor, keep: bool) -> Tensor:
     return like.new_empty(directions, months if keep else 1, *rest).expand(-1, months, *([-1] * len(rest)))
 
 
-def _month_before(x: Tensor) -> Tensor:
-    out = torch.zeros_like(x)
-    out[:, 1:] = x[:, :-1]
-    return out
+def _room_for_slopes(gates: Tensor, cells: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """One month's slopes: made anew in each pass, as to keep all months' would save no time and much memory."""
+    return torch.empty_like(gates[:, 0]), torch.empty_like(gates[:, 0]), torch.empty_like(cells[:, 0])
+
+
+def _month_before(x: Tensor) -> list[Tensor]:
+    """Each month's predecessor: 0 for the first."""
+    return [torch.zeros_like(x[:, 0]), *x.unbind(1)[:-1]]
 
 
 def _weight_gradient(hidden: Tensor, grad_s: Tensor) -> Tensor:

@@ -24,6 +24,7 @@ from .encoding import CohortEncoder
 from .environment import resolve_device
 from .interrupt import stop_requested
 from .losses import autoencoder_loss, correlation_loss, correlation_matrix, gradient_penalty
+from .memory import kept_memory
 from .moments import RealMoments
 from .networks import Autoencoder, Critic, VariationalAutoencoder
 from .peers import ALONE, Peers
@@ -236,6 +237,7 @@ class Trainer:
         callbacks = list(callbacks)
         with (
             stop_requested() as stop,
+            kept_memory(),
             tqdm(total=left, unit="batch", disable=not progress or self.peers.rank > 0) as bar,
         ):
             while self.epoch < target_epoch and not stop.is_set():
