@@ -49,7 +49,7 @@ class _RealCode:
     a body temperature in degrees, with lambda -30, nothing would be left beside rounding.
     """
 
-    def __init__(self, kind: str, lam: float, minimum: float, span: float, unit: float = 1.0) -> None:
+    def __init__(self, kind: str, lam: float, minimum: float, span: float, unit: float) -> None:
         self.kind, self.lam, self.minimum, self.span, self.unit = kind, lam, minimum, span, unit
 
     @classmethod

@@ -52,7 +52,6 @@ class LatentBuffer(UniformNoise):
         self.register_buffer("prototypes", torch.zeros(0, 1, latent))
         self.register_buffer("scale", torch.ones(1, 1, latent))
 
-    @torch.no_grad()
     def update(self, latents: Tensor, generator: torch.Generator) -> None:
         """Remember a batch: its patients' prototypes, and how widely its latent vectors spread.
 

@@ -3,6 +3,7 @@
 import copy
 import logging
 import pickle
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -209,6 +210,23 @@ def test_values_outside_the_training_range_are_clipped_counted_and_said(caplog):
     assert encoder.clipped == {}  # of the last table only
 
 
+def test_the_message_counts_each_feature(caplog):
+    schema = Schema([Feature("a", "real", transform="none"), Feature("b", "real", transform="none")], length=1)
+    table = pd.DataFrame({"PatientID": range(3), "Timestep": 0, "a": [0.0, 1, 2], "b": [0.0, 1, 2]})
+    encoder = CohortEncoder(schema).fit(table)
+    with caplog.at_level(logging.INFO, "hg_helpers"):
+        encoder.transform(table.assign(a=[-1.0, 1, 3], b=[0.0, 2, 4]))
+    (said,) = caplog.messages
+    assert re.fullmatch(r"values outside .*: a 2, b 1", said)
+
+
+def test_what_a_generator_says_outside_zero_to_one_is_the_end_of_the_range():
+    table, schema = one_real(np.linspace(1, 100, 50), "none")
+    soft = torch.tensor([-0.5, 0.0, 0.5, 1.0, 1.5]).view(-1, 1, 1)
+    back = CohortEncoder(schema).fit(table).inverse_transform(soft)["lab"]
+    np.testing.assert_allclose(back, [1, 1, 50.5, 100, 100])
+
+
 def test_the_training_patients_alone_decide_about_the_range():
     table, schema = one_real(np.linspace(1, 100, 50))
     encoder = CohortEncoder(schema).fit(table)
@@ -238,6 +256,13 @@ def test_a_constant_stays_constant_whatever_the_generator_says(value, transform)
     assert encoder.clipped == {"lab": 1}
 
 
+@pytest.mark.parametrize("values", [[5.0, 5.0], [-1.0, 3.0]])
+def test_what_is_not_reshaped_is_stored_as_lambda_one_in_units_of_one(values):
+    table, schema = one_real(np.array(values), "box-cox" if values[0] == values[1] else "none")
+    lowest, span = min(values), max(values) - min(values)
+    assert CohortEncoder(schema).fit(table).state()["codes"] == {"lab": ["none", 1.0, lowest, span, 1.0]}
+
+
 def body_temperature() -> np.ndarray:
     rng = np.random.default_rng(5)
     return np.where(rng.random(2000) < 0.05, 37 + rng.gamma(2, 0.7, 2000), rng.normal(36.8, 0.3, 2000))
@@ -261,12 +286,22 @@ def test_the_encoding_does_not_depend_on_the_unit():
         np.testing.assert_allclose(x, y, atol=1e-4)  # up to the thousandth that is added before
 
 
+@pytest.mark.filterwarnings("error")  # one error in words, without numpy's warnings about the way there
 def test_a_transform_that_cannot_be_undone_is_refused_naming_the_column():
     table, schema = one_real(body_temperature(), "yeo-johnson")
     with pytest.raises(ValueError, match=r"'lab'.*yeo-johnson.*transform='none'"):
         CohortEncoder(schema).fit(table)
     table, schema = one_real(body_temperature(), "none")
     CohortEncoder(schema).fit(table)
+    table, schema = one_real(np.array([-1.5e308, 0.0, 1.5e308]), "none")  # the range overflows
+    with pytest.raises(ValueError, match="'lab'"):
+        CohortEncoder(schema).fit(table)
+
+
+@pytest.mark.filterwarnings("error")
+def test_values_that_differ_though_their_logarithms_do_not_are_told_apart():
+    table, schema = one_real(1e9 + np.array([0.0, 0.0, 1e-6]))  # any lambda is as likely as another: variance 0
+    assert CohortEncoder(schema).fit(table).transform(table)[:, 0, 0].tolist() == [0, 0, 1]
 
 
 def test_box_cox_of_a_negative_value_is_refused_with_the_way_out():
@@ -293,6 +328,7 @@ def test_an_encoder_that_has_seen_nothing_says_so(cohort):
     ):
         with pytest.raises(RuntimeError, match=r"fit\(train\)"):
             use(CohortEncoder(ART_DEMO))
+    assert CohortEncoder(ART_DEMO).columns == ART_DEMO.columns and CohortEncoder(ART_DEMO).clipped == {}
 
 
 @pytest.mark.parametrize("shape", [(2, 6, 21), (6, 22), (2, 6, 22, 1)])

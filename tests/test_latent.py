@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from hg_helpers.latent import SOURCES, GaussianPrototypes, LatentBuffer, PersistentNoise, UniformNoise
+from hg_helpers.latent import SOURCES, GaussianPrototypes, LatentBuffer, PersistentNoise, UniformNoise, group_means
 
 
 def seeded(seed=0) -> torch.Generator:
@@ -90,6 +90,13 @@ def test_the_share_of_distinct_prototypes_stays_one_when_the_buffer_is_full():
     assert 0.05 < shares[0] < 0.5 and shares[0] < shares[1] < 0.9
 
 
+def test_a_buffer_that_is_just_full_has_nothing_to_choose():
+    buffer, random = LatentBuffer(3, capacity=5), seeded()
+    buffer.update(latents(5), random)
+    assert torch.equal(buffer.prototypes, latents(5).mean(1, keepdim=True))
+    assert torch.equal(random.get_state(), seeded().get_state())
+
+
 def test_which_prototypes_stay_is_the_generators_choice_alone():
     kept = []
     for seed in (0, 0, 1):
@@ -116,6 +123,14 @@ def test_the_scale_starts_at_one_and_becomes_the_mean_of_itself_and_the_batchs_d
         expected = (expected + t.numpy().reshape(-1, 3).std(axis=0, ddof=1)) / 2
         np.testing.assert_allclose(buffer.scale[0, 0], expected, rtol=1e-5)
     assert buffer.scale.shape == (1, 1, 3)
+
+
+@pytest.mark.parametrize(("patients", "months"), [(2, 1), (1, 2)])
+def test_two_patient_months_are_enough_for_a_spread(patients, months):
+    buffer, t = LatentBuffer(3), latents(patients, months)
+    buffer.update(t, seeded())
+    first, second = t.flatten(0, 1)
+    torch.testing.assert_close(buffer.scale[0, 0], (1 + (first - second).abs() / 2**0.5) / 2)
 
 
 def test_a_single_patient_month_says_nothing_about_the_spread():
@@ -175,11 +190,13 @@ def test_gaussian_prototypes_have_the_moments_of_those_they_replace():
     np.testing.assert_allclose(np.cov(drawn.numpy().T), np.cov(points.numpy().T), atol=0.15)
 
 
-def test_gaussian_prototypes_are_the_formula_and_nobodys_own():
-    points = latents(5, months=1)[:, 0]
+@pytest.mark.parametrize("n", [2, 5])
+def test_gaussian_prototypes_are_the_formula_and_nobodys_own(n):
+    points = latents(n, months=1)[:, 0]
     centre = points.mean(0)
-    e = torch.randn(8, 5, generator=seeded())
-    expected = torch.stack([centre + sum(e[b, i] * (points[i] - centre) for i in range(5)) / 2 for b in range(8)])
+    e = torch.randn(8, n, generator=seeded())
+    away = [sum(e[b, i] * (points[i] - centre) for i in range(n)) / (n - 1) ** 0.5 for b in range(8)]
+    expected = centre + torch.stack(away)
     drawn = holding(points, source=GaussianPrototypes).choose(8, seeded())
     torch.testing.assert_close(drawn[:, 0], expected)
     assert torch.cdist(drawn[:, 0], points).min() > 1e-3
@@ -191,6 +208,11 @@ def test_gaussian_prototypes_stay_with_the_patient_and_one_alone_is_itself():
     assert torch.equal(held, held[:, :1].expand(-1, 4, -1)) and z.std(1).min() > 0
     one = torch.tensor([[1.0, 2.0]])
     assert torch.equal(holding(one, source=GaussianPrototypes).choose(3, seeded())[:, 0], one.expand(3, -1))
+
+
+def test_groups_are_neighbours_in_the_dimension_that_varies_most():
+    apart = torch.tensor([[0.0, 9.0, 0.0], [1.0, -9.0, 0.0], [0.0, -8.0, 0.0], [1.0, 8.0, 0.0]])[:, None]
+    assert group_means(apart, 2)[:, 0].tolist() == [[0.5, -8.5, 0.0], [0.5, 8.5, 0.0]]
 
 
 # --- memory and randomness --------------------------------------------------------------------------------------------

@@ -1,13 +1,17 @@
 """Each loss against its own equation, written out in loops or taken from an independent library."""
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import torch
 from torch.autograd import gradcheck
 
 from hg_helpers.losses import autoencoder_loss, correlation_loss, correlation_matrix, gradient_penalty
-from hg_helpers.moments import co_moments, moment_loss
+from hg_helpers.moments import RealMoments, co_moments, moment_loss
 from hg_helpers.networks import Autoencoder, Critic
+from hg_helpers.peers import ALONE, Peers
 from hg_helpers.schema import ART_DEMO
 
 
@@ -109,6 +113,11 @@ def test_a_constant_channel_has_correlation_zero(constant):
     np.testing.assert_allclose(found[others][:, others], expected, atol=1e-5)
 
 
+def test_a_channel_of_large_numbers_does_not_make_the_others_constant():
+    x = random(50, 4, 3) * torch.tensor([1.0, 1e6, 1e-3])
+    np.testing.assert_allclose(correlation_matrix(x), np.corrcoef(x.numpy().reshape(-1, 3).T), atol=1e-6)
+
+
 def test_a_rare_level_is_not_taken_for_a_constant():
     x = torch.zeros(500, 60, 2)
     x[0, 0] = 1.0  # one patient-month of 30,000
@@ -186,12 +195,13 @@ def test_co_moments_pass_gradcheck():
     assert gradcheck(co_moments, random(3, 3, 2).requires_grad_())
 
 
-def test_the_moment_loss_is_the_mean_product_of_different_patients_differences():
-    fake, target, squared = random(5, 3, 2, 2), random(3, 2, 2, seed=1), random(3, 2, 2, seed=2).square()
+@pytest.mark.parametrize("n", [2, 5])
+def test_the_moment_loss_is_the_mean_product_of_different_patients_differences(n):
+    fake, target, squared = random(n, 3, 2, 2), random(3, 2, 2, seed=1), random(3, 2, 2, seed=2).square()
     pairs = [
-        ((fake[a] - target) * (fake[b] - target) / (squared + 1e-3)).sum() for a in range(5) for b in range(5) if a != b
+        ((fake[a] - target) * (fake[b] - target) / (squared + 1e-3)).sum() for a in range(n) for b in range(n) if a != b
     ]
-    torch.testing.assert_close(moment_loss(fake, target, squared), sum(pairs) / 20)
+    torch.testing.assert_close(moment_loss(fake, target, squared), sum(pairs) / (n * (n - 1)))
     alone = ((fake[:1] - target).square() / (squared + 1e-3)).sum()
     torch.testing.assert_close(moment_loss(fake[:1], target, squared), alone)
 
@@ -205,6 +215,29 @@ def test_the_moment_loss_does_not_ask_patients_to_be_alike():
     assert (found.std() > 0.5) and found.min() < 0 < found.max()
 
 
+@pytest.mark.parametrize("months", [3, 6])
+def test_real_moments_are_the_training_patients_at_that_length_in_standard_units(x, schema, months):
+    real = x.double().repeat(30, 1, 1)  # 1200 patients: more than one block
+    units = real.clone()
+    for name in ("VL", "CD4"):  # units of all months, whatever the length
+        values = real[..., schema.spans[name]].numpy()
+        units[..., schema.spans[name]] = torch.tensor((values - values.mean()) / values.std(ddof=1))
+    target, squared = (co_moments(units[:, :months], power).mean(0) for power in (1, 2))
+    expected = moment_loss(co_moments(units[:7, :months]), target, squared)
+    torch.testing.assert_close(RealMoments(real, schema, (3, 6)).loss(real[:7, :months]), expected)
+
+
+def test_a_real_channel_without_spread_counts_in_thousandths(x, schema):
+    still = x.clone()
+    still[..., schema.spans["VL"]] = 0.5
+    moved = still[:5].clone()
+    moved[..., schema.spans["VL"]] += 1e-3  # one unit
+    real = RealMoments(still, schema, (6,))
+    # 1 / 1e-3 for each product that no real patient has: its square and twice that with the constant 1, of values and
+    # of patients' means, and less than two times (22 + 1) of those with the other channels
+    assert 6e3 < real.loss(moved) - real.loss(still[:5]) < 6e3 + 4 * 23e3
+
+
 # --- autoencoder ------------------------------------------------------------------------------------------------------
 
 
@@ -215,8 +248,9 @@ def test_the_reconstruction_error_is_the_mean_over_all_entries():
     assert error.item() == pytest.approx(total / 60)
 
 
-def test_the_divergence_is_that_of_the_aggregates_moments_from_a_standard_normal():
-    latent = random(6, 4, 3) * torch.tensor([0.2, 1.0, 3.0]) + torch.tensor([1.0, 0.0, -2.0])
+@pytest.mark.parametrize("shape", [(6, 4), (2, 1)])
+def test_the_divergence_is_that_of_the_aggregates_moments_from_a_standard_normal(shape):
+    latent = random(*shape, 3) * torch.tensor([0.2, 1.0, 3.0]) + torch.tensor([1.0, 0.0, -2.0])
     rows = latent.numpy().reshape(-1, 3)
     normal = torch.distributions.Normal(torch.tensor(rows.mean(0)), torch.tensor(rows.std(0, ddof=1)))
     expected = torch.distributions.kl_divergence(normal, torch.distributions.Normal(0.0, 1.0)).sum()
@@ -258,3 +292,51 @@ def test_a_latent_without_variance_has_a_finite_loss_and_finite_gradients(shape)
     mean = latent.detach()[0, 0].double()
     floor = 0.5 * (mean.square() + 1e-8 - 1 - np.log(1e-8)).sum()  # variance floored at 1e-8
     assert divergence.item() == pytest.approx(floor.item(), rel=1e-4)
+
+
+# --- a batch shared by two processes ----------------------------------------------------------------------------------
+
+REAL, FAKE, MIX = random(7, 3, 2), random(7, 3, 2, seed=1), random(7, 1, 1, seed=2).sigmoid()
+REAL_MOMENTS = RealMoments(REAL, ART_DEMO.select(["VL", "CD4"]), [3])
+#: each of some numbers w to be learnt (7, 3, 2), this process's patients, and its peers
+SHARED = {
+    "penalty": lambda w, mine, peers: gradient_penalty(
+        lambda x: (x.square() * w[0]).sum((1, 2))[:, None], REAL[mine], FAKE[mine], MIX[mine], peers
+    ),
+    "correlation": lambda w, mine, peers: correlation_loss(w[mine], torch.eye(2).double(), peers),
+    "aggregate": lambda w, mine, peers: sum(autoencoder_loss(w[mine], REAL[mine], w[mine], peers=peers)),
+    "textbook": lambda w, mine, peers: sum(
+        autoencoder_loss(w[mine], REAL[mine], w[mine], (w[mine], w[mine].sin()), peers)
+    ),
+    "moments": lambda w, mine, peers: REAL_MOMENTS.loss(w[mine], peers),
+}
+
+
+@pytest.mark.parametrize("name", SHARED)
+def test_two_shares_of_a_batch_have_its_loss_and_together_its_gradient(monkeypatch, name):
+    # two threads in place of the two processes of test_peers.py: no start-up, and each loss on its own
+    barrier, parts = threading.Barrier(2, timeout=20), {}
+
+    def all_reduce(own):
+        parts[threading.get_ident()] = own.clone()
+        barrier.wait()
+        own.copy_(sum(parts.values()))
+        barrier.wait()
+
+    def process(rank):
+        peers, w = Peers(), random(7, 3, 2, seed=3).requires_grad_()
+        peers.rank, peers.size = rank, 2
+        try:
+            loss = SHARED[name](w, peers.share(7), peers)  # 3 patients and 4
+        except Exception:
+            barrier.abort()
+            raise
+        return loss.detach(), torch.autograd.grad(loss, w)[0]
+
+    monkeypatch.setattr("hg_helpers.peers.dist.all_reduce", all_reduce)
+    with ThreadPoolExecutor(2) as threads:
+        (first, slope), (second, other) = threads.map(process, (0, 1))
+    w = random(7, 3, 2, seed=3).requires_grad_()
+    whole = SHARED[name](w, slice(None), ALONE)
+    torch.testing.assert_close(torch.stack([first, second]), whole.detach().expand(2))
+    torch.testing.assert_close(slope + other, torch.autograd.grad(whole, w)[0])
