@@ -21,6 +21,9 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+#: Numbers in the gates of a block of months, 1 MiB; a larger month is a block of its own.
+BLOCK = 2**18
+
 _asked = threading.local()
 
 
@@ -54,16 +57,17 @@ def recurrence(s: Tensor, weight: Tensor) -> Tensor:
 class _Recurrence(torch.autograd.Function):
     @staticmethod
     def forward(ctx, s, weight, keep):
-        hidden_width = s.shape[-1] // 4
-        hidden = s.new_empty(*s.shape[:-1], hidden_width)
-        gates, cells, cell_tanh = (_all_months(like, keep) for like in (s, hidden, hidden))
+        width = s.shape[-1] // 4
+        hidden = s.new_empty(*s.shape[:-1], width)
+        gates, cell_tanh = _all_months(s, keep), _all_months(hidden, keep)
+        cells = _after_zero(hidden) if keep else _all_months(hidden, keep)
         h = c = None
-        sigmoids = gates[..., : 3 * hidden_width]
-        for s_t, g, sigmoid, o, i, f, a, c_t, tanh_t, h_t in _by_month(
-            s, gates, sigmoids, *gates.split(hidden_width, -1), cells, cell_tanh, hidden
+        for s_t, g, sigmoids, o, i, f, a, c_t, tanh_t, h_t in _by_month(
+            *(s, gates, gates[..., : 3 * width], *gates.split(width, -1)),
+            *(cells[:, -s.shape[1] :], cell_tanh, hidden),
         ):
             g.copy_(s_t) if h is None else torch.baddbmm(s_t, h, weight, out=g)
-            sigmoid.sigmoid_()
+            sigmoids.sigmoid_()
             _tanh_(a)
             if c is None:
                 torch.mul(i, a, out=c_t)
@@ -93,16 +97,11 @@ class _Gradient(torch.autograd.Function):
     @staticmethod
     def forward(ctx, grad_hidden, s, weight, gates, cells, cell_tanh, hidden, wants_weight, twice):
         grad_s = torch.empty_like(gates)
-        grad_h, grad_c = _all_months(cells, twice), _all_months(cells, twice)
-        slope, m, mc = _room_for_slopes(gates, cells)
-        transposed = weight.mT.contiguous()
-        after = None
-        for g, tanh_c, c_before, incoming, ds, dh, dc in _by_month(
-            gates, cell_tanh, _month_before(cells), grad_hidden, grad_s, grad_h, grad_c, backwards=True
-        ):
-            _slopes_of_a_month(g, tanh_c, c_before, slope, m, mc)
-            _back_one_month(incoming, ds, dh, dc, m, mc, transposed, after)
-            after = ds, dc, g
+        grad_h, grad_c = _all_months(hidden, twice), _all_months(hidden, twice)
+        back = _Backwards(weight, gates, grad_hidden, grad_s, grad_h, grad_c)
+        for block in reversed(_blocks(gates)):
+            _, onward, onward_c = _slopes(gates[:, block], cell_tanh[:, block], cells[:, :-1][:, block])
+            back.through(block, onward, onward_c)
         ctx.set_materialize_grads(False)
         if twice:
             ctx.save_for_backward(weight, gates, cells, cell_tanh, hidden, grad_s, grad_h, grad_c)
@@ -124,28 +123,60 @@ class _Gradient(torch.autograd.Function):
             incoming[:, :-1] = grad_s[:, 1:].flatten(1, 2).bmm(tangent_weight.mT).view_as(incoming[:, 1:])
         received, tangent_c, tangent_h = _carry_forward(tangent_s, weight, gates, cells, cell_tanh)
 
-        second_s, second_h, second_c = torch.empty_like(gates), torch.empty_like(cells), torch.empty_like(cells)
-        slope, m, mc = _room_for_slopes(gates, cells)
-        transposed = weight.mT.contiguous()
-        after, cell_later = None, None
-        for g, tanh_c, c_before, r, tc, tc_before, ds1, dh1, dc1, inc, ds, dh, dc in _by_month(
-            *(gates, cell_tanh, _month_before(cells), received, tangent_c, _month_before(tangent_c)),
-            *(grad_s, grad_h, grad_c, incoming, second_s, second_h, second_c),
-            backwards=True,
-        ):
-            _slopes_of_a_month(g, tanh_c, c_before, slope, m, mc)
+        second_s, second_h, second_c = torch.empty_like(gates), torch.empty_like(hidden), torch.empty_like(hidden)
+        back = _Backwards(weight, gates, incoming, second_s, second_h, second_c)
+        to_cell = None
+        for block in reversed(_blocks(gates)):
+            g, tanh_c, moved_c = gates[:, block], cell_tanh[:, block], tangent_c[:, 1:][:, block]
+            slope, onward, onward_c = _slopes(g, tanh_c, cells[:, :-1][:, block])
             # What the second derivative adds to a backward pass of the first derivative's form: how the first pass's
             # gradients change when gates and cells move along the tangent.
-            extra_s, extra_c, to_cell_before = _second_order_of_a_month(
-                g, tanh_c, slope, r, tc, tc_before, ds1, dh1, dc1
+            first = grad_s[:, block], grad_h[:, block], grad_c[:, block]
+            extra_s, extra_c, to_cell_before = _second_order(
+                g, tanh_c, slope, received[:, block], moved_c, tangent_c[:, :-1][:, block], *first
             )
-            if cell_later is not None:
-                extra_c += cell_later
-            _back_one_month(inc, ds, dh, dc, m, mc, transposed, after, extra_c)
-            ds += extra_s
-            after, cell_later = (ds, dc, g), to_cell_before
+            extra_c[:, :-1] += to_cell_before[:, 1:]
+            if to_cell is not None:
+                extra_c[:, -1] += to_cell
+            to_cell = to_cell_before[:, 0]
+            back.through(block, onward, onward_c, extra_s, extra_c)
         second_weight = _weight_gradient(hidden, second_s) + _weight_gradient(tangent_h, grad_s)
         return tangent_h, second_s, second_weight, *(None,) * 6
+
+
+class _Backwards:
+    """A backward pass through the months, block by block from the last: gradients of s, h and c, written in place."""
+
+    def __init__(self, weight, gates, incoming, ds, dh, dc):
+        self.transposed, self.width, self.after = weight.mT.contiguous(), dh.shape[-1], None
+        self.all = gates[..., 2 * self.width : 3 * self.width], incoming, ds, dh, dc
+
+    def through(self, block, onward, onward_c, extra_s=None, extra_c=None):
+        """Go through a block; what the gates pass on to h and c, dh/dc, and terms to add, have the block's months."""
+        forget, incoming, ds, dh, dc = (x[:, block] for x in self.all)
+        width, three = self.width, (3, self.width)
+        nothing = [None] * ds.shape[1]
+        for f, given, ds_t, ds_o, ds_three, dh_t, dc_t, on_o, on_three, on_c, more_s, more_c in _by_month(
+            *(forget, incoming, ds, ds[..., :width], ds[..., width:].unflatten(-1, three), dh, dc),
+            *(onward[..., :width], onward[..., width:].unflatten(-1, three), onward_c),
+            *(nothing if extra is None else extra for extra in (extra_s, extra_c)),
+            backwards=True,
+        ):
+            if self.after is None:
+                dh_t.copy_(given)
+                torch.mul(dh_t, on_c, out=dc_t)
+            else:
+                ds_after, dc_after, f_after = self.after
+                torch.baddbmm(given, ds_after, self.transposed, out=dh_t)
+                torch.mul(dc_after, f_after, out=dc_t)
+                dc_t.addcmul_(dh_t, on_c)
+            if more_c is not None:
+                dc_t += more_c
+            torch.mul(dh_t, on_o, out=ds_o)
+            torch.mul(dc_t.unsqueeze(-2), on_three, out=ds_three)
+            if more_s is not None:
+                ds_t += more_s
+            self.after = ds_t, dc_t, f
 
 
 def _tanh_(x):
@@ -153,10 +184,10 @@ def _tanh_(x):
     return x.mul_(2).sigmoid_().mul_(2).sub_(1) if x.device.type == "cpu" else x.tanh_()
 
 
-def _slopes_of_a_month(g, tanh_c, cell_before, slope, onward, onward_c):
-    """Write the gates' own slopes; what o, i, f, a each pass on to h and c, times those; and dh/dc."""
+def _slopes(g, tanh_c, cell_before):
+    """The gates' own slopes; what o, i, f, a each pass on to h and c, times those; and dh/dc."""
     width = tanh_c.shape[-1]
-    torch.mul(g, g, out=slope)
+    slope, onward = g * g, torch.empty_like(g)
     torch.sub(g[..., : 3 * width], slope[..., : 3 * width], out=slope[..., : 3 * width])
     torch.sub(1, slope[..., 3 * width :], out=slope[..., 3 * width :])
     o, i, _, a = g.split(width, -1)
@@ -164,29 +195,11 @@ def _slopes_of_a_month(g, tanh_c, cell_before, slope, onward, onward_c):
         onward.split(width, -1), slope.split(width, -1), (tanh_c, a, cell_before, i), strict=True
     ):
         torch.mul(own, factor, out=out)
-    torch.mul(tanh_c, tanh_c, out=onward_c)
-    torch.addcmul(o, o, onward_c, value=-1, out=onward_c)
+    return slope, onward, torch.addcmul(o, o, tanh_c * tanh_c, value=-1)
 
 
-def _back_one_month(incoming, ds, dh, dc, onward, onward_c, transposed, after, extra_c=None):
-    """Write the gradients of one month's s, h and c, given those of the month after it."""
-    width = dh.shape[-1]
-    if after is None:
-        dh.copy_(incoming)
-        torch.mul(dh, onward_c, out=dc)
-    else:
-        ds_after, dc_after, g_after = after
-        torch.baddbmm(incoming, ds_after, transposed, out=dh)
-        torch.mul(dc_after, g_after[..., 2 * width : 3 * width], out=dc)
-        dc.addcmul_(dh, onward_c)
-    if extra_c is not None:
-        dc += extra_c
-    three = (*dc.shape[:-1], 3, width)
-    torch.mul(dh, onward[..., :width], out=ds[..., :width])
-    torch.mul(dc.unsqueeze(-2), onward[..., width:].view(three), out=ds[..., width:].view(three))
-
-
-def _second_order_of_a_month(g, tanh_c, slope, received, tangent_c, tangent_c_before, ds, dh, dc):
+def _second_order(g, tanh_c, slope, received, tangent_c, tangent_c_before, ds, dh, dc):
+    """How the first pass's gradients of s and c change along the tangent, and what goes to the cell before."""
     width = tanh_c.shape[-1]
     o = g[..., :width]
     moved_o, moved_i, moved_f, moved_a = (received * slope).split(width, -1)  # how far each gate moves
@@ -201,29 +214,38 @@ def _second_order_of_a_month(g, tanh_c, slope, received, tangent_c, tangent_c_be
 
 
 def _carry_forward(tangent_s, weight, gates, cells, cell_tanh):
-    """Carry a direction in s forward: what each gate then receives, and how cells and hidden states move."""
-    width = cells.shape[-1]
-    received, tangent_c, tangent_h = torch.empty_like(gates), torch.empty_like(cells), torch.empty_like(cells)
-    slope, m, mc = _room_for_slopes(gates, cells)
+    """Carry a direction in s forward: what each gate then receives, and how cells (0 first) and hidden states move."""
+    width = cell_tanh.shape[-1]
+    received, tangent_c, tangent_h = torch.empty_like(gates), _after_zero(cell_tanh), torch.empty_like(cell_tanh)
     h = c = None
-    for s_t, g, tanh_c, c_before, r, c_t, h_t in _by_month(
-        tangent_s, gates, cell_tanh, _month_before(cells), received, tangent_c, tangent_h
-    ):
-        _slopes_of_a_month(g, tanh_c, c_before, slope, m, mc)
-        r.copy_(s_t) if h is None else torch.baddbmm(s_t, h, weight, out=r)
-        moved = r * m
-        torch.sum(moved[..., width:].unflatten(-1, (3, width)), -2, out=c_t)
-        if c is not None:
-            c_t.addcmul_(g[..., 2 * width : 3 * width], c)
-        torch.addcmul(moved[..., :width], mc, c_t, out=h_t)
-        h, c = h_t, c_t
+    for block in _blocks(gates):
+        g = gates[:, block]
+        _, onward, onward_c = _slopes(g, cell_tanh[:, block], cells[:, :-1][:, block])
+        for s_t, f, m, mc, r, c_t, h_t in _by_month(
+            *(tangent_s[:, block], g[..., 2 * width : 3 * width], onward, onward_c),
+            *(received[:, block], tangent_c[:, 1:][:, block], tangent_h[:, block]),
+        ):
+            r.copy_(s_t) if h is None else torch.baddbmm(s_t, h, weight, out=r)
+            moved = r * m
+            torch.sum(moved[..., width:].unflatten(-1, (3, width)), -2, out=c_t)
+            if c is not None:
+                c_t.addcmul_(f, c)
+            torch.addcmul(moved[..., :width], mc, c_t, out=h_t)
+            h, c = h_t, c_t
     return received, tangent_c, tangent_h
 
 
 def _by_month(*tensors, backwards=False):
-    """One tuple of views a month. Month by month the work stays in the processor's cache."""
+    """One tuple of views a month."""
     months = list(zip(*(x if isinstance(x, list) else x.unbind(1) for x in tensors), strict=True))
     return reversed(months) if backwards else months
+
+
+def _blocks(gates: Tensor) -> list[slice]:
+    """Months whose work can be done at once where it need not wait: few enough to stay in the processor's cache."""
+    months = gates.shape[1]
+    step = max(1, BLOCK // gates[:, 0].numel())
+    return [slice(k, min(k + step, months)) for k in range(0, months, step)]
 
 
 def _all_months(like: Tensor, keep: bool) -> Tensor:
@@ -232,14 +254,12 @@ def _all_months(like: Tensor, keep: bool) -> Tensor:
     return like.new_empty(directions, months if keep else 1, *rest).expand(-1, months, *([-1] * len(rest)))
 
 
-def _room_for_slopes(gates: Tensor, cells: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """One month's slopes: made anew in each pass, as to keep all months' would save no time and much memory."""
-    return torch.empty_like(gates[:, 0]), torch.empty_like(gates[:, 0]), torch.empty_like(cells[:, 0])
-
-
-def _month_before(x: Tensor) -> list[Tensor]:
-    """Each month's predecessor: 0 for the first."""
-    return [torch.zeros_like(x[:, 0]), *x.unbind(1)[:-1]]
+def _after_zero(like: Tensor) -> Tensor:
+    """Room for each month, with zeros as the month before the first."""
+    directions, months, *rest = like.shape
+    out = like.new_empty(directions, months + 1, *rest)
+    out[:, 0] = 0
+    return out
 
 
 def _weight_gradient(hidden: Tensor, grad_s: Tensor) -> Tensor:
