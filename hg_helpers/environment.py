@@ -29,11 +29,12 @@ REQUIRED = {
     "numpy": "1.26",
     "pandas": "2.1",
     "matplotlib": "3.8",
-    "seaborn": "0.13",
     "scipy": "1.11",
     "scikit-learn": "1.4",
     "tqdm": "4.66",
     "pooch": "1.8",
+    "requests": "2.28",
+    "threadpoolctl": "3.1",
     "pyarrow": "15",
     "pyyaml": "6",
 }
