@@ -68,7 +68,7 @@ class Synthesizer:
             One row a patient and month: id, time and the schema's features in the cohort's column order.
 
         Raises:
-            ValueError: for a number of patients below 1 or an unknown ``decode``.
+            ValueError: for a number of patients below 1, an unknown ``decode``, or a model that has run away.
             RuntimeError: for a latent buffer that nothing has filled.
         """
         return pd.concat(self.sample_blocks(patients, seed, decode), ignore_index=True)
@@ -111,7 +111,13 @@ class Synthesizer:
             logits = self.generator.logits(self.source.draw(BLOCK, months, random).to(device))
             if own_draw or decode == "sample":  # argmax(logits + Gumbel noise) is a draw from softmax(logits)
                 logits = self.generator.perturb(logits, gumbel(BLOCK, noise_months, channels, random).to(device))
-            yield first, self.generator.heads(logits)[: patients - first].cpu()
+            x = self.generator.heads(logits)
+            if not torch.isfinite(x).all():  # decoding would turn it into NaN, or silently into each first level
+                raise ValueError(
+                    "the generator's values are no longer finite numbers, so nothing can be sampled: its training ran "
+                    "away; train again with a lower learning_rate, or load an earlier checkpoint"
+                )
+            yield first, x[: patients - first].cpu()
 
     # --- tables on disk, streamed -----------------------------------------------------------------------------------
 
@@ -162,7 +168,18 @@ class Synthesizer:
     # --- models on disk ---------------------------------------------------------------------------------------------
 
     def state(self) -> dict[str, Any]:
-        """What sampling needs, and nothing else."""
+        """What sampling needs, and nothing else.
+
+        Raises:
+            ValueError: naming the weight that is not a finite number.
+        """
+        for part in (self.generator, self.source):
+            for name, value in part.state_dict().items():
+                if not torch.isfinite(value).all():
+                    raise ValueError(
+                        f"{name} is no longer finite, so the model is not written: its training ran away; train again "
+                        "with a lower learning_rate, or load an earlier checkpoint"
+                    )
         return {
             "kind": "synthesizer",
             "config": self.config.to_dict(),
