@@ -7,6 +7,7 @@ range. Discrete features: one-hot in the schema's level order.
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -57,20 +58,22 @@ class _RealCode:
         kind, lam, unit = feature.transform, 1.0, 1.0
         if x.min() == x.max():
             kind = "none"  # a constant has no shape to mend
-        elif kind == "box-cox":
-            x = np.maximum(x, 0.0)  # rounding dust below zero is let in, and comes back as zero
-            lam, unit = box_cox_lambda(x + OFFSET), float(np.exp(np.log(x + OFFSET).mean()))
-        elif kind == "yeo-johnson":
-            lam = float(stats.yeojohnson_normmax(x))
-        code = cls(kind, lam, 0.0, 1.0, unit)
-        with np.errstate(all="ignore"):  # what overflows is found by the way back
+        lost = np.inf
+        with np.errstate(all="ignore"), suppress(ValueError):  # what overflows is found by the way back
+            if kind == "box-cox":
+                x = np.maximum(x, 0.0)  # rounding dust below zero is let in, and comes back as zero
+                lam, unit = box_cox_lambda(x + OFFSET), float(np.exp(np.log(x + OFFSET).mean()))
+            elif kind == "yeo-johnson":
+                lam = float(stats.yeojohnson_normmax(x))  # refuses what it cannot fit
+            code = cls(kind, lam, 0.0, 1.0, unit)
             y = code._power(x)
             code.minimum, code.span = float(y.min()), float(y.max() - y.min())
             lost = np.abs(code.inverse(code.forward(x)) - x).max() / (np.ptp(x) or 1.0)
         if not lost < 1e-6:
+            otherwise = "" if kind == "none" else ", or set transform='none' for it in the schema"
             raise ValueError(
-                f"column {feature.name!r}: the {kind} transform does not fit these values (lambda {lam:.3g}); "
-                "set transform='none' for it in the schema"
+                f"column {feature.name!r}: values from {x.min():g} to {x.max():g} do not survive the {kind} transform; "
+                f"look for one that is wrong{otherwise}"
             )
         return code
 

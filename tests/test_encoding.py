@@ -294,8 +294,13 @@ def test_a_transform_that_cannot_be_undone_is_refused_naming_the_column():
     table, schema = one_real(body_temperature(), "none")
     CohortEncoder(schema).fit(table)
     table, schema = one_real(np.array([-1.5e308, 0.0, 1.5e308]), "none")  # the range overflows
-    with pytest.raises(ValueError, match="'lab'"):
+    with pytest.raises(ValueError, match=r"'lab'.*-1\.5e\+308 to 1\.5e\+308.*wrong$"):  # no advice to do as it does
         CohortEncoder(schema).fit(table)
+    table, schema = one_real(np.array([-1.0, 0.0, 1e200]), "yeo-johnson")  # scipy finds no parameter at all
+    with pytest.raises(ValueError, match=r"'lab'.*1e\+200.*transform='none'"):
+        CohortEncoder(schema).fit(table)
+    table, schema = one_real(np.array([1e-300, 1.0, 1e300]))  # the search overflows on its way and arrives
+    assert CohortEncoder(schema).fit(table).transform(table)[:, 0, 0].tolist() == pytest.approx([0, 0.01, 1], abs=0.02)
 
 
 @pytest.mark.filterwarnings("error")
