@@ -12,7 +12,7 @@ from .commands import UserError, ablate, demo, doctor, download, evaluate, sampl
 DESCRIPTION = "Health Gym v2: make synthetic longitudinal cohorts, and see which patients a generator loses."
 EXITS = (
     "exit codes: 0 done; 1 something in the input, the files or the machine is not right (said on standard error); "
-    "2 the command line itself is wrong; 130 stopped by Ctrl-C"
+    "2 the command line itself is wrong; 130 stopped by Ctrl-C; 143 ended by SIGTERM"
 )
 
 

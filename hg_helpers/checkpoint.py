@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import pickle
 import tempfile
+import time
 import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +18,23 @@ import torch
 #: Raised when the content of a checkpoint changes meaning.
 FORMAT = 1
 
+#: Seconds after which nobody is at work any more on a temporary file that nobody has written to.
+ABANDONED = 3600
+
+#: How an archive marks a folder. torch reads a folder as nothing, and leaves a tensor's memory as it found it.
+FOLDER = 0x10
+
 
 @contextmanager
 def atomic(path: str | Path) -> Iterator[Path]:
     """Write to the path that is given; it becomes ``path`` only when the block ends without an error.
 
-    A crash, a full disk or Ctrl-C leaves whatever stood at ``path`` before.
+    A crash, a full disk or Ctrl-C leaves whatever stood at ``path`` before. The temporary file of a process that was
+    killed is removed by the next one that writes to ``path``, an hour later or more.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
+    _remove_abandoned(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         yield temporary
@@ -33,6 +43,14 @@ def atomic(path: str | Path) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _remove_abandoned(path: Path) -> None:
+    # By age: whether a process is alive cannot be asked on another machine, and on Windows not without harming it.
+    for left in path.parent.glob(f".{glob.escape(path.name)}.[0-9]*.part"):
+        with suppress(OSError):  # gone by now, or not ours to remove: no reason not to write
+            if time.time() - left.stat().st_mtime > ABANDONED:
+                left.unlink()
 
 
 def require_writable(path: str | Path) -> None:
@@ -65,8 +83,13 @@ def save_checkpoint(path: str | Path, state: dict[str, Any]) -> None:
     try:
         with atomic(path) as temporary:
             torch.save({"format": FORMAT, **state}, temporary)
-    except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
-        raise OSError(f"could not write {path}: {error}. What stood there before is untouched.") from error
+    except (OSError, RuntimeError) as error:
+        why = str(error)
+        if isinstance(error, RuntimeError):  # torch's words for a full disk: "unexpected pos 64 vs 0"
+            why = f"not all of it could be written, as where the disk is full ({why.splitlines()[0]})"
+        raise OSError(
+            f"could not write {path}: {why}. What stood there before is untouched; make room or choose another folder."
+        ) from error
 
 
 def load_checkpoint(path: str | Path, *kinds: str) -> dict[str, Any]:
@@ -82,10 +105,15 @@ def load_checkpoint(path: str | Path, *kinds: str) -> dict[str, Any]:
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"no checkpoint {path}")
+        raise FileNotFoundError(f"no checkpoint {path}: look at the name, or train first")
     try:
+        with open(path, "rb") as file:
+            if file.read(4) != b"PK\x03\x04":  # torch would read what stands before the archive that is checked here
+                raise ValueError("it does not begin as an archive")
         with zipfile.ZipFile(path) as archive:
             damaged = archive.testzip()  # every part carries a checksum, which torch itself does not look at
+            if any(part.external_attr & FOLDER for part in archive.infolist()):
+                raise ValueError("its table of contents is damaged")
         if damaged is not None:
             raise ValueError(f"its part {damaged} does not match its checksum")
         state = torch.load(path, map_location="cpu", weights_only=True)
@@ -93,7 +121,7 @@ def load_checkpoint(path: str | Path, *kinds: str) -> dict[str, Any]:
             raise ValueError("it was not written by hg_helpers")
     except Exception as error:  # zip, unpickling and tensor errors have no common base
         why = (str(error).strip() or type(error).__name__).splitlines()[0]
-        if isinstance(error, pickle.UnpicklingError):  # torch's own words are advice on how to run the code in the file
+        if isinstance(error, pickle.UnpicklingError) or "weights_only" in why:  # torch advises to run it
             why = "it holds more than numbers and text, which could be code"
         raise ValueError(
             f"{path} cannot be loaded: {why}. The file is damaged or not a checkpoint; use an older copy or train "
@@ -105,5 +133,25 @@ def load_checkpoint(path: str | Path, *kinds: str) -> dict[str, Any]:
             "use the version that wrote it, or train again"
         )
     if state["kind"] not in kinds:
-        raise ValueError(f"{path} holds a {state['kind']}, not a {' or '.join(kinds)}")
+        raise ValueError(
+            f"{path} holds a {state['kind']}, not a {' or '.join(kinds)}: give the file that training wrote"
+        )
     return state
+
+
+@contextmanager
+def naming(path: str | Path) -> Iterator[None]:
+    """Put a model together from what ``path`` held; what goes wrong becomes a ValueError that names the file.
+
+    The checksums have shown that the file is as it was written: it comes from another version, or from other hands.
+    """
+    try:
+        yield
+    except torch.cuda.OutOfMemoryError:  # nothing is wrong with the file
+        raise
+    except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        why = f"it has no {error}" if isinstance(error, KeyError) else " ".join(str(error).split()[:40])
+        raise ValueError(
+            f"{path} holds a model that this version of hg_helpers cannot put together: {why}. Use the version that "
+            "wrote it, or train again."
+        ) from error

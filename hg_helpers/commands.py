@@ -70,6 +70,8 @@ def train(options: argparse.Namespace) -> int:
     encoder = CohortEncoder(schema).fit(cohort)
     trainer = Trainer(encoder, config, device=options.device, peers=Peers())
     if trainer.peers.rank == 0:
+        if out.exists() and _other_patients(split_file, split):
+            out.unlink()  # --force; killed before the first checkpoint, this would leave the old model with a new split
         _write_json(split, split_file)
     return _fit(trainer, encoder.transform(cohort), out, options)
 
@@ -80,10 +82,30 @@ def _resume(options: argparse.Namespace) -> int:
     from .training import Trainer
 
     trainer = Trainer.load(options.out, device=options.device, peers=Peers())
+    _refuse_another(trainer, options)
     split = _read_split(Path(options.out))
-    cohort = load_cohort(options.data or split["data"], schema=trainer.schema)
-    cohort = cohort[cohort[trainer.schema.patient].isin(split["train_patients"])]
-    return _fit(trainer, trainer.encoder.transform(cohort), Path(options.out), options)
+    data = options.data or split["data"]
+    try:
+        cohort = load_cohort(data, schema=trainer.schema)
+        cohort = cohort[cohort[trainer.schema.patient].isin(split["train_patients"])]
+        return _fit(trainer, trainer.encoder.transform(cohort), Path(options.out), options)
+    except (KeyError, ValueError) as error:
+        raise UserError(f"{options.out} cannot go on with {data or 'the bundled cohort'}: {error.args[0]}") from error
+
+
+def _refuse_another(trainer: Any, options: argparse.Namespace) -> None:
+    """Refuse to go on with another model or schema than was asked for; an option left at its default asks nothing."""
+    from .__main__ import build_parser
+
+    default = build_parser().parse_args(["train", "--out", options.out])
+    asked = _models()[options.model]()
+    remedy = "leave the option out to go on with it, or train another model with another --out"
+    kind = ("latent_source", "autoencoder", "heads")
+    if options.model != default.model and any(getattr(trainer.config, k) != getattr(asked, k) for k in kind):
+        found = ", ".join(f"{k} {getattr(trainer.config, k)!r}" for k in kind)
+        raise UserError(f"{options.out} is no --model {options.model}, it has {found}: {remedy}")
+    if options.schema != default.schema and _schema(options.schema) != trainer.schema:
+        raise UserError(f"{options.out} was not trained with --schema {options.schema}: {remedy}")
 
 
 def _fit(trainer: Any, x: Any, out: Path, options: argparse.Namespace) -> int:
@@ -250,7 +272,21 @@ def _read_split(model: Path) -> dict[str, Any]:
     path = _split_file(model)
     if not path.is_file():
         raise UserError(f"no {path}: `train` writes it beside its model, with the patients that it trained on")
-    return json.loads(path.read_text(encoding="utf-8"))
+    try:
+        split = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(split, dict) or not {"data", "train_patients"} <= split.keys():
+            raise ValueError("it does not say which table and which patients")
+    except ValueError as error:
+        raise UserError(f"{path} cannot be read: {error}. Use an older copy, or train again.") from error
+    return split
+
+
+def _other_patients(path: Path, split: dict[str, Any]) -> bool:
+    """Whether a split that is there, if any, is not this one."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8")) != split
+    except (FileNotFoundError, ValueError):
+        return True
 
 
 def _write_json(content: dict[str, Any], path: Path) -> None:

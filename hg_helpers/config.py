@@ -15,7 +15,7 @@ WORKSHOP = {
     "hidden": 64,
     "latent": 64,
     "batch_size": 32,
-    "epochs": 9,
+    "epochs": 8,
     "lr_decay": True,
 }
 

@@ -12,7 +12,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from .checkpoint import atomic, load_checkpoint, save_checkpoint
+from .checkpoint import atomic, load_checkpoint, naming, save_checkpoint
 from .config import TrainConfig
 from .download import data_folder
 from .encoding import CohortEncoder
@@ -240,11 +240,12 @@ class Synthesizer:
             FileNotFoundError, ValueError: naming the file, where it is missing, damaged or no model.
         """
         state = load_checkpoint(path, "synthesizer", "trainer")
-        config = TrainConfig(**state["config"])
-        encoder = CohortEncoder.from_state(state["encoder"])
-        generator, source = build_generator(encoder, config), build_source(config)
-        generator.load_state_dict(state["sampling_generator"])
-        source.load_state_dict(state["source"])
+        with naming(path):
+            config = TrainConfig(**state["config"])
+            encoder = CohortEncoder.from_state(state["encoder"])
+            generator, source = build_generator(encoder, config), build_source(config)
+            generator.load_state_dict(state["sampling_generator"])
+            source.load_state_dict(state["source"])
         return cls(encoder, config, generator, source)
 
     @classmethod

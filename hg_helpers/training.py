@@ -17,7 +17,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from .checkpoint import load_checkpoint, require_writable, save_checkpoint
+from .checkpoint import load_checkpoint, naming, require_writable, save_checkpoint
 from .config import TrainConfig
 from .curriculum import curriculum_batches
 from .encoding import CohortEncoder
@@ -207,7 +207,8 @@ class Trainer:
         """Train up to an epoch, going on from where the trainer stands.
 
         Ctrl-C or a notebook's stop button ends after the batch in hand, with a usable trainer (and a checkpoint where
-        one was asked for); a second one stops at once.
+        one was asked for); a second one stops at once. So do SIGTERM, as from a batch scheduler, and SIGHUP, as from a
+        terminal that is closed, which then end the process as they would have.
 
         Args:
             x: encoded training patients (patients, months, channels), the same at each call.
@@ -263,8 +264,8 @@ class Trainer:
                         self.save(checkpoint)
             if stop.is_set():
                 log.warning("training was stopped after step %d (epoch %d of %d)", self.step, self.epoch, target_epoch)
-        if checkpoint:
-            self.save(checkpoint)
+            if checkpoint:  # in here, so that a request to stop that comes now does not break the writing off
+                self.save(checkpoint)
         return self.history
 
     def _batch(self, real: Tensor, per_epoch: int) -> dict[str, float]:
@@ -331,17 +332,24 @@ class Trainer:
         Of several processes the first one writes.
 
         Raises:
-            TrainingStopped: where a weight is not finite; an older checkpoint stays as it was.
+            TrainingStopped: where a weight, or what an optimiser remembers, is not finite; an older checkpoint stays as
+                it was.
             OSError: naming the file, where it cannot be written.
         """
         if self.peers.rank > 0:  # all hold the same
             return
+        held = {}
         for name, network in self._networks().items():
-            for key, value in network.state_dict().items():
-                if not torch.isfinite(value).all():
-                    raise TrainingStopped(
-                        f"{name}.{key} is no longer finite at step {self.step}: not written to {path}"
-                    )
+            held |= {f"{name}.{key}": value for key, value in network.state_dict().items()}
+        for name, optimiser in self.optimisers.items():  # a square that overflows stops Adam for good, without a word
+            for number, state in optimiser.state_dict()["state"].items():
+                held |= {f"{name}'s optimiser: {key} of weight {number}": value for key, value in state.items()}
+        for name, value in held.items():
+            if not torch.isfinite(torch.as_tensor(value)).all():
+                raise TrainingStopped(
+                    f"{name} is no longer finite at step {self.step}: not written to {path}. A lower learning_rate "
+                    "usually helps."
+                )
         columns = list(self._rows[0]) if self._rows else []
         save_checkpoint(
             path,
@@ -367,22 +375,24 @@ class Trainer:
             FileNotFoundError, ValueError: naming the file, where it is missing, damaged or not a trainer's.
         """
         state = load_checkpoint(path, "trainer")
-        trainer = cls(CohortEncoder.from_state(state["encoder"]), TrainConfig(**state["config"]), device, peers)
-        for name, network in trainer._networks().items():
-            network.load_state_dict(state["networks"][name])
-            network.to(trainer.device)
-        for name, optimiser in trainer.optimisers.items():
-            optimiser.load_state_dict(state["optimisers"][name])
-        trainer.random.set_state(state["random"])
-        trainer.epoch, trainer.batch, trainer.step = state["position"]
-        trainer.target = None if state["target"] is None else state["target"].to(trainer.device)
-        trainer._data = state["data"]
-        history = {c: values.tolist() for c, values in state["history"].items()}
-        whole = ("step", "epoch", "length")
-        trainer._rows = [
-            {c: int(v) if c in whole else v for c, v in zip(history, values, strict=True)}
-            for values in zip(*history.values(), strict=True)
-        ]
+        device = resolve_device(device)  # out here: what is wrong with it is not the file's fault
+        with naming(path):
+            trainer = cls(CohortEncoder.from_state(state["encoder"]), TrainConfig(**state["config"]), device, peers)
+            for name, network in trainer._networks().items():
+                network.load_state_dict(state["networks"][name])
+                network.to(trainer.device)
+            for name, optimiser in trainer.optimisers.items():
+                optimiser.load_state_dict(state["optimisers"][name])
+            trainer.random.set_state(state["random"])
+            trainer.epoch, trainer.batch, trainer.step = state["position"]
+            trainer.target = None if state["target"] is None else state["target"].to(trainer.device)
+            trainer._data = state["data"]
+            history = {c: values.tolist() for c, values in state["history"].items()}
+            whole = ("step", "epoch", "length")
+            trainer._rows = [
+                {c: int(v) if c in whole else v for c, v in zip(history, values, strict=True)}
+                for values in zip(*history.values(), strict=True)
+            ]
         if state["torch"] != [str(torch.__version__), torch.get_num_threads()]:
             log.info("%s was written by torch %s on %d threads: going on, but not bit for bit", path, *state["torch"])
         return trainer
