@@ -30,12 +30,13 @@ AXES = {
     "hidden": [16, 32, 64, 128, 256],
 }
 #: What is timed, and what each is a time of.
-PARTS = {"load and encode": "cohort", "train": "three batches of 32", "sample": "cohort", "memory": "GiB"}
+PARTS = {"load and encode": "cohort", "train": "three batches of 32", "sample": "cohort", "memory": "MiB"}
 
 
 def point(patients: int, months: int, hidden: int) -> dict[str, float]:
-    """Seconds of each part and peak memory in GiB, with Python and torch in it; one thread."""
+    """Seconds of each part, and peak memory in MiB beyond that of Python and torch; one thread."""
     torch.set_num_threads(1)
+    empty = peak_memory()
     schema = Schema(list(ART_DEMO), length=months)
     table = simulate_cohort(patients, months=months, seed=0)
     marks = [time.perf_counter()]
@@ -52,7 +53,7 @@ def point(patients: int, months: int, hidden: int) -> dict[str, float]:
     for _ in trainer.synthesizer().sample_blocks(patients):
         pass
     marks.append(time.perf_counter())
-    return dict(zip(PARTS, [*np.diff(marks), peak_memory()], strict=True))
+    return dict(zip(PARTS, [*np.diff(marks), 1024 * (peak_memory() - empty)], strict=True))
 
 
 def measure(small: bool) -> pd.DataFrame:
@@ -86,12 +87,16 @@ def draw(table: pd.DataFrame):
             colour, style = ((BLUE, "-o"), (VERMILLION, "--s"), ("black", ":^"), ("black", "-o"))[k]
             label = f"{part}: exponent {slopes.loc[part, axis]:.2f}"
             panel.loglog(line["size"], line["value"], style, color=colour, label=label, linewidth=2, markersize=7)
-            panel.legend(fontsize=11)
-        panels[1, column].set_xlabel(
-            {"patients": "patients", "months": "months a patient", "hidden": "hidden width"}[axis]
-        )
-    panels[0, 0].set_ylabel("seconds")
-    panels[1, 0].set_ylabel("peak memory, GiB")
+        for panel in panels[:, column]:
+            panel.legend(fontsize=13, loc="lower left", bbox_to_anchor=(0, 1), frameon=False)
+            panel.set_xticks(AXES[axis], [f"{size:,}" for size in AXES[axis]], fontsize=13)
+            panel.minorticks_off()
+            panel.yaxis.set_major_formatter("{x:g}")
+            panel.tick_params(axis="y", labelsize=13)
+        name = {"patients": "patients", "months": "months a patient", "hidden": "hidden width"}[axis]
+        panels[1, column].set_xlabel(name, fontsize=15)
+    panels[0, 0].set_ylabel("seconds", fontsize=15)
+    panels[1, 0].set_ylabel("peak memory, MiB", fontsize=15)
     return figure
 
 
