@@ -105,8 +105,9 @@ def build_parser() -> argparse.ArgumentParser:
         "  python -m hg_helpers train --out runs/v2.pt --resume --epochs 40",
     )
     added.add_argument("--data", help="table: .csv, .csv.gz, .parquet or `figshare` (default: the bundled cohort)")
-    added.add_argument("--schema", default="art-demo", help="art-demo (default), art-full or a YAML file")
-    added.add_argument("--model", choices=["v1", "v2", "v2_plus"], default="v2_plus")
+    # without defaults here, so that --resume can tell what was asked for
+    added.add_argument("--schema", help="art-demo (default), art-full or a YAML file")
+    added.add_argument("--model", choices=["v1", "v2", "v2_plus"], help="default v2_plus")
     added.add_argument("--preset", choices=["published", "workshop"], default="workshop")
     added.add_argument("--epochs", type=_count, help="default: the preset's")
     added.add_argument("--seed", type=_seed, default=0, help="of the split, the weights and the noise")

@@ -8,7 +8,7 @@ import pickle
 import tempfile
 import time
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -68,6 +68,11 @@ def require_writable(path: str | Path) -> None:
         raise OSError(f"{path} could not be written: {error.strerror}; choose another folder") from None
     if path.is_dir():
         raise OSError(f"{path} is a folder; a checkpoint needs the name of a file")
+
+
+def not_finite(tensors: Mapping[str, Any]) -> str | None:
+    """The name of the first tensor, or number, that is infinite or NaN; None where all are finite."""
+    return next((name for name, value in tensors.items() if not torch.isfinite(torch.as_tensor(value)).all()), None)
 
 
 def save_checkpoint(path: str | Path, state: dict[str, Any]) -> None:

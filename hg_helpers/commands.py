@@ -56,11 +56,11 @@ def train(options: argparse.Namespace) -> int:
         return _resume(options)
     out = _output(options, ".pt")
     split_file = _split_file(out)
-    schema = _schema(options.schema)
+    schema = _schema(options.schema or "art-demo")
     changes: dict[str, Any] = {"seed": options.seed}
     if options.epochs is not None:
         changes["epochs"] = options.epochs
-    config = _models()[options.model](preset=options.preset, **changes)
+    config = _models()[options.model or "v2_plus"](preset=options.preset, **changes)
     cohort = load_cohort(options.data, schema=schema)
     split: dict[str, Any] = {"data": options.data, "holdout": options.holdout, "seed": options.seed}
     if options.holdout:
@@ -94,17 +94,14 @@ def _resume(options: argparse.Namespace) -> int:
 
 
 def _refuse_another(trainer: Any, options: argparse.Namespace) -> None:
-    """Refuse to go on with another model or schema than was asked for; an option left at its default asks nothing."""
-    from .__main__ import build_parser
-
-    default = build_parser().parse_args(["train", "--out", options.out])
-    asked = _models()[options.model]()
+    """Refuse to go on with another model or schema than was asked for."""
     remedy = "leave the option out to go on with it, or train another model with another --out"
-    kind = ("latent_source", "autoencoder", "heads")
-    if options.model != default.model and any(getattr(trainer.config, k) != getattr(asked, k) for k in kind):
-        found = ", ".join(f"{k} {getattr(trainer.config, k)!r}" for k in kind)
-        raise UserError(f"{options.out} is no --model {options.model}, it has {found}: {remedy}")
-    if options.schema != default.schema and _schema(options.schema) != trainer.schema:
+    if options.model is not None:
+        asked, kind = _models()[options.model](), ("latent_source", "autoencoder", "heads")
+        if any(getattr(trainer.config, k) != getattr(asked, k) for k in kind):
+            found = ", ".join(f"{k} {getattr(trainer.config, k)!r}" for k in kind)
+            raise UserError(f"{options.out} is no --model {options.model}, it has {found}: {remedy}")
+    if options.schema is not None and _schema(options.schema) != trainer.schema:
         raise UserError(f"{options.out} was not trained with --schema {options.schema}: {remedy}")
 
 

@@ -12,7 +12,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from .checkpoint import atomic, load_checkpoint, naming, save_checkpoint
+from .checkpoint import atomic, load_checkpoint, naming, not_finite, save_checkpoint
 from .config import TrainConfig
 from .download import data_folder
 from .encoding import CohortEncoder
@@ -173,13 +173,12 @@ class Synthesizer:
         Raises:
             ValueError: naming the weight that is not a finite number.
         """
-        for part in (self.generator, self.source):
-            for name, value in part.state_dict().items():
-                if not torch.isfinite(value).all():
-                    raise ValueError(
-                        f"{name} is no longer finite, so the model is not written: its training ran away; train again "
-                        "with a lower learning_rate, or load an earlier checkpoint"
-                    )
+        name = not_finite({**self.generator.state_dict(), **self.source.state_dict()})
+        if name is not None:
+            raise ValueError(
+                f"{name} is no longer finite, so the model is not written: its training ran away; train again with a "
+                "lower learning_rate, or load an earlier checkpoint"
+            )
         return {
             "kind": "synthesizer",
             "config": self.config.to_dict(),

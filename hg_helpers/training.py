@@ -17,7 +17,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from .checkpoint import load_checkpoint, naming, require_writable, save_checkpoint
+from .checkpoint import load_checkpoint, naming, not_finite, require_writable, save_checkpoint
 from .config import TrainConfig
 from .curriculum import curriculum_batches
 from .encoding import CohortEncoder
@@ -344,12 +344,12 @@ class Trainer:
         for name, optimiser in self.optimisers.items():  # a square that overflows stops Adam for good, without a word
             for number, state in optimiser.state_dict()["state"].items():
                 held |= {f"{name}'s optimiser: {key} of weight {number}": value for key, value in state.items()}
-        for name, value in held.items():
-            if not torch.isfinite(torch.as_tensor(value)).all():
-                raise TrainingStopped(
-                    f"{name} is no longer finite at step {self.step}: not written to {path}. A lower learning_rate "
-                    "usually helps."
-                )
+        name = not_finite(held)
+        if name is not None:
+            raise TrainingStopped(
+                f"{name} is no longer finite at step {self.step}: not written to {path}. A lower learning_rate usually "
+                "helps."
+            )
         columns = list(self._rows[0]) if self._rows else []
         save_checkpoint(
             path,

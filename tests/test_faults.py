@@ -345,6 +345,7 @@ def test_resuming_with_another_model_schema_or_table_is_refused_by_name(path, sc
     resume = ["train", "--resume", "--quiet", "--epochs", "1", "--out", str(path)]
     for more, words in (
         (["--model", "v1"], "model.pt is no --model v1, it has latent_source 'buffer'"),
+        (["--model", "v2_plus"], "model.pt is no --model v2_plus"),  # the default, typed out, is a wish as well
         (["--schema", str(folder / "other.yaml")], "model.pt was not trained with --schema"),
         (["--data", str(folder / "without.csv")], "model.pt cannot go on with"),
         (["--data", str(folder / "doubled.csv")], "doubled.csv: these are not the patients"),

@@ -14,6 +14,7 @@ import time
 import numpy as np
 import pandas as pd
 import torch
+from matplotlib.ticker import LogLocator
 
 import hg_helpers as hg
 from hg_helpers.plots.style import BLUE, VERMILLION, canvas
@@ -91,7 +92,8 @@ def draw(table: pd.DataFrame):
             panel.legend(fontsize=13, loc="lower left", bbox_to_anchor=(0, 1), frameon=False)
             panel.set_xticks(AXES[axis], [f"{size:,}" for size in AXES[axis]], fontsize=13)
             panel.minorticks_off()
-            panel.yaxis.set_major_formatter("{x:g}")
+            panel.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if panel is panels[1, column] else (1,)))
+            panel.yaxis.set_major_formatter("{x:,g}")
             panel.tick_params(axis="y", labelsize=13)
         name = {"patients": "patients", "months": "months a patient", "hidden": "hidden width"}[axis]
         panels[1, column].set_xlabel(name, fontsize=15)
