@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -74,5 +75,7 @@ def test_growth_finds_the_exponents_of_what_grows_by_a_power():
 
 
 def test_a_point_of_the_growth_curve_has_every_part():
+    held = np.ones(2**26)  # 512 MiB of ours, which are not the new process's
     found = alone(growth.point, 6, 3, 4)  # memory is what it takes beyond a process's start
+    assert found["memory"] < held.nbytes / 2**20
     assert list(found) == list(growth.PARTS) and all(value > 0 for value in found.values())
