@@ -49,13 +49,13 @@ def train(options: argparse.Namespace) -> int:
     from .cohort import load_cohort, split_patients
     from .encoding import CohortEncoder
     from .peers import Peers, join_torchrun
+    from .split_file import write_split
     from .training import Trainer
 
     options.device = join_torchrun(options.device)
     if options.resume:
         return _resume(options)
     out = _output(options, ".pt")
-    split_file = _split_file(out)
     schema = _schema(options.schema or "art-demo")
     changes: dict[str, Any] = {"seed": options.seed}
     if options.epochs is not None:
@@ -70,20 +70,19 @@ def train(options: argparse.Namespace) -> int:
     encoder = CohortEncoder(schema).fit(cohort)
     trainer = Trainer(encoder, config, device=options.device, peers=Peers())
     if trainer.peers.rank == 0:
-        if out.exists() and _other_patients(split_file, split):
-            out.unlink()  # --force; killed before the first checkpoint, this would leave the old model with a new split
-        _write_json(split, split_file)
+        write_split(split, out)
     return _fit(trainer, encoder.transform(cohort), out, options)
 
 
 def _resume(options: argparse.Namespace) -> int:
     from .cohort import load_cohort
     from .peers import Peers
+    from .split_file import read_split
     from .training import Trainer
 
     trainer = Trainer.load(options.out, device=options.device, peers=Peers())
     _refuse_another(trainer, options)
-    split = _read_split(Path(options.out))
+    split = read_split(Path(options.out))
     data = options.data or split["data"]
     try:
         cohort = load_cohort(data, schema=trainer.schema)
@@ -159,13 +158,14 @@ def evaluate(options: argparse.Namespace) -> int:
     from .cohort import load_cohort
     from .metrics import evaluate as evaluate_tables
     from .plots.report import report_figures
+    from .split_file import read_split
 
     schema = _schema(options.schema)
     real = load_cohort(options.real, schema=schema)
     if options.holdout:
         holdout = load_cohort(options.holdout, schema=schema)
     elif options.model:
-        split = _read_split(Path(options.model))
+        split = read_split(Path(options.model))
         if "holdout_patients" not in split:
             raise UserError(f"{options.model} was trained on all patients; give other real ones with --holdout TABLE")
         holdout = real[real[schema.patient].isin(split["holdout_patients"])]
@@ -259,38 +259,6 @@ def _output(options: argparse.Namespace, *endings: str) -> Path:
 def _refuse_existing(path: Path, force: bool) -> None:
     if path.exists() and not force:
         raise UserError(f"{path} exists already; choose another name, or --force to replace it")
-
-
-def _split_file(model: Path) -> Path:
-    return model.with_name(f"{model.stem}.split.json")
-
-
-def _read_split(model: Path) -> dict[str, Any]:
-    path = _split_file(model)
-    if not path.is_file():
-        raise UserError(f"no {path}: `train` writes it beside its model, with the patients that it trained on")
-    try:
-        split = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(split, dict) or not {"data", "train_patients"} <= split.keys():
-            raise ValueError("it does not say which table and which patients")
-    except ValueError as error:
-        raise UserError(f"{path} cannot be read: {error}. Use an older copy, or train again.") from error
-    return split
-
-
-def _other_patients(path: Path, split: dict[str, Any]) -> bool:
-    """Whether a split that is there, if any, is not this one."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8")) != split
-    except (FileNotFoundError, ValueError):
-        return True
-
-
-def _write_json(content: dict[str, Any], path: Path) -> None:
-    from .checkpoint import atomic
-
-    with atomic(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=1), encoding="utf-8")
 
 
 def _write_table(table: Any, path: Path) -> None:

@@ -22,7 +22,7 @@ import pytest
 import torch
 
 import hg_helpers
-from hg_helpers import moments, training
+from hg_helpers import moments, steps
 from hg_helpers.checkpoint import load_checkpoint
 from hg_helpers.config import TrainConfig
 from hg_helpers.encoding import CohortEncoder
@@ -112,8 +112,8 @@ def test_the_critics_loss_is_the_designs(make, x, monkeypatch):
         seen["penalty"] = original(critic, real, fake, mix)
         return seen["penalty"]
 
-    original = training.gradient_penalty
-    monkeypatch.setattr(training, "gradient_penalty", penalty)
+    original = steps.gradient_penalty
+    monkeypatch.setattr(steps, "gradient_penalty", penalty)
     trainer.autoencoder_step(real)
     row = trainer.critic_step(real)
     score_real, score_fake = seen["scores"]
@@ -133,8 +133,8 @@ def test_the_generators_loss_is_the_designs(make, x, monkeypatch):
         seen["loss"] = original(fake, target)
         return seen["loss"]
 
-    original = training.correlation_loss
-    monkeypatch.setattr(training, "correlation_loss", correlation)
+    original = steps.correlation_loss
+    monkeypatch.setattr(steps, "correlation_loss", correlation)
     trainer._accept(x)
     row = trainer.generator_step(8, 3)
     assert seen["fake"].shape == (8, 3, 22) and torch.equal(seen["target"], trainer.target)
@@ -202,7 +202,7 @@ def test_the_critic_is_unfrozen_even_after_an_error_in_the_generators_step(make,
         assert not any(p.requires_grad for p in trainer.critic.parameters())
         raise RuntimeError("out of memory")
 
-    monkeypatch.setattr(training, "correlation_loss", fail)
+    monkeypatch.setattr(steps, "correlation_loss", fail)
     with pytest.raises(RuntimeError, match="out of memory"):
         trainer.generator_step(8, 3)
     assert all(p.requires_grad for p in trainer.critic.parameters())
@@ -230,13 +230,13 @@ def test_a_batch_is_one_autoencoder_step_then_n_critic_steps_then_one_generator_
 
 def test_each_critic_step_meets_new_fake_patients(make, x, monkeypatch):
     trainer, fakes = make("v1", epochs=1, n_critic=3), []
-    original = training.gradient_penalty
+    original = steps.gradient_penalty
 
     def spy(critic, real, fake, mix, *_):
         fakes.append((fake, mix))
         return original(critic, real, fake, mix)
 
-    monkeypatch.setattr(training, "gradient_penalty", spy)
+    monkeypatch.setattr(steps, "gradient_penalty", spy)
     trainer.fit(x, progress=False)
     for (a, mix), (b, other) in itertools.pairwise(fakes):
         assert a.shape != b.shape or (not torch.equal(a, b) and not torch.equal(mix, other))
@@ -251,13 +251,13 @@ def test_real_weight_multiplies_reals_before_critic_and_autoencoder_and_nothing_
     trainer.critic.register_forward_pre_hook(lambda _, args: inputs.append(args[0].detach()))
     trainer.generator.register_forward_hook(lambda *args: fakes.append(args[2].detach()))
     trainer.autoencoder.register_forward_pre_hook(lambda _, args: penalised.append(("e", args[0])))
-    original = training.gradient_penalty
+    original = steps.gradient_penalty
 
     def spy(critic, real, fake, mix, *_):
         penalised.append((real, fake))
         return original(critic, real, fake, mix)
 
-    monkeypatch.setattr(training, "gradient_penalty", spy)
+    monkeypatch.setattr(steps, "gradient_penalty", spy)
     batch = x[:16]
     trainer._accept(x)
     e_before = trainer.critic.embed(batch * trainer.weights).detach()
@@ -609,7 +609,7 @@ def test_a_loss_that_is_no_number_stops_at_once_and_the_last_good_checkpoint_sta
     make, x, tmp_path, monkeypatch, network, loss, value
 ):
     trainer, path, good = make("v2"), tmp_path / "model.pt", {}
-    original = getattr(training, loss)
+    original = getattr(steps, loss)
 
     def broken(*args):
         found, at_fault = original(*args), trainer.step == PER_EPOCH + 2
@@ -623,7 +623,7 @@ def test_a_loss_that_is_no_number_stops_at_once_and_the_last_good_checkpoint_sta
         good["weights"] = weights(getattr(trainer, network))
         good["prototypes"] = trainer.source.prototypes.clone()
 
-    monkeypatch.setattr(training, loss, broken)
+    monkeypatch.setattr(steps, loss, broken)
     with pytest.raises(TrainingStopped, match=rf"{network}'s loss is -?{value} at step {PER_EPOCH + 2} \(epoch 2\)"):
         trainer.fit(x, checkpoint=path, callbacks=[note], progress=False)
     assert path.read_bytes() == good["file"] and os.listdir(tmp_path) == ["model.pt"]

@@ -1,0 +1,48 @@
+"""Which patients a model was trained on: a JSON file that `train` writes beside the model."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from .checkpoint import atomic
+
+
+def split_file(model: Path) -> Path:
+    """Where the split of a model's file stands."""
+    return model.with_name(f"{model.stem}.split.json")
+
+
+def read_split(model: Path) -> dict[str, Any]:
+    """The table (`data`), the `train_patients` and, where some were held out, the `holdout_patients` of a model.
+
+    Raises:
+        FileNotFoundError, ValueError: naming the file, where it is missing or damaged.
+    """
+    path = split_file(model)
+    if not path.is_file():
+        raise FileNotFoundError(f"no {path}: `train` writes it beside its model, with the patients that it trained on")
+    try:
+        split = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(split, dict) or not {"data", "train_patients"} <= split.keys():
+            raise ValueError("it does not say which table and which patients")
+    except ValueError as error:
+        raise ValueError(f"{path} cannot be read: {error}. Use an older copy, or train again.") from error
+    return split
+
+
+def write_split(split: dict[str, Any], model: Path) -> None:
+    """Write a model's split; a model of other patients that stands there goes first.
+
+    Killed before the first checkpoint, `train --force` would otherwise leave the old model with a new split.
+    """
+    path = split_file(model)
+    try:
+        same = json.loads(path.read_text(encoding="utf-8")) == split
+    except (FileNotFoundError, ValueError):
+        same = False
+    if not same:
+        model.unlink(missing_ok=True)
+    with atomic(path) as temporary:
+        temporary.write_text(json.dumps(split, indent=1), encoding="utf-8")
