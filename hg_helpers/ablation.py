@@ -19,7 +19,7 @@ from tqdm import tqdm
 from .checkpoint import atomic
 from .cohort import load_cohort, split_patients
 from .config import WORKSHOP, TrainConfig
-from .demo import HOLDOUT, MODELS, SYNTHETIC_PATIENTS, leave_with_parent
+from .demo import HOLDOUT, MODELS, SYNTHETIC_PATIENTS, leave_with_parent, parent_gone
 from .encoding import CohortEncoder
 from .metrics import coverage, joint_tv, ks, patient_spread, static_constant, switching_ratio
 from .metrics.tables import Trajectories, trajectories
@@ -194,8 +194,9 @@ def _train(name: str, seed: int, config: TrainConfig, checkpoint: Path) -> pd.Da
     train, _ = split_patients(load_cohort(), HOLDOUT, seed=seed)
     encoder = CohortEncoder(ART_DEMO).fit(train)
     trainer = _begun(checkpoint, config) or Trainer(encoder, config, device="cpu")
-    tell = [lambda *_: _done.put(1), lambda *_: _stop.is_set(), leave_with_parent]
+    tell = [lambda *_: _done.put(1), lambda *_: _stop.is_set(), parent_gone]
     history = trainer.fit(encoder.transform(train), checkpoint=checkpoint, callbacks=tell, progress=False)
+    leave_with_parent()
     if trainer.epoch < config.epochs:
         return None
     real, rows = trajectories(train, ART_DEMO, encoder), []

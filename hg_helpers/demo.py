@@ -124,16 +124,22 @@ def _train(name: str, folder: Path, changes: dict[str, Any], done: Any) -> float
     train, _ = split_patients(load_cohort(), HOLDOUT, seed=changes["seed"])
     encoder = CohortEncoder(ART_DEMO).fit(train)
     trainer = Trainer(encoder, MODELS[name](preset="workshop", **changes), device="cpu")
-    tell = [lambda *_: done.put(1), leave_with_parent]
+    tell = [lambda *_: done.put(1), parent_gone]
     trainer.fit(encoder.transform(train), checkpoint=folder / f"{name}.pt", callbacks=tell, progress=False)
+    leave_with_parent()
     return time.perf_counter() - started
 
 
-def leave_with_parent(*_: Any) -> None:
-    """A callback for training in a process of its own: ends it where the one that started it was killed."""
+def parent_gone(*_: Any) -> bool:
+    """A callback that ends training in a process of its own where the one that started it was killed."""
     parent = multiprocessing.parent_process()
-    if parent is not None and not parent.is_alive():
-        os._exit(1)  # nobody is there to take a result, and an executor's process would wait for the next task for ever
+    return parent is not None and not parent.is_alive()
+
+
+def leave_with_parent() -> None:
+    """End the process with its parent: an executor's would wait for the next task for ever."""
+    if parent_gone():
+        os._exit(1)
 
 
 def _scores(train: Trajectories, cohort: Trajectories) -> dict[str, float]:

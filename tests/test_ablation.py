@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
+import os
 import queue
 import subprocess
 import sys
 import threading
 from dataclasses import asdict
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
 
-from hg_helpers import TrainConfig, ablation
+from hg_helpers import TrainConfig, Trainer, ablation
 from hg_helpers.__main__ import main
 from hg_helpers.simulate import simulate_cohort
 
@@ -226,6 +229,23 @@ def test_medians_are_over_seeds_and_the_floors_stand_by_panel():
     assert summary.loc["v1", "joint_tv"] == 0.2 and summary.loc["real holdout", "joint_tv"] == 0.05
     shown, floors = ablation.panels(results)
     assert floors == {"joint_tv": 0.05} and set(shown["configuration"]) == {"v1"}
+
+
+def test_a_run_whose_parent_was_killed_keeps_the_batches_in_hand(here, monkeypatch):
+    config = ablation.configuration("v2", seed=0, **{**TINY, "epochs": 2, "batch_size": 20})
+    few = simulate_cohort(50, seed=1)
+    monkeypatch.setattr(ablation, "load_cohort", lambda: few)
+    monkeypatch.setattr(ablation, "_done", queue.SimpleQueue(), raising=False)
+    monkeypatch.setattr(ablation, "_stop", threading.Event(), raising=False)
+    monkeypatch.setattr(multiprocessing, "parent_process", lambda: SimpleNamespace(is_alive=lambda: False))
+
+    def left(code):
+        raise SystemExit(code)
+
+    monkeypatch.setattr(os, "_exit", left)
+    with pytest.raises(SystemExit, match="1"):
+        ablation._train("v2", 0, config, here / "v2.pt")
+    assert Trainer.load(here / "v2.pt", device="cpu").step == 1
 
 
 def test_a_process_ends_when_the_one_that_started_it_is_killed(tmp_path):
