@@ -1,6 +1,6 @@
 """Faults in training: killed at any instant, asked to end, a full disk, damaged or foreign files, a clock gone back.
 
-What single functions promise about files stands in test_checkpoint.py, and how training resumes in test_training.py.
+What single functions promise about files stands in test_checkpoint.py, and how training resumes in test_resume.py.
 """
 
 import io
@@ -21,7 +21,7 @@ from dataclasses import replace
 import pytest
 import torch
 import tqdm
-from test_training import assert_equal, everything
+from training_states import assert_equal, everything
 
 from hg_helpers.__main__ import main
 from hg_helpers.checkpoint import FORMAT, atomic, load_checkpoint, naming, save_checkpoint
