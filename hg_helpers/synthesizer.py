@@ -21,6 +21,9 @@ from .networks import Generator
 
 #: Patients that are computed together, always all of them, so that no row depends on how many were asked for.
 BLOCK = 256
+#: Patient-months that go through the generator at once. glibc fetches tensors beyond 32 MB from the system anew each
+#: time, which made 240 months cost a third more a month than 60.
+AT_ONCE = 2**14
 
 #: Called with the number of patients written so far.
 Progress = Callable[[int], None] | None
@@ -108,7 +111,9 @@ class Synthesizer:
         for first in range(start, patients, BLOCK):
             entropy = np.random.SeedSequence([seed, first // BLOCK]).generate_state(1, np.uint64)
             random = torch.Generator().manual_seed(int(entropy[0]))
-            logits = self.generator.logits(self.source.draw(BLOCK, months, random).to(device))
+            noise = self.source.draw(BLOCK, months, random).to(device)
+            parts = noise.split(max(1, AT_ONCE // months))
+            logits = torch.cat([self.generator.logits(part) for part in parts])
             if own_draw or decode == "sample":  # argmax(logits + Gumbel noise) is a draw from softmax(logits)
                 logits = self.generator.perturb(logits, gumbel(BLOCK, noise_months, channels, random).to(device))
             x = self.generator.heads(logits)

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import torch
 
+import hg_helpers.synthesizer
 from hg_helpers.checkpoint import load_checkpoint
 from hg_helpers.cohort import validate_cohort
 from hg_helpers.encoding import CohortEncoder
@@ -69,6 +70,17 @@ def test_patients_of_one_block_are_not_repeated_in_the_next(synthesizers):
     table = synthesizers["v2"].sample(3 * BLOCK)
     first = table.groupby("PatientID")["VL"].first()
     assert first.nunique() > 2.9 * BLOCK
+
+
+def test_long_trajectories_go_through_the_generator_in_parts_with_the_same_rows(synthesizers, monkeypatch):
+    model, seen = synthesizers["v2_plus"], []
+    ((_, whole),) = model.sample_encoded(256, seed=3)
+    logits = model.generator.logits
+    monkeypatch.setattr(model.generator, "logits", lambda z: seen.append(len(z)) or logits(z))
+    monkeypatch.setattr(hg_helpers.synthesizer, "AT_ONCE", 100 * model.encoder.schema.length)
+    ((_, parts),) = model.sample_encoded(256, seed=3)
+    assert seen == [100, 100, 56]
+    assert torch.allclose(parts, whole, atol=1e-6)
 
 
 def test_blocks_are_small_whatever_is_asked_for(synthesizers):
