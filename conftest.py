@@ -9,7 +9,10 @@ Marking the cells with `xdist_group` does not do it: under pytest 9.2, pytest-xd
 
 from __future__ import annotations
 
+import functools
+import logging
 import os
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -28,8 +31,32 @@ def notebook_of(nodeid: str) -> str | None:
     return path if path.endswith(".ipynb") else None
 
 
+def with_other_ports(start: Callable, times: int = 3) -> Callable:
+    """Start a kernel, and if it dies while it starts, another one with other ports.
+
+    jupyter_client looks for free ports and lets go of them before the kernel takes them, so that two workers now and
+    then choose the same one, and one kernel dies (jupyter_client issue 276).
+    """
+
+    @functools.wraps(start)
+    def patient(*args: Any, **kwargs: Any) -> Any:
+        for attempt in range(1, times + 1):
+            try:
+                return start(*args, **kwargs)
+            except RuntimeError as error:
+                if attempt == times or "died" not in str(error):
+                    raise
+                logging.getLogger(__name__).warning("kernel %d of %d: %s", attempt, times, error)
+
+    return patient
+
+
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "slow: takes more than some seconds; leave out with -m 'not slow'")
+    if config.pluginmanager.hasplugin("nbval"):
+        from nbval import kernel
+
+        kernel.start_new_kernel = with_other_ports(kernel.start_new_kernel)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -5,6 +5,7 @@ Whether the cells run, and print what they printed, is nbval's business.
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 import shutil
@@ -327,3 +328,51 @@ def environment_without_the_package(tmp_path: Path) -> tuple[Path, dict[str, str
         new_enough = False
     # In the environment, pip reads the option the other way round: 0 switches the isolation off.
     return python, {"PIP_NO_BUILD_ISOLATION": "0", "PIP_NO_INDEX": "1"} if new_enough else {}
+
+
+# --- how they are run -------------------------------------------------------------------------------------------------
+
+
+def test_a_kernel_that_dies_while_it_starts_is_started_again_and_no_other_error_is_hidden():
+    spec = importlib.util.spec_from_file_location("root_conftest", ROOT / "conftest.py")
+    root = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(root)
+    died, started = RuntimeError("Kernel died before replying to kernel_info"), ["manager", "client"]
+
+    def begin(*answers):
+        left = list(answers)
+
+        def start(**asked):
+            assert asked == {"cwd": "notebooks"}
+            answer = left.pop(0)
+            if isinstance(answer, Exception):
+                raise answer
+            return answer
+
+        return lambda: (root.with_other_ports(start)(cwd="notebooks"), left)
+
+    assert begin(died, died, started)() == (started, [])
+    assert begin(started, died)() == (started, [died])
+    for answers in ((died, died, died, started), (RuntimeError("timed out"), started), (OSError("no python"), started)):
+        with pytest.raises(type(answers[0]), match=str(answers[0])):
+            begin(*answers)()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows lets two sockets share a port")
+def test_nbval_starts_a_second_kernel_where_a_port_of_the_first_was_taken(tmp_path):
+    nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("1 + 1")]), tmp_path / "one.ipynb")
+    shutil.copy(ROOT / "conftest.py", tmp_path)
+    (tmp_path / "thief.py").write_text(
+        "import socket, jupyter_client\n"
+        "launch, taken = jupyter_client.KernelManager._async_launch_kernel, []\n"
+        "async def steal(self, command, **asked):\n"
+        "    if not taken:\n"
+        "        taken.append(socket.create_server((self.ip, self.shell_port)))\n"
+        "    return await launch(self, command, **asked)\n"
+        "jupyter_client.KernelManager._async_launch_kernel = steal\n"
+        "def pytest_sessionfinish(): assert taken\n"
+    )
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "thief", "--nbval-lax", "--nbval-current-env", "one.ipynb"]
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=250)
+    assert done.returncode == 0, done.stdout + done.stderr
