@@ -4,27 +4,25 @@ from __future__ import annotations
 
 import json
 import logging
-import multiprocessing
 import re
-import signal
 from collections.abc import Sequence
-from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, ProcessPoolExecutor, wait
+from concurrent.futures import BrokenExecutor, Future
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import torch
 from tqdm import tqdm
 
 from .checkpoint import atomic
 from .cohort import load_cohort, split_patients
 from .config import WORKSHOP, TrainConfig
-from .demo import HOLDOUT, MODELS, SYNTHETIC_PATIENTS, leave_with_parent, parent_gone
+from .demo import HOLDOUT, MODELS, SYNTHETIC_PATIENTS
 from .encoding import CohortEncoder
 from .metrics import coverage, joint_tv, ks, patient_spread, static_constant, switching_ratio
 from .metrics.tables import Trajectories, trajectories
 from .schema import ART_DEMO
 from .training import Trainer
+from .workers import callbacks, in_processes, leave_with_parent
 
 log = logging.getLogger("hg_helpers")
 
@@ -121,23 +119,16 @@ def run_ablation(
 
 def _train_all(out: Path, runs: dict[tuple[str, int], TrainConfig], jobs: int, bar: tqdm) -> tuple[int, dict[str, str]]:
     """Train in processes of their own; returns how many runs were finished, and why the others were not."""
-    spawn = multiprocessing.get_context("spawn")
-    done, stop = spawn.Queue(), spawn.Event()
-    todo, running, failed = list(runs), {}, {}
-    pool = ProcessPoolExecutor(jobs, spawn, _begin, (done, stop))
-    try:
-        while todo or running:
-            while todo and len(running) < jobs:  # not all at once: what the pool has taken in cannot be called back
-                run = todo.pop(0)
-                running[pool.submit(_train, *run, runs[run], _unfinished(run))] = run
-            bar.set_description(f"run {len(runs) - len(todo)} of {len(runs)}", refresh=False)
-            for job in wait(running, 0.5, FIRST_COMPLETED).done:
-                _finish(out, job, running.pop(job), failed)
-            while not done.empty():
-                bar.update(done.get())
-    finally:
-        stop.set()  # Ctrl-C, or an error: the runs in hand end after their batch
-        pool.shutdown(cancel_futures=True)
+    failed: dict[str, str] = {}
+    ended: list[tuple[str, int]] = []
+
+    def finished(run: tuple[str, int], job: Future) -> None:
+        _finish(out, job, run, failed)
+        ended.append(run)
+        bar.set_description(f"{len(ended)} of {len(runs)} runs", refresh=False)
+
+    tasks = {run: (*run, config, _unfinished(run)) for run, config in runs.items()}
+    in_processes(_train, tasks, jobs, bar, finished)
     return len(runs) - len(failed), failed
 
 
@@ -179,23 +170,12 @@ def panels(results: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, float]]:
 # --- one run, in a process of its own -------------------------------------------------------------------------------
 
 
-def _begin(done: Any, stop: Any) -> None:
-    """One thread, errors only; Ctrl-C is for the parent, and for the training loop, which ends after its batch."""
-    global _done, _stop
-    _done, _stop = done, stop
-    done.cancel_join_thread()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    torch.set_num_threads(1)
-    log.setLevel(logging.ERROR)
-
-
 def _train(name: str, seed: int, config: TrainConfig, checkpoint: Path) -> pd.DataFrame | None:
     """The rows of a run; None where it was stopped, which leaves a checkpoint."""
     train, _ = split_patients(load_cohort(), HOLDOUT, seed=seed)
     encoder = CohortEncoder(ART_DEMO).fit(train)
     trainer = _begun(checkpoint, config) or Trainer(encoder, config, device="cpu")
-    tell = [lambda *_: _done.put(1), lambda *_: _stop.is_set(), parent_gone]
-    history = trainer.fit(encoder.transform(train), checkpoint=checkpoint, callbacks=tell, progress=False)
+    history = trainer.fit(encoder.transform(train), checkpoint=checkpoint, callbacks=callbacks(), progress=False)
     leave_with_parent()
     if trainer.epoch < config.epochs:
         return None

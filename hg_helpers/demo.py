@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import queue
 import time
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import torch
 from tqdm import tqdm
 
 from . import plots
@@ -25,6 +20,7 @@ from .metrics.tables import Trajectories, said_once, trajectories
 from .schema import ART_DEMO
 from .synthesizer import Synthesizer
 from .training import Trainer
+from .workers import callbacks, in_processes, leave_with_parent
 
 MODELS: dict[str, Callable[..., TrainConfig]] = {
     "v1": TrainConfig.v1,
@@ -95,51 +91,26 @@ def _evaluate(folder: Path, train: pd.DataFrame, holdout: pd.DataFrame, seed: in
 
 
 def _train_all(folder: Path, changes: dict[str, Any], patients: int, progress: bool) -> dict[str, float]:
-    """Train each model in a process of its own, on one thread; returns the seconds that each took.
-
-    That keeps two cores busier than one model on both, and the result does not depend on how many cores there are.
-    """
-    spawn = multiprocessing.get_context("spawn")
-    with (
-        spawn.Manager() as manager,
-        ProcessPoolExecutor(len(MODELS), spawn) as pool,
-        tqdm(desc="training v1, v2, v2_plus", unit="batch", disable=not progress) as bar,
-    ):
-        done = manager.Queue()
-        jobs = {name: pool.submit(_train, name, folder, changes, done) for name in ("v2", "v2_plus", "v1")}
-        configs = [model(preset="workshop", **changes) for model in MODELS.values()]
-        bar.total = sum(config.epochs * config.steps_per_epoch(patients, ART_DEMO.length) for config in configs)
-        while not all(job.done() for job in jobs.values()):
-            try:
-                bar.update(done.get(timeout=0.5))
-            except queue.Empty:
-                continue
+    """Train the models side by side, which keeps two cores busier than one model on both; returns their seconds."""
+    runs = {name: (name, folder, changes) for name in ("v2", "v2_plus", "v1")}
+    configs = [model(preset="workshop", **changes) for model in MODELS.values()]
+    total = sum(config.epochs * config.steps_per_epoch(patients, ART_DEMO.length) for config in configs)
+    seconds: dict[str, float] = {}
+    with tqdm(desc="training v1, v2, v2_plus", total=total, unit="batch", disable=not progress) as bar:
+        in_processes(_train, runs, len(runs), bar, lambda name, job: seconds.update({name: job.result()}))
         bar.update(bar.total - bar.n)
-        return {name: job.result() for name, job in jobs.items()}
+    return seconds
 
 
-def _train(name: str, folder: Path, changes: dict[str, Any], done: Any) -> float:
-    torch.set_num_threads(1)
+def _train(name: str, folder: Path, changes: dict[str, Any]) -> float:
     started = time.perf_counter()
     train, _ = split_patients(load_cohort(), HOLDOUT, seed=changes["seed"])
     encoder = CohortEncoder(ART_DEMO).fit(train)
     trainer = Trainer(encoder, MODELS[name](preset="workshop", **changes), device="cpu")
-    tell = [lambda *_: done.put(1), parent_gone]
-    trainer.fit(encoder.transform(train), checkpoint=folder / f"{name}.pt", callbacks=tell, progress=False)
+    checkpoint = folder / f"{name}.pt"
+    trainer.fit(encoder.transform(train), checkpoint=checkpoint, callbacks=callbacks(), progress=False)
     leave_with_parent()
     return time.perf_counter() - started
-
-
-def parent_gone(*_: Any) -> bool:
-    """A callback that ends training in a process of its own where the one that started it was killed."""
-    parent = multiprocessing.parent_process()
-    return parent is not None and not parent.is_alive()
-
-
-def leave_with_parent() -> None:
-    """End the process with its parent: an executor's would wait for the next task for ever."""
-    if parent_gone():
-        os._exit(1)
 
 
 def _scores(train: Trajectories, cohort: Trajectories) -> dict[str, float]:

@@ -15,7 +15,7 @@ from types import SimpleNamespace
 import pandas as pd
 import pytest
 
-from hg_helpers import TrainConfig, Trainer, ablation
+from hg_helpers import TrainConfig, Trainer, ablation, workers
 from hg_helpers.__main__ import main
 from hg_helpers.simulate import simulate_cohort
 
@@ -189,8 +189,8 @@ def test_a_stopped_run_gives_no_rows_and_goes_on_to_the_same_ones(here, monkeypa
     few = simulate_cohort(50, seed=1)
     monkeypatch.setattr(ablation, "load_cohort", lambda: few)
     monkeypatch.setattr(ablation, "SYNTHETIC_PATIENTS", 20)
-    monkeypatch.setattr(ablation, "_done", done, raising=False)
-    monkeypatch.setattr(ablation, "_stop", stop, raising=False)
+    monkeypatch.setattr(workers, "_done", done, raising=False)
+    monkeypatch.setattr(workers, "_stop", stop, raising=False)
     stop.set()
     path = here / "v2.pt"
     assert ablation._train("v2", 0, config, path) is None
@@ -235,8 +235,8 @@ def test_a_run_whose_parent_was_killed_keeps_the_batches_in_hand(here, monkeypat
     config = ablation.configuration("v2", seed=0, **{**TINY, "epochs": 2, "batch_size": 20})
     few = simulate_cohort(50, seed=1)
     monkeypatch.setattr(ablation, "load_cohort", lambda: few)
-    monkeypatch.setattr(ablation, "_done", queue.SimpleQueue(), raising=False)
-    monkeypatch.setattr(ablation, "_stop", threading.Event(), raising=False)
+    monkeypatch.setattr(workers, "_done", queue.SimpleQueue(), raising=False)
+    monkeypatch.setattr(workers, "_stop", threading.Event(), raising=False)
     monkeypatch.setattr(multiprocessing, "parent_process", lambda: SimpleNamespace(is_alive=lambda: False))
 
     def left(code):
@@ -248,25 +248,26 @@ def test_a_run_whose_parent_was_killed_keeps_the_batches_in_hand(here, monkeypat
     assert Trainer.load(here / "v2.pt", device="cpu").step == 1
 
 
-def test_a_process_ends_when_the_one_that_started_it_is_killed(tmp_path):
+def test_no_process_stays_when_the_one_that_started_it_is_killed(tmp_path):
     code = """
-import multiprocessing, os, sys, time
-from hg_helpers.demo import leave_with_parent
+import os, time
+from tqdm import tqdm
+from hg_helpers.workers import callbacks, in_processes, leave_with_parent
 
-def child():
+def work():
     print(os.getpid(), flush=True)
-    for _ in range(600):
-        leave_with_parent()
+    while True not in [callback() for callback in callbacks()]:
         time.sleep(0.1)
+    leave_with_parent()
 
 if __name__ == "__main__":
-    multiprocessing.get_context("spawn").Process(target=child).start()
-    time.sleep(60)
+    in_processes(work, {"one": (), "other": ()}, 2, tqdm(disable=True), print)
 """
     (tmp_path / "parent.py").write_text(code)
     parent = subprocess.Popen([sys.executable, tmp_path / "parent.py"], stdout=subprocess.PIPE, text=True)
-    parent.stdout.readline()
+    begun = [int(parent.stdout.readline()) for _ in range(2)]
     parent.kill()
     parent.wait()
-    assert parent.stdout.read() == ""  # ends when the child, which holds the other end, has ended
+    assert len(set(begun)) == 2
+    assert parent.stdout.read() == ""  # ends when the last one that holds the other end has ended
     parent.stdout.close()
