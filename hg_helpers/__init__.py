@@ -12,22 +12,22 @@ __version__ = "2.0.0"
 
 # Names are loaded when they are first used, so that `python -m hg_helpers doctor` can say which package is missing.
 _HOME = {
-    "schema": ["ART_DEMO", "ART_FULL", "Feature", "Schema"],
-    "simulate": ["simulate_cohort", "truth"],
-    "cohort": ["download_cohort", "load_cohort", "split_patients", "validate_cohort"],
-    "encoding": ["CohortEncoder"],
-    "curriculum": ["curriculum_batches"],
-    "networks": ["Autoencoder", "BiLSTM", "Critic", "Generator", "VariationalAutoencoder"],
-    "latent": ["GaussianPrototypes", "LatentBuffer", "PersistentNoise", "UniformNoise"],
-    "losses": ["autoencoder_loss", "correlation_loss", "correlation_matrix", "gradient_penalty"],
-    "moments": ["co_moments", "moment_loss"],
-    "config": ["TrainConfig"],
-    "checkpoint": ["load_checkpoint", "save_checkpoint"],
-    "synthesizer": ["Synthesizer"],
-    "parts": ["write_parts"],
-    "training": ["Trainer", "TrainingStopped"],
+    "cohort.schema": ["ART_DEMO", "ART_FULL", "Feature", "Schema"],
+    "cohort.simulate": ["simulate_cohort", "truth"],
+    "cohort.load": ["download_cohort", "load_cohort", "split_patients", "validate_cohort"],
+    "cohort.encoding": ["CohortEncoder"],
+    "model.curriculum": ["curriculum_batches"],
+    "model.networks": ["Autoencoder", "BiLSTM", "Critic", "Generator", "VariationalAutoencoder"],
+    "model.latent": ["GaussianPrototypes", "LatentBuffer", "PersistentNoise", "UniformNoise"],
+    "model.losses": ["autoencoder_loss", "correlation_loss", "correlation_matrix", "gradient_penalty"],
+    "model.moments": ["co_moments", "moment_loss"],
+    "model.config": ["TrainConfig"],
+    "runtime.checkpoint": ["load_checkpoint", "save_checkpoint"],
+    "model.synthesizer": ["Synthesizer"],
+    "app.parquet_parts": ["write_parts"],
+    "model.training": ["Trainer", "TrainingStopped"],
     "metrics": ["evaluate"],
-    "environment": ["describe_environment", "seed_everything", "setup"],
+    "runtime.environment": ["describe_environment", "seed_everything", "setup"],
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 _MODULES = ["exercises", "metrics", "plots"]

@@ -6,10 +6,10 @@ import pandas as pd
 import pytest
 import torch
 
-from hg_helpers.config import TrainConfig
-from hg_helpers.encoding import CohortEncoder
-from hg_helpers.schema import ART_DEMO, Schema
-from hg_helpers.simulate import simulate_cohort
+from hg_helpers.cohort.encoding import CohortEncoder
+from hg_helpers.cohort.schema import ART_DEMO, Schema
+from hg_helpers.cohort.simulate import simulate_cohort
+from hg_helpers.model.config import TrainConfig
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from hg_helpers.schema import Feature, Schema
+from hg_helpers.cohort.schema import Feature, Schema
 
 
 def real(name: str = "lab", **more) -> Feature:

@@ -15,9 +15,11 @@ from types import SimpleNamespace
 import pandas as pd
 import pytest
 
-from hg_helpers import TrainConfig, Trainer, ablation, workers
+from hg_helpers import TrainConfig, Trainer
 from hg_helpers.__main__ import main
-from hg_helpers.simulate import simulate_cohort
+from hg_helpers.app import ablation
+from hg_helpers.app import processes as workers
+from hg_helpers.cohort.simulate import simulate_cohort
 
 TINY = {"hidden": 3, "latent": 3, "batch_size": 400, "lengths": [2], "epochs": 1}
 OPTIONS = [
@@ -252,7 +254,7 @@ def test_no_process_stays_when_the_one_that_started_it_is_killed(tmp_path):
     code = """
 import os, time
 from tqdm import tqdm
-from hg_helpers.workers import callbacks, in_processes, leave_with_parent
+from hg_helpers.app.processes import callbacks, in_processes, leave_with_parent
 
 def work():
     print(os.getpid(), flush=True)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from hg_helpers.checkpoint import FORMAT, atomic, load_checkpoint, save_checkpoint
+from hg_helpers.runtime.checkpoint import FORMAT, atomic, load_checkpoint, save_checkpoint
 
 STATE = {
     "kind": "trainer",

@@ -11,8 +11,8 @@ import pandas as pd
 import pytest
 from pandas.testing import assert_frame_equal
 
-from hg_helpers.cohort import data_folder, load_cohort, split_patients, validate_cohort
-from hg_helpers.schema import ART_DEMO, ART_FULL, Feature, Schema
+from hg_helpers.cohort.load import data_folder, load_cohort, split_patients, validate_cohort
+from hg_helpers.cohort.schema import ART_DEMO, ART_FULL, Feature, Schema
 
 ROOT = Path(__file__).resolve().parent.parent
 PBCSEQ = ROOT.parent / "shared" / "data" / "pbcseq.csv"

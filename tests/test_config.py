@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from hg_helpers.config import TrainConfig
+from hg_helpers.model.config import TrainConfig
 
 MODELS = ["v1", "v2", "v2_plus"]
 

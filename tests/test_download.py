@@ -12,11 +12,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from hg_helpers import cohort as cohort_module
-from hg_helpers import download
-from hg_helpers.cohort import load_cohort
-from hg_helpers.download import PUBLIC_NAME, DownloadError, data_folder, download_cohort, raw_folder
-from hg_helpers.schema import ART_FULL
+from hg_helpers.cohort import download
+from hg_helpers.cohort import load as cohort_module
+from hg_helpers.cohort.download import PUBLIC_NAME, DownloadError, data_folder, download_cohort, raw_folder
+from hg_helpers.cohort.load import load_cohort
+from hg_helpers.cohort.schema import ART_FULL
 
 PATIENTS = 3
 ROWS = PATIENTS * 60
@@ -288,7 +288,7 @@ def test_the_defaults_expect_the_public_file(tmp_path):
 
 def _pretend_package(monkeypatch, package: Path) -> None:
     package.mkdir(parents=True)
-    monkeypatch.setattr(download, "__file__", str(package / "download.py"))
+    monkeypatch.setattr(download, "__file__", str(package / "cohort" / "download.py"))
 
 
 def test_in_a_checkout_data_lies_beside_the_package(monkeypatch, tmp_path):

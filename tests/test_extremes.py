@@ -14,12 +14,12 @@ import pytest
 import torch
 
 import hg_helpers
-from hg_helpers.checkpoint import load_checkpoint
-from hg_helpers.encoding import CohortEncoder
-from hg_helpers.schema import Schema
-from hg_helpers.simulate import simulate_cohort
-from hg_helpers.synthesizer import Synthesizer
-from hg_helpers.training import Trainer, TrainingStopped
+from hg_helpers.cohort.encoding import CohortEncoder
+from hg_helpers.cohort.schema import Schema
+from hg_helpers.cohort.simulate import simulate_cohort
+from hg_helpers.model.synthesizer import Synthesizer
+from hg_helpers.model.training import Trainer, TrainingStopped
+from hg_helpers.runtime.checkpoint import load_checkpoint
 
 MODELS = ["v1", "v2", "v2_plus"]
 
@@ -168,7 +168,7 @@ def test_a_model_that_ran_away_is_not_written(ran_away, tmp_path, model):
 TWICE = """
 import sys, torch
 torch.set_num_threads(1)
-from hg_helpers.training import Trainer
+from hg_helpers.model.training import Trainer
 for model in sys.argv[2:]:
     trainer = Trainer.load(f"{sys.argv[1]}/{model}.pt", "cpu")
     trainer.fit(torch.load(f"{sys.argv[1]}/x.pt"), progress=False)

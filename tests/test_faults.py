@@ -24,10 +24,10 @@ import tqdm
 from training_states import assert_equal, everything
 
 from hg_helpers.__main__ import main
-from hg_helpers.checkpoint import FORMAT, atomic, load_checkpoint, naming, save_checkpoint
-from hg_helpers.schema import ART_DEMO
-from hg_helpers.synthesizer import Synthesizer
-from hg_helpers.training import Trainer
+from hg_helpers.cohort.schema import ART_DEMO
+from hg_helpers.model.synthesizer import Synthesizer
+from hg_helpers.model.training import Trainer
+from hg_helpers.runtime.checkpoint import FORMAT, atomic, load_checkpoint, naming, save_checkpoint
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="needs fork: Windows has none, and macOS's breaks libraries")
 PER_EPOCH = 2  # batches: all 40 patients at once, at lengths 4 and 6

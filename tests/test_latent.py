@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from hg_helpers.latent import SOURCES, GaussianPrototypes, LatentBuffer, PersistentNoise, UniformNoise, group_means
+from hg_helpers.model.latent import (
+    SOURCES,
+    GaussianPrototypes,
+    LatentBuffer,
+    PersistentNoise,
+    UniformNoise,
+    group_means,
+)
 
 
 def seeded(seed=0) -> torch.Generator:

@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch.autograd import gradcheck
 
-from hg_helpers.losses import autoencoder_loss, correlation_loss, correlation_matrix, gradient_penalty
-from hg_helpers.moments import RealMoments, co_moments, moment_loss
-from hg_helpers.networks import Autoencoder, Critic
-from hg_helpers.peers import ALONE, Peers
-from hg_helpers.schema import ART_DEMO
+from hg_helpers.cohort.schema import ART_DEMO
+from hg_helpers.model.losses import autoencoder_loss, correlation_loss, correlation_matrix, gradient_penalty
+from hg_helpers.model.moments import RealMoments, co_moments, moment_loss
+from hg_helpers.model.networks import Autoencoder, Critic
+from hg_helpers.runtime.distributed import ALONE, Peers
 
 
 def random(*shape, seed=0, dtype=torch.float64) -> torch.Tensor:
@@ -333,7 +333,7 @@ def test_two_shares_of_a_batch_have_its_loss_and_together_its_gradient(monkeypat
             raise
         return loss.detach(), torch.autograd.grad(loss, w)[0]
 
-    monkeypatch.setattr("hg_helpers.peers.dist.all_reduce", all_reduce)
+    monkeypatch.setattr("hg_helpers.runtime.distributed.dist.all_reduce", all_reduce)
     with ThreadPoolExecutor(2) as threads:
         (first, slope), (second, other) = threads.map(process, (0, 1))
     w = random(7, 3, 2, seed=3).requires_grad_()

@@ -12,11 +12,11 @@ import pandas as pd
 import pytest
 
 from hg_helpers.__main__ import main
-from hg_helpers.cohort import load_cohort
-from hg_helpers.demo import run_demo, summary_text
-from hg_helpers.schema import ART_DEMO, ART_FULL
-from hg_helpers.simulate import simulate_cohort
-from hg_helpers.training import Trainer
+from hg_helpers.app.demo import run_demo, summary_text
+from hg_helpers.cohort.load import load_cohort
+from hg_helpers.cohort.schema import ART_DEMO, ART_FULL
+from hg_helpers.cohort.simulate import simulate_cohort
+from hg_helpers.model.training import Trainer
 
 ROOT = Path(__file__).parent.parent
 PBC = ROOT.parent / "shared" / "data" / "pbcseq.csv"

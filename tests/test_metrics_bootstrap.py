@@ -6,6 +6,9 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
+from hg_helpers.cohort.arrays import trajectories
+from hg_helpers.cohort.schema import ART_DEMO
+from hg_helpers.cohort.simulate import simulate_cohort
 from hg_helpers.metrics import coverage, joint_tv, ks
 from hg_helpers.metrics.bootstrap import (
     auc_replicates,
@@ -17,9 +20,6 @@ from hg_helpers.metrics.bootstrap import (
     ks_replicates,
     tv_replicates,
 )
-from hg_helpers.metrics.tables import trajectories
-from hg_helpers.schema import ART_DEMO
-from hg_helpers.simulate import simulate_cohort
 
 SCHEMA = replace(ART_DEMO, length=6)
 

@@ -7,7 +7,10 @@ from metric_tables import binary, categorical, real, schema_of, table
 from scipy.spatial.distance import cdist
 from sdmetrics.single_column import CategoryCoverage
 
-from hg_helpers.encoding import CohortEncoder
+from hg_helpers.cohort.arrays import modal_levels, trajectories
+from hg_helpers.cohort.encoding import CohortEncoder
+from hg_helpers.cohort.schema import ART_FULL
+from hg_helpers.cohort.simulate import simulate_cohort
 from hg_helpers.metrics import (
     coverage,
     joint_tv,
@@ -19,9 +22,6 @@ from hg_helpers.metrics import (
     tv,
 )
 from hg_helpers.metrics.distances import flatten
-from hg_helpers.metrics.tables import modal_levels, trajectories
-from hg_helpers.schema import ART_FULL
-from hg_helpers.simulate import simulate_cohort
 
 PAIR = schema_of(categorical("group"), binary("drug"), months=2)
 N, Y = "no", "yes"

@@ -9,6 +9,9 @@ from metric_tables import binary, categorical, real, schema_of, table
 from sdmetrics.column_pairs import ContingencySimilarity
 from sdmetrics.single_column import KSComplement, TVComplement
 
+from hg_helpers.cohort.arrays import gap, joint_groups, trajectories
+from hg_helpers.cohort.schema import ART_FULL
+from hg_helpers.cohort.simulate import simulate_cohort
 from hg_helpers.metrics import (
     association_difference,
     association_matrix,
@@ -18,9 +21,6 @@ from hg_helpers.metrics import (
     tv,
     wasserstein,
 )
-from hg_helpers.metrics.tables import gap, joint_groups, trajectories
-from hg_helpers.schema import ART_FULL
-from hg_helpers.simulate import simulate_cohort
 
 ONE_LAB = schema_of(real(), months=4)
 

@@ -8,14 +8,14 @@ import pytest
 from metric_tables import binary, categorical, real, schema_of, table
 from scipy.spatial.distance import cdist
 
-from hg_helpers.encoding import CohortEncoder
+from hg_helpers.cohort.arrays import trajectories
+from hg_helpers.cohort.encoding import CohortEncoder
+from hg_helpers.cohort.schema import ART_DEMO
+from hg_helpers.cohort.simulate import simulate_cohort
 from hg_helpers.metrics import copies, dcr_share, disclosure_risk, membership_auc, nndr
 from hg_helpers.metrics import distances as distances_module
 from hg_helpers.metrics.distances import flatten, neighbours
 from hg_helpers.metrics.privacy import _chance_of_closer
-from hg_helpers.metrics.tables import trajectories
-from hg_helpers.schema import ART_DEMO
-from hg_helpers.simulate import simulate_cohort
 
 # one lab in one month, from 0 to 10: distances are differences over 10
 LINE = schema_of(real(), months=1)

@@ -10,10 +10,10 @@ import pandas as pd
 import pytest
 from metric_tables import binary, categorical, real, schema_of, table
 
-from hg_helpers.cohort import load_cohort, split_patients
+from hg_helpers.cohort.load import load_cohort, split_patients
+from hg_helpers.cohort.schema import ART_DEMO, Schema
+from hg_helpers.cohort.simulate import simulate_cohort
 from hg_helpers.metrics import BEST, evaluate, fidelity
-from hg_helpers.schema import ART_DEMO, Schema
-from hg_helpers.simulate import simulate_cohort
 
 SCHEMA = replace(ART_DEMO, length=24)
 JOINT = "Gender x Ethnic x Base Drug Combo x Extra PI x Extra pk-En"

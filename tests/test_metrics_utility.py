@@ -7,11 +7,11 @@ import pandas as pd
 import pytest
 from metric_tables import binary, real, schema_of, table
 
+from hg_helpers.cohort.arrays import trajectories
+from hg_helpers.cohort.schema import ART_DEMO
+from hg_helpers.cohort.simulate import simulate_cohort
 from hg_helpers.metrics import c2st_auc, trtr_auc, tstr_auc
-from hg_helpers.metrics.tables import trajectories
 from hg_helpers.metrics.utility import _examples
-from hg_helpers.schema import ART_DEMO
-from hg_helpers.simulate import simulate_cohort
 
 MONTHS = 12
 LAB = schema_of(real("lab", role="outcome", threshold=5.0), binary("drug", role="regimen"), months=MONTHS)

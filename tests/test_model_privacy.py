@@ -12,15 +12,15 @@ import pytest
 import torch
 from sklearn.metrics import roc_auc_score
 
-from hg_helpers import pretrained
-from hg_helpers.checkpoint import load_checkpoint
-from hg_helpers.encoding import CohortEncoder
+from hg_helpers.app import pretrained
+from hg_helpers.cohort.arrays import Trajectories, prepare
+from hg_helpers.cohort.encoding import CohortEncoder
+from hg_helpers.cohort.schema import ART_DEMO
+from hg_helpers.cohort.simulate import simulate_cohort
 from hg_helpers.metrics.privacy import copy_threshold, neighbours_of
-from hg_helpers.metrics.tables import Trajectories, prepare
-from hg_helpers.schema import ART_DEMO
-from hg_helpers.simulate import simulate_cohort
-from hg_helpers.synthesizer import Synthesizer
-from hg_helpers.training import Trainer
+from hg_helpers.model.synthesizer import Synthesizer
+from hg_helpers.model.training import Trainer
+from hg_helpers.runtime.checkpoint import load_checkpoint
 
 PATIENTS, SCHEMA = 240, replace(ART_DEMO, length=6)
 

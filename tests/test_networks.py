@@ -14,11 +14,11 @@ from torch.autograd import grad, gradcheck, gradgradcheck
 from torch.func import functional_call
 from torch.nn import functional as F
 
-from hg_helpers.latent import LatentBuffer
-from hg_helpers.losses import gradient_penalty
-from hg_helpers.networks import Autoencoder, BiLSTM, Critic, Generator, VariationalAutoencoder
-from hg_helpers.recurrence import recurrence
-from hg_helpers.schema import ART_DEMO, ART_FULL, Feature, Schema
+from hg_helpers.cohort.schema import ART_DEMO, ART_FULL, Feature, Schema
+from hg_helpers.model.latent import LatentBuffer
+from hg_helpers.model.losses import gradient_penalty
+from hg_helpers.model.networks import Autoencoder, BiLSTM, Critic, Generator, VariationalAutoencoder
+from hg_helpers.runtime.fast_lstm import recurrence
 
 SMALL = Schema(
     [

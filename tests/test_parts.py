@@ -6,8 +6,8 @@ import pandas as pd
 import pytest
 
 import hg_helpers as hg
-from hg_helpers import parts
 from hg_helpers.__main__ import main
+from hg_helpers.app import parquet_parts as parts
 
 PATIENTS = 600  # three blocks, the last one not full
 

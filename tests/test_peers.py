@@ -14,8 +14,8 @@ import torch
 import torch.distributed as dist
 
 import hg_helpers as hg
-from hg_helpers.peers import ALONE, Peers, join_torchrun
-from hg_helpers.simulate import simulate_cohort
+from hg_helpers.cohort.simulate import simulate_cohort
+from hg_helpers.runtime.distributed import ALONE, Peers, join_torchrun
 
 if not dist.is_available() or not dist.is_gloo_available():
     pytest.skip("this build of torch has no gloo", allow_module_level=True)
@@ -34,8 +34,8 @@ CASES = {
 WORK = """
 import json, sys, torch
 import hg_helpers as hg
-from hg_helpers.peers import Peers, join_torchrun
-from hg_helpers.simulate import simulate_cohort
+from hg_helpers.runtime.distributed import Peers, join_torchrun
+from hg_helpers.cohort.simulate import simulate_cohort
 
 torch.set_num_threads(1)
 device = join_torchrun("cpu")

@@ -18,9 +18,9 @@ from matplotlib.text import Text
 from pandas.testing import assert_frame_equal
 
 from hg_helpers import plots
+from hg_helpers.cohort.schema import ART_DEMO, ART_FULL, Feature, Schema
+from hg_helpers.cohort.simulate import simulate_cohort
 from hg_helpers.metrics import association_matrix, coverage, dcr_share, within_patient_correlation
-from hg_helpers.schema import ART_DEMO, ART_FULL, Feature, Schema
-from hg_helpers.simulate import simulate_cohort
 
 MONTHS = 12
 SCHEMA = replace(ART_DEMO, length=MONTHS)

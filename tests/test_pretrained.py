@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from hg_helpers import metrics, pretrained
-from hg_helpers.schema import ART_DEMO
-from hg_helpers.simulate import simulate_cohort
-from hg_helpers.synthesizer import Synthesizer
+from hg_helpers import metrics
+from hg_helpers.app import pretrained
+from hg_helpers.cohort.schema import ART_DEMO
+from hg_helpers.cohort.simulate import simulate_cohort
+from hg_helpers.model.synthesizer import Synthesizer
 
 DATA = Path(__file__).parents[1] / "data"
 

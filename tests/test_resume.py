@@ -21,10 +21,10 @@ import torch
 from training_states import MODELS, PER_EPOCH, assert_equal, everything, same, weights
 
 import hg_helpers
-from hg_helpers import steps
-from hg_helpers.checkpoint import load_checkpoint
-from hg_helpers.config import TrainConfig
-from hg_helpers.training import Trainer, TrainingStopped
+from hg_helpers.model import steps
+from hg_helpers.model.config import TrainConfig
+from hg_helpers.model.training import Trainer, TrainingStopped
+from hg_helpers.runtime.checkpoint import load_checkpoint
 
 
 @pytest.fixture
@@ -190,7 +190,7 @@ FORKS = {
 
 
 def start(code: str, *args) -> subprocess.Popen:
-    code = "import sys, torch; torch.set_num_threads(1); from hg_helpers.training import Trainer\n" + code
+    code = "import sys, torch; torch.set_num_threads(1); from hg_helpers.model.training import Trainer\n" + code
     paths = os.pathsep.join([ROOT, os.environ.get("PYTHONPATH", "")])
     return subprocess.Popen(
         [sys.executable, "-c", code, *map(str, args)], env={**os.environ, "PYTHONPATH": paths}, stderr=subprocess.PIPE

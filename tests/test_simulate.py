@@ -10,9 +10,9 @@ import pandas as pd
 import pytest
 from scipy.stats import boxcox
 
-from hg_helpers import simulate
-from hg_helpers.schema import ART_DEMO, ART_FULL
-from hg_helpers.simulate import bundled_cohort, simulate_cohort, truth
+from hg_helpers.cohort import simulate
+from hg_helpers.cohort.schema import ART_DEMO, ART_FULL
+from hg_helpers.cohort.simulate import bundled_cohort, simulate_cohort, truth
 
 BUNDLE = Path(__file__).resolve().parents[1] / "data" / "art_hiv_demo.csv.gz"
 REGIMEN = [feature.name for feature in ART_FULL.regimen]

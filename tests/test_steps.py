@@ -8,10 +8,10 @@ import pytest
 import torch
 from training_states import MODELS, PER_EPOCH, same, weights
 
-from hg_helpers import moments, steps
-from hg_helpers.losses import correlation_matrix
-from hg_helpers.networks import Autoencoder, VariationalAutoencoder
-from hg_helpers.training import Trainer
+from hg_helpers.model import moments, steps
+from hg_helpers.model.losses import correlation_matrix
+from hg_helpers.model.networks import Autoencoder, VariationalAutoencoder
+from hg_helpers.model.training import Trainer
 
 
 @pytest.fixture

@@ -9,14 +9,14 @@ import pandas as pd
 import pytest
 import torch
 
-import hg_helpers.synthesizer
-from hg_helpers.checkpoint import load_checkpoint
-from hg_helpers.cohort import validate_cohort
-from hg_helpers.encoding import CohortEncoder
-from hg_helpers.latent import group_means
-from hg_helpers.schema import Feature, Schema
-from hg_helpers.synthesizer import BLOCK, Synthesizer, build_generator, build_source, gumbel
-from hg_helpers.training import Trainer
+import hg_helpers.model.synthesizer
+from hg_helpers.cohort.encoding import CohortEncoder
+from hg_helpers.cohort.load import validate_cohort
+from hg_helpers.cohort.schema import Feature, Schema
+from hg_helpers.model.latent import group_means
+from hg_helpers.model.synthesizer import BLOCK, Synthesizer, build_generator, build_source, gumbel
+from hg_helpers.model.training import Trainer
+from hg_helpers.runtime.checkpoint import load_checkpoint
 
 MODELS = ["v1", "v2", "v2_plus"]
 DISCRETE = ["Gender", "Ethnic", "Base Drug Combo", "Extra PI", "Extra pk-En"]
@@ -77,7 +77,7 @@ def test_long_trajectories_go_through_the_generator_in_parts_with_the_same_rows(
     ((_, whole),) = model.sample_encoded(256, seed=3)
     logits = model.generator.logits
     monkeypatch.setattr(model.generator, "logits", lambda z: seen.append(len(z)) or logits(z))
-    monkeypatch.setattr(hg_helpers.synthesizer, "AT_ONCE", 100 * model.encoder.schema.length)
+    monkeypatch.setattr(hg_helpers.model.synthesizer, "AT_ONCE", 100 * model.encoder.schema.length)
     ((_, parts),) = model.sample_encoded(256, seed=3)
     assert seen == [100, 100, 56]
     assert torch.allclose(parts, whole, atol=1e-6)

@@ -10,9 +10,9 @@ import pytest
 import torch
 from training_states import MODELS, PER_EPOCH, assert_equal, everything, same, weights
 
-from hg_helpers.encoding import CohortEncoder
-from hg_helpers.schema import Feature, Schema
-from hg_helpers.training import Trainer
+from hg_helpers.cohort.encoding import CohortEncoder
+from hg_helpers.cohort.schema import Feature, Schema
+from hg_helpers.model.training import Trainer
 
 
 @pytest.fixture

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import torch
 
-from hg_helpers.checkpoint import load_checkpoint
-from hg_helpers.training import Trainer
+from hg_helpers.model.training import Trainer
+from hg_helpers.runtime.checkpoint import load_checkpoint
 
 MODELS = ["v1", "v2", "v2_plus"]
 PER_EPOCH = 6  # batches: 40 patients in batches of at most 16, at lengths 3 and 6

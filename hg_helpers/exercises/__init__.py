@@ -4,31 +4,8 @@ Each check prints one line, says which mistake an answer looks like, and returns
 notebook; :mod:`.common` holds the three patients that run through all five.
 """
 
-from .autoencoder import (
-    check_aggregate_kl,
-    check_detached_loss,
-    check_kl,
-    check_prototypes,
-    check_reparameterise,
-    check_residual_encoder,
-)
-from .buffer import (
-    check_kept_variance,
-    check_latent_noise,
-    check_queue,
-    check_running_scale,
-    check_toy_prototypes,
-)
-from .common import toy_cohort, toy_schema
-from .evaluation import (
-    check_coverage,
-    check_floor,
-    check_ks,
-    check_mean_correlation,
-    check_suspects,
-    suspects,
-)
-from .preprocessing import (
+from .judging import toy_cohort, toy_schema
+from .nb01_preprocessing import (
     check_box_cox,
     check_decode,
     check_log_likelihood,
@@ -36,12 +13,35 @@ from .preprocessing import (
     check_sequences,
     check_switches,
 )
-from .wgan import (
+from .nb02_wgan import (
     check_critic_loss,
     check_gradient_penalty,
     check_heads,
     check_lstm_step,
     check_patient_modes,
+)
+from .nb03_autoencoder import (
+    check_aggregate_kl,
+    check_detached_loss,
+    check_kl,
+    check_prototypes,
+    check_reparameterise,
+    check_residual_encoder,
+)
+from .nb04_buffer import (
+    check_kept_variance,
+    check_latent_noise,
+    check_queue,
+    check_running_scale,
+    check_toy_prototypes,
+)
+from .nb05_evaluation import (
+    check_coverage,
+    check_floor,
+    check_ks,
+    check_mean_correlation,
+    check_suspects,
+    suspects,
 )
 
 __all__ = [

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import sparse
 
-from .tables import Trajectories, group_rows, joint_groups
+from ..cohort.arrays import Trajectories, group_rows, joint_groups
 
 #: With fewer patients than this a bootstrap says more of its own coarseness than of the cohort.
 MINIMUM_PATIENTS = 10

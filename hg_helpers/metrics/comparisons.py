@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
-from ..schema import Schema
+from ..cohort.arrays import Trajectories, mean_defined
+from ..cohort.schema import Schema
 from . import diversity, dynamics, fidelity, privacy, utility
 from .disclosure import DISCLOSURE_THRESHOLD, disclosure_risk
-from .tables import Trajectories, mean_defined
 
 Score = tuple[str, str, float, str]  # metric, feature, value, note
 

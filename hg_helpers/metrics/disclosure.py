@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 from sklearn.cluster import KMeans
 
-from ..encoding import CohortEncoder
-from ..schema import Schema
-from .tables import Trajectories, joint_groups, modal_levels, one_thread, prepare, with_note
+from ..cohort.arrays import Trajectories, joint_groups, modal_levels, one_thread, prepare, with_note
+from ..cohort.encoding import CohortEncoder
+from ..cohort.schema import Schema
 
 Cohort = pd.DataFrame | Trajectories
 

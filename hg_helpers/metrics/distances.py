@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .tables import Trajectories
+from ..cohort.arrays import Trajectories
 
 #: Squared distances below this are rounding of the matrix product; such patients are copies.
 EXACT = 1e-11

@@ -8,10 +8,7 @@ import numpy as np
 import pandas as pd
 from sklearn.cluster import KMeans
 
-from ..encoding import CohortEncoder
-from ..schema import Schema
-from .distances import blocks, flatten, neighbours
-from .tables import (
+from ..cohort.arrays import (
     Trajectories,
     discrete_positions,
     group_rows,
@@ -22,6 +19,9 @@ from .tables import (
     trajectories,
     with_note,
 )
+from ..cohort.encoding import CohortEncoder
+from ..cohort.schema import Schema
+from .distances import blocks, flatten, neighbours
 
 Cohort = pd.DataFrame | Trajectories
 _NO_DISCRETE = "the schema has no binary or categorical feature"

@@ -13,10 +13,10 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from ..encoding import CohortEncoder
-from ..schema import Schema
+from ..cohort.arrays import Trajectories, gap, mean_defined, prepare, trajectories, with_note
+from ..cohort.encoding import CohortEncoder
+from ..cohort.schema import Schema
 from .fidelity import pair_differences
-from .tables import Trajectories, gap, mean_defined, prepare, trajectories, with_note
 
 Cohort = pd.DataFrame | Trajectories
 

@@ -12,9 +12,9 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from ..encoding import CohortEncoder
-from ..schema import Schema
-from .tables import Trajectories, gap, joint_groups, mean_defined, prepare, trajectories, with_note
+from ..cohort.arrays import Trajectories, gap, joint_groups, mean_defined, prepare, trajectories, with_note
+from ..cohort.encoding import CohortEncoder
+from ..cohort.schema import Schema
 
 Cohort = pd.DataFrame | Trajectories
 

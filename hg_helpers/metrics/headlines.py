@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..cohort.arrays import discrete_positions, group_rows, joint_groups
 from . import bootstrap as boot
 from .comparisons import Comparison, joined
 from .privacy import PrivacyDistances, dcr_share, membership_auc
-from .tables import discrete_positions, group_rows, joint_groups
 from .utility import Prediction
 
 Replicates = dict[tuple[str, str], np.ndarray]

@@ -14,10 +14,10 @@ import pandas as pd
 from scipy.special import gammaln
 from sklearn.metrics import roc_auc_score
 
-from ..encoding import CohortEncoder
-from ..schema import Schema
+from ..cohort.arrays import Trajectories, prepare, with_note
+from ..cohort.encoding import CohortEncoder
+from ..cohort.schema import Schema
 from .distances import Neighbours, flatten, neighbours
-from .tables import Trajectories, prepare, with_note
 
 Cohort = pd.DataFrame | Trajectories
 

@@ -8,14 +8,14 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import pandas as pd
 
-from ..cohort import validate_cohort
-from ..encoding import CohortEncoder
-from ..schema import ART_FULL, Schema
+from ..cohort.arrays import Trajectories, discrete_positions, said_once, trajectories
+from ..cohort.encoding import CohortEncoder
+from ..cohort.load import validate_cohort
+from ..cohort.schema import ART_FULL, Schema
 from . import utility
 from .bootstrap import interval
 from .comparisons import Collected, Comparison, against_holdout, private, useful
 from .headlines import headline_replicates
-from .tables import Trajectories, discrete_positions, said_once, trajectories
 
 log = logging.getLogger("hg_helpers")
 

@@ -11,9 +11,9 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import StratifiedKFold
 
-from ..encoding import CohortEncoder
-from ..schema import Schema
-from .tables import Trajectories, mean_defined, one_thread, prepare, trajectories, with_note
+from ..cohort.arrays import Trajectories, mean_defined, one_thread, prepare, trajectories, with_note
+from ..cohort.encoding import CohortEncoder
+from ..cohort.schema import Schema
 
 Cohort = pd.DataFrame | Trajectories
 

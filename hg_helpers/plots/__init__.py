@@ -4,11 +4,11 @@ The table's ``attrs["alt"]`` says in a sentence or two what the picture shows, w
 belong to pyplot (see :mod:`hg_helpers.plots.style`): in a notebook, let one be the last value of a cell.
 """
 
+from .distributions import distributions
 from .groups import coverage_bars, joint_shares
-from .margins import distributions
-from .models import ablation, prototypes
-from .paths import regimen_shares, trajectories
+from .over_time import regimen_shares, trajectories
 from .privacy import privacy_distances
+from .prototypes import ablation, prototypes
 from .relations import association, trends_and_cycles
 from .training import training_curves
 

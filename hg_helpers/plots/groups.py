@@ -10,8 +10,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import PowerNorm
 
-from ..schema import Feature, Schema
-from .reading import column, discrete, level_names, moments, named, percent, require
+from ..cohort.schema import Feature, Schema
+from .features import column, discrete, level_names, moments, named, percent, require
 from .style import (
     REAL,
     SHARES,

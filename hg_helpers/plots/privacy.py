@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from .reading import named, require
+from .features import named, require
 from .style import Picture, canvas, finish, looks, picture
 
 SETS = {"to train": "training patient", "to holdout": "held-out patient"}

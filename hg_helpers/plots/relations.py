@@ -10,9 +10,9 @@ from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 from matplotlib.figure import FigureBase
 
+from ..cohort.schema import Schema
 from ..metrics.dynamics import cycle_difference, trend_difference
 from ..metrics.fidelity import association_difference
-from ..schema import Schema
 from .style import SIGNED, Picture, canvas, finish, heat, looks, picture
 
 #: One scale for all correlations and for their differences, the same in every picture, so that models compare.

@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import pandas as pd
 
+from ..cohort.schema import Schema
 from ..metrics.diversity import coverage
 from ..metrics.privacy import dcr_share
-from ..schema import Schema
+from .distributions import distributions
 from .groups import coverage_bars, joint_shares
-from .margins import distributions
-from .paths import regimen_shares, trajectories
+from .over_time import regimen_shares, trajectories
 from .privacy import privacy_distances
 from .relations import association, trends_and_cycles
 from .style import Picture

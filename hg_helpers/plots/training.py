@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from .reading import require
+from .features import require
 from .style import SHARES, Picture, canvas, finish, outlined, picture
 
 CURVES = {

@@ -20,7 +20,7 @@ from typing import Any
 
 import torch
 
-from hg_helpers.simulate import simulate_cohort
+from hg_helpers.cohort.simulate import simulate_cohort
 
 from .rows import ROWS, loss_difference, matmul_rate, measure
 

@@ -17,9 +17,9 @@ import torch
 from matplotlib.ticker import LogLocator
 
 import hg_helpers as hg
+from hg_helpers.cohort.schema import ART_DEMO, Schema
+from hg_helpers.cohort.simulate import simulate_cohort
 from hg_helpers.plots.style import BLUE, VERMILLION, canvas
-from hg_helpers.schema import ART_DEMO, Schema
-from hg_helpers.simulate import simulate_cohort
 
 from .__main__ import alone
 from .rows import peak_memory

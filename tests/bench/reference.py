@@ -15,14 +15,14 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from hg_helpers import training
-from hg_helpers.losses import gradient_penalty
-from hg_helpers.networks import BiLSTM
-from hg_helpers.training import Trainer
+from hg_helpers.model import training
+from hg_helpers.model.losses import gradient_penalty
+from hg_helpers.model.networks import BiLSTM
+from hg_helpers.model.training import Trainer
 
 
 class PlainBiLSTM(nn.Module):
-    """:class:`hg_helpers.networks.BiLSTM`, month by month, around the parameters of one."""
+    """:class:`hg_helpers.model.networks.BiLSTM`, month by month, around the parameters of one."""
 
     def __init__(self, lstm: BiLSTM) -> None:
         super().__init__()

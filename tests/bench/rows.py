@@ -15,10 +15,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 import hg_helpers as hg
-from hg_helpers.networks import BiLSTM
-from hg_helpers.simulate import simulate_cohort
-from hg_helpers.synthesizer import gumbel
-from hg_helpers.training import Trainer
+from hg_helpers.cohort.simulate import simulate_cohort
+from hg_helpers.model.networks import BiLSTM
+from hg_helpers.model.synthesizer import gumbel
+from hg_helpers.model.training import Trainer
 
 from .reference import PlainTrainer, plain
 

@@ -1,6 +1,6 @@
 """From a column of a table to numbers: what a value may be, and every message about one that may not.
 
-:mod:`hg_helpers.cohort` puts the rows in order; this module looks at one column of them at a time.
+:mod:`hg_helpers.cohort.load` puts the rows in order; this module looks at one column of them at a time.
 """
 
 from __future__ import annotations

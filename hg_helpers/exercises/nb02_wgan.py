@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..losses import gradient_penalty
-from ..networks import Critic, Generator
-from .common import same, toy_schema, unanswered, verdict
+from ..model.losses import gradient_penalty
+from ..model.networks import Critic, Generator
+from .judging import same, toy_schema, unanswered, verdict
 
 
 def check_lstm_step(answer: Any) -> bool:

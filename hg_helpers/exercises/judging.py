@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from ..schema import Feature, Schema
+from ..cohort.schema import Feature, Schema
 
 
 def toy_schema() -> Schema:

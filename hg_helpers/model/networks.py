@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .recurrence import recurrence
-from .schema import Schema
+from ..cohort.schema import Schema
+from ..runtime.fast_lstm import recurrence
 
 #: Temperature of the Gumbel-softmax heads in training (Jang et al. 2017).
 TEMPERATURE = 0.66
@@ -190,7 +190,7 @@ class Autoencoder(nn.Module):
     """Compresses the critic's view of a patient-month to a latent vector and back.
 
     h1 = relu(A e + A' e); h2 = relu(B h1 + h1); h3 = relu(C h2 + h2); latent t = T h3; reconstruction R t.
-    The aggregate of all t is pulled towards N(0, I) by :func:`hg_helpers.losses.autoencoder_loss`.
+    The aggregate of all t is pulled towards N(0, I) by :func:`hg_helpers.model.losses.autoencoder_loss`.
     """
 
     variational = False

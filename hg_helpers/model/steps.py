@@ -7,13 +7,13 @@ import copy
 import torch
 from torch import Tensor
 
+from ..cohort.encoding import CohortEncoder
+from ..runtime.distributed import ALONE, Peers
+from ..runtime.environment import resolve_device
 from .config import TrainConfig
-from .encoding import CohortEncoder
-from .environment import resolve_device
 from .losses import autoencoder_loss, correlation_loss, gradient_penalty
 from .moments import RealMoments
 from .networks import Autoencoder, Critic, VariationalAutoencoder
-from .peers import ALONE, Peers
 from .synthesizer import build_generator, build_source, gumbel
 
 

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from .checkpoint import atomic
+from ..runtime.checkpoint import atomic
 
 
 def split_file(model: Path) -> Path:

@@ -13,16 +13,16 @@ from typing import Any
 import pandas as pd
 from tqdm import tqdm
 
-from .checkpoint import atomic
-from .cohort import load_cohort, split_patients
-from .config import WORKSHOP, TrainConfig
+from ..cohort.arrays import Trajectories, trajectories
+from ..cohort.encoding import CohortEncoder
+from ..cohort.load import load_cohort, split_patients
+from ..cohort.schema import ART_DEMO
+from ..metrics import coverage, joint_tv, ks, patient_spread, static_constant, switching_ratio
+from ..model.config import WORKSHOP, TrainConfig
+from ..model.training import Trainer
+from ..runtime.checkpoint import atomic
 from .demo import HOLDOUT, MODELS, SYNTHETIC_PATIENTS
-from .encoding import CohortEncoder
-from .metrics import coverage, joint_tv, ks, patient_spread, static_constant, switching_ratio
-from .metrics.tables import Trajectories, trajectories
-from .schema import ART_DEMO
-from .training import Trainer
-from .workers import callbacks, in_processes, leave_with_parent
+from .processes import callbacks, in_processes, leave_with_parent
 
 log = logging.getLogger("hg_helpers")
 

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..latent import LatentBuffer
-from .common import mistake, same, toy_cohort, toy_schema, unanswered, verdict
+from ..model.latent import LatentBuffer
+from .judging import mistake, same, toy_cohort, toy_schema, unanswered, verdict
 
 
 def toy_latents() -> Tensor:

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from .checkpoint import atomic
-from .synthesizer import BLOCK, Progress, Synthesizer
+from ..model.synthesizer import BLOCK, Progress, Synthesizer
+from ..runtime.checkpoint import atomic
 
 MANIFEST = "_parts.json"  # readers of Parquet folders pass over names that begin so
 

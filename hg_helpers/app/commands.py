@@ -19,7 +19,7 @@ class UserError(Exception):
 
 
 def doctor(options: argparse.Namespace) -> int:
-    from .environment import checks
+    from ..runtime.environment import checks
 
     found = checks()
     if options.json:
@@ -31,7 +31,7 @@ def doctor(options: argparse.Namespace) -> int:
 
 
 def simulate(options: argparse.Namespace) -> int:
-    from .simulate import simulate_cohort
+    from ..cohort.simulate import simulate_cohort
 
     out = _output(options, ".csv", ".csv.gz", ".parquet")
     table = simulate_cohort(options.patients, months=options.months, seed=options.seed)
@@ -40,17 +40,17 @@ def simulate(options: argparse.Namespace) -> int:
 
 
 def download(options: argparse.Namespace) -> int:
-    from .cohort import download_cohort
+    from ..cohort.load import download_cohort
 
     return _say(options, {"file": str(download_cohort(force=options.force))})
 
 
 def train(options: argparse.Namespace) -> int:
-    from .cohort import load_cohort, split_patients
-    from .encoding import CohortEncoder
-    from .peers import Peers, join_torchrun
+    from ..cohort.encoding import CohortEncoder
+    from ..cohort.load import load_cohort, split_patients
+    from ..model.training import Trainer
+    from ..runtime.distributed import Peers, join_torchrun
     from .split_file import write_split
-    from .training import Trainer
 
     options.device = join_torchrun(options.device)
     if options.resume:
@@ -75,10 +75,10 @@ def train(options: argparse.Namespace) -> int:
 
 
 def _resume(options: argparse.Namespace) -> int:
-    from .cohort import load_cohort
-    from .peers import Peers
+    from ..cohort.load import load_cohort
+    from ..model.training import Trainer
+    from ..runtime.distributed import Peers
     from .split_file import read_split
-    from .training import Trainer
 
     trainer = Trainer.load(options.out, device=options.device, peers=Peers())
     _refuse_another(trainer, options)
@@ -133,8 +133,8 @@ def _fit(trainer: Any, x: Any, out: Path, options: argparse.Namespace) -> int:
 def sample(options: argparse.Namespace) -> int:
     from tqdm import tqdm
 
-    from .parts import write_parts
-    from .synthesizer import Synthesizer
+    from ..model.synthesizer import Synthesizer
+    from .parquet_parts import write_parts
 
     if options.parts:  # a folder that is there is taken up, if it holds parts of the same
         out, synthesizer = Path(options.out), Synthesizer.load(options.model)
@@ -155,9 +155,9 @@ def sample(options: argparse.Namespace) -> int:
 
 
 def evaluate(options: argparse.Namespace) -> int:
-    from .cohort import load_cohort
-    from .metrics import evaluate as evaluate_tables
-    from .plots.report import report_figures
+    from ..cohort.load import load_cohort
+    from ..metrics import evaluate as evaluate_tables
+    from ..plots.report import report_figures
     from .split_file import read_split
 
     schema = _schema(options.schema)
@@ -206,7 +206,7 @@ def demo(options: argparse.Namespace) -> int:
 
 
 def ablate(options: argparse.Namespace) -> int:
-    from . import plots
+    from .. import plots
     from .ablation import medians, panels, run_ablation
 
     figure_file = options.figure and Path(options.figure)
@@ -241,7 +241,7 @@ def _models() -> dict[str, Any]:
 
 
 def _schema(name: str) -> Any:
-    from .schema import ART_DEMO, ART_FULL, Schema
+    from ..cohort.schema import ART_DEMO, ART_FULL, Schema
 
     named = {"art-demo": ART_DEMO, "art-full": ART_FULL}
     return named[name] if name in named else Schema.from_yaml(name)
@@ -262,7 +262,7 @@ def _refuse_existing(path: Path, force: bool) -> None:
 
 
 def _write_table(table: Any, path: Path) -> None:
-    from .checkpoint import atomic
+    from ..runtime.checkpoint import atomic
 
     with atomic(path) as temporary:
         if path.suffix == ".parquet":

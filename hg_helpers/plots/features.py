@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from ..schema import Feature, Schema
+from ..cohort.schema import Feature, Schema
 
 
 def named(tables: pd.DataFrame | dict[str, pd.DataFrame], label: str = "synthetic") -> dict[str, pd.DataFrame]:

@@ -17,16 +17,16 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from .checkpoint import load_checkpoint, naming, not_finite, require_writable, save_checkpoint
+from ..cohort.encoding import CohortEncoder
+from ..runtime.allocator import kept_memory
+from ..runtime.checkpoint import load_checkpoint, naming, not_finite, require_writable, save_checkpoint
+from ..runtime.distributed import ALONE, Peers
+from ..runtime.environment import resolve_device
+from ..runtime.stop import stop_requested
 from .config import TrainConfig
 from .curriculum import curriculum_batches
-from .encoding import CohortEncoder
-from .environment import resolve_device
-from .interrupt import stop_requested
 from .losses import correlation_matrix
-from .memory import kept_memory
 from .moments import RealMoments
-from .peers import ALONE, Peers
 from .steps import Steps, TrainingStopped
 from .synthesizer import Synthesizer
 

@@ -10,17 +10,17 @@ from typing import Any
 import pandas as pd
 from tqdm import tqdm
 
-from . import plots
-from .checkpoint import atomic
-from .cohort import load_cohort, split_patients
-from .config import TrainConfig
-from .encoding import CohortEncoder
-from .metrics import diversity, dynamics, fidelity
-from .metrics.tables import Trajectories, said_once, trajectories
-from .schema import ART_DEMO
-from .synthesizer import Synthesizer
-from .training import Trainer
-from .workers import callbacks, in_processes, leave_with_parent
+from .. import plots
+from ..cohort.arrays import Trajectories, said_once, trajectories
+from ..cohort.encoding import CohortEncoder
+from ..cohort.load import load_cohort, split_patients
+from ..cohort.schema import ART_DEMO
+from ..metrics import diversity, dynamics, fidelity
+from ..model.config import TrainConfig
+from ..model.synthesizer import Synthesizer
+from ..model.training import Trainer
+from ..runtime.checkpoint import atomic
+from .processes import callbacks, in_processes, leave_with_parent
 
 MODELS: dict[str, Callable[..., TrainConfig]] = {
     "v1": TrainConfig.v1,

@@ -15,7 +15,7 @@ import pandas as pd
 import torch
 from scipy import optimize, special, stats
 
-from .cohort import validate_cohort
+from .load import validate_cohort
 from .schema import Feature, Schema
 
 log = logging.getLogger("hg_helpers")

@@ -12,10 +12,10 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from .checkpoint import atomic, load_checkpoint, naming, not_finite, save_checkpoint
+from ..cohort.download import data_folder
+from ..cohort.encoding import CohortEncoder
+from ..runtime.checkpoint import atomic, load_checkpoint, naming, not_finite, save_checkpoint
 from .config import TrainConfig
-from .download import data_folder
-from .encoding import CohortEncoder
 from .latent import SOURCES, GaussianPrototypes, LatentBuffer, group_means
 from .networks import Generator
 

@@ -14,8 +14,8 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 from sklearn.decomposition import PCA
 
-from ..schema import Feature
-from .reading import column, is_logarithmic, require
+from ..cohort.schema import Feature
+from .features import column, is_logarithmic, require
 from .style import CATEGORIES, SYNTHETIC, Picture, canvas, category_looks, finish, picture
 
 FLOOR = {"color": "black", "linewidth": 1.4, "linestyle": (0, (5, 2)), "zorder": 1}

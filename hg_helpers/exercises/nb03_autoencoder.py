@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..encoding import CohortEncoder
-from ..losses import autoencoder_loss
-from ..networks import Autoencoder, Critic
-from .common import mistake, same, toy_cohort, toy_schema, unanswered, verdict
+from ..cohort.encoding import CohortEncoder
+from ..model.losses import autoencoder_loss
+from ..model.networks import Autoencoder, Critic
+from .judging import mistake, same, toy_cohort, toy_schema, unanswered, verdict
 
 LATENT = 3
 

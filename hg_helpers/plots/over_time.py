@@ -11,8 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from ..schema import Feature, Schema
-from .reading import column, discrete, is_logarithmic, level_names, moments, named, percent, require, with_real
+from ..cohort.schema import Feature, Schema
+from .features import column, discrete, is_logarithmic, level_names, moments, named, percent, require, with_real
 from .style import (
     GREY,
     Picture,

@@ -12,9 +12,9 @@ import numpy as np
 import pandas as pd
 from threadpoolctl import threadpool_limits
 
-from ..cohort import validate_cohort
-from ..encoding import CohortEncoder
-from ..schema import Schema
+from .encoding import CohortEncoder
+from .load import validate_cohort
+from .schema import Schema
 
 log = logging.getLogger("hg_helpers")
 

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from scipy import special, stats
 
-from .common import mistake, same, unanswered, verdict
+from .judging import mistake, same, unanswered, verdict
 
 
 def check_switches(answer: Callable[[pd.DataFrame, list[str]], Any]) -> bool:

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from ..schema import Feature, Schema
-from .reading import column, is_logarithmic, level_names, moments, percent, with_real
+from ..cohort.schema import Feature, Schema
+from .features import column, is_logarithmic, level_names, moments, percent, with_real
 from .style import Picture, bar_text, canvas, finish, legend_of, logarithmic_axis, looks, percent_axis, picture
 
 MOST_BINS = 36

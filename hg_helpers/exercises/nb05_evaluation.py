@@ -10,10 +10,10 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from ..cohort.schema import ART_DEMO
+from ..cohort.simulate import simulate_cohort
 from ..metrics import autocorrelation_difference, copies, coverage, ks
-from ..schema import ART_DEMO
-from ..simulate import simulate_cohort
-from .common import same, unanswered, verdict
+from .judging import same, unanswered, verdict
 
 Case = tuple[np.ndarray, ...]
 Mistakes = Iterable[tuple[Callable, str]]

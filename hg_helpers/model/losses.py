@@ -1,7 +1,7 @@
 """The losses: one equation, one function.
 
-``peers``: several processes may hold a batch's patients together; :mod:`hg_helpers.peers` then turns means over a
-process's own patients into means over all. One process alone need not mention it.
+``peers``: several processes may hold a batch's patients together; :mod:`hg_helpers.runtime.distributed` then turns
+means over a process's own patients into means over all. One process alone need not mention it.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .peers import ALONE, Peers
-from .recurrence import inputs_alone
+from ..runtime.distributed import ALONE, Peers
+from ..runtime.fast_lstm import inputs_alone
 
 
 def gradient_penalty(

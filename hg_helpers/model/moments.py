@@ -7,8 +7,8 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from .peers import ALONE, Peers
-from .schema import Schema
+from ..cohort.schema import Schema
+from ..runtime.distributed import ALONE, Peers
 
 
 def co_moments(x: Tensor, power: int = 1) -> Tensor:

@@ -32,14 +32,14 @@ class DownloadError(OSError):
 
 def data_folder() -> Path:
     """The folder of the bundled data: ``data/`` beside the package in a checkout, inside it once installed."""
-    package = Path(__file__).resolve().parent
+    package = Path(__file__).resolve().parents[1]
     installed = package / "data"
     return installed if installed.is_dir() else package.parent / "data"
 
 
 def raw_folder() -> Path:
     """The folder for downloaded data: ``data/raw/`` in a checkout that can be written to, else the user's cache."""
-    checkout = Path(__file__).resolve().parent.parent
+    checkout = Path(__file__).resolve().parents[2]
     if (checkout / "pyproject.toml").is_file() and os.access(checkout, os.W_OK):
         return checkout / "data" / "raw"
     import pooch  # here, so that everything but downloading works where pooch does not

@@ -1,4 +1,4 @@
-"""How the models in data/pretrained/ were made: ``python -m hg_helpers.pretrained``, some 30 minutes of one core.
+"""How the models in data/pretrained/ were made: ``python -m hg_helpers.app.pretrained``, some 30 minutes of one core.
 
 Stopped and started again, each model goes on from its last epoch.
 """
@@ -12,14 +12,14 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from .config import TrainConfig
-from .download import data_folder
-from .encoding import CohortEncoder
-from .metrics import autocorrelation_difference, coverage, joint_tv, ks, static_constant, switching_ratio
-from .metrics.tables import trajectories
-from .schema import ART_DEMO
-from .simulate import simulate_cohort
-from .training import Trainer
+from ..cohort.arrays import trajectories
+from ..cohort.download import data_folder
+from ..cohort.encoding import CohortEncoder
+from ..cohort.schema import ART_DEMO
+from ..cohort.simulate import simulate_cohort
+from ..metrics import autocorrelation_difference, coverage, joint_tv, ks, static_constant, switching_ratio
+from ..model.config import TrainConfig
+from ..model.training import Trainer
 
 #: The patients that the shipped models have seen, and the seeds of others from the same truth.
 PATIENTS, SEED, HOLDOUT_SEED = 4000, 1, 2

@@ -1,0 +1,173 @@
+"""The command line, `python -m hg_helpers`. Results go to standard output, progress and messages to standard error."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from typing import Any
+
+from .commands import UserError, ablate, demo, doctor, download, evaluate, sample, simulate, train
+
+DESCRIPTION = "Health Gym v2: make synthetic longitudinal cohorts, and see which patients a generator loses."
+EXITS = (
+    "exit codes: 0 done; 1 something in the input, the files or the machine is not right (said on standard error); "
+    "2 the command line itself is wrong; 130 stopped by Ctrl-C; 143 ended by SIGTERM"
+)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; returns the exit code."""
+    options = build_parser().parse_args(arguments)
+    logging.basicConfig(format="%(message)s", level=logging.WARNING, stream=sys.stderr)
+    logging.getLogger("hg_helpers").setLevel(logging.WARNING if options.quiet else logging.INFO)
+    try:
+        return options.run(options)
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return 130
+    except KeyError as error:  # str() of a KeyError would put quotes round the sentence
+        print(f"error: {error.args[0]}", file=sys.stderr)
+    except (UserError, ValueError, OSError, RuntimeError, MemoryError) as error:
+        if options.traceback:
+            raise
+        print(f"error: {error}", file=sys.stderr)
+    return 1
+
+
+# --- the parser -----------------------------------------------------------------------------------------------------
+
+
+def _count(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{number} is not at least 1")
+    return number
+
+
+def _seed(text: str) -> int:
+    number = int(text)
+    if number < 0:
+        raise argparse.ArgumentTypeError(f"{number} is not at least 0")
+    return number
+
+
+def _share(text: str) -> float:
+    number = float(text)
+    if not 0 <= number < 1:
+        raise argparse.ArgumentTypeError(f"{number} is not a share of at least 0 and below 1")
+    return number
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """All commands and options."""
+    parser = argparse.ArgumentParser(
+        "python -m hg_helpers", description=DESCRIPTION, epilog=EXITS, formatter_class=argparse.RawTextHelpFormatter
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def command(run: Any, summary: str, example: str) -> argparse.ArgumentParser:
+        added = commands.add_parser(
+            run.__name__,
+            help=summary,
+            description=summary[0].upper() + summary[1:] + ".",
+            epilog=f"example:\n  python -m hg_helpers {example}\n\n{EXITS}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        added.set_defaults(run=run)
+        added.add_argument("--json", action="store_true", help="print the result as JSON")
+        added.add_argument("--quiet", action="store_true", help="no progress, only warnings and errors")
+        added.add_argument("--traceback", action="store_true", help="show where an error came from")
+        return added
+
+    def writes(added: argparse.ArgumentParser, default: str | None, what: str) -> None:
+        added.add_argument("--out", default=default, required=default is None, help=what)
+        added.add_argument("--force", action="store_true", help="replace what exists already")
+
+    command(doctor, "check versions, machine, data and disk", "doctor")
+
+    added = command(
+        simulate, "write a simulated cohort with known truth", "simulate --patients 1000 --out cohort.csv.gz"
+    )
+    added.add_argument("--patients", type=_count, default=1000, help="how many (default 1000)")
+    added.add_argument("--months", type=_count, default=60, help="months each (default 60)")
+    added.add_argument("--seed", type=_seed, default=0)
+    writes(added, None, "file: .csv, .csv.gz or .parquet")
+
+    added = command(download, "fetch the public cohort (44.7 MB) into data/raw/", "download")
+    added.add_argument("--force", action="store_true", help="fetch it again")
+
+    added = command(
+        train,
+        "train a model on a table",
+        "train --data data/art_hiv_demo.csv.gz --model v2 --preset workshop --out runs/v2.pt\n"
+        "  python -m hg_helpers train --data visits.csv --schema visits.yaml --model v2_plus --out runs/mine.pt\n"
+        "  python -m hg_helpers train --out runs/v2.pt --resume --epochs 40",
+    )
+    added.add_argument("--data", help="table: .csv, .csv.gz, .parquet or `figshare` (default: the bundled cohort)")
+    # without defaults here, so that --resume can tell what was asked for
+    added.add_argument("--schema", help="art-demo (default), art-full or a YAML file")
+    added.add_argument("--model", choices=["v1", "v2", "v2_plus"], help="default v2_plus")
+    added.add_argument("--preset", choices=["published", "workshop"], default="workshop")
+    added.add_argument("--epochs", type=_count, help="default: the preset's")
+    added.add_argument("--seed", type=_seed, default=0, help="of the split, the weights and the noise")
+    added.add_argument(
+        "--holdout", type=_share, default=0.2, help="share of patients kept for evaluation (default 0.2)"
+    )
+    added.add_argument("--device", default="cpu", help="cpu (default), cuda, mps or auto")
+    added.add_argument("--checkpoint-every", type=_count, default=1, metavar="EPOCHS")
+    added.add_argument("--resume", action="store_true", help="go on with the model in --out, up to --epochs")
+    writes(added, None, "model file (.pt); the split is written beside it")
+
+    added = command(
+        sample, "draw synthetic patients from a model", "sample --model runs/v2.pt --patients 1000 --out s.csv"
+    )
+    added.add_argument("--model", required=True, help="file from `train`")
+    added.add_argument("--patients", type=_count, default=1000, help="how many (default 1000)")
+    added.add_argument("--seed", type=_seed, default=0)
+    added.add_argument(
+        "--decode", choices=["argmax", "sample"], default="argmax", help="most probable level, or a draw"
+    )
+    added.add_argument(
+        "--parts",
+        type=_count,
+        metavar="PATIENTS",
+        help="write a folder of Parquet files of so many patients each, a multiple of 256; stopped, it goes on",
+    )
+    writes(added, None, "file: .csv, .csv.gz or .parquet; with --parts a folder")
+
+    added = command(
+        evaluate,
+        "compare synthetic with real patients",
+        "evaluate --real data/art_hiv_demo.csv.gz --model runs/v2.pt --synthetic s.csv --out runs/report",
+    )
+    added.add_argument("--real", required=True, help="table that the model was trained on")
+    added.add_argument("--holdout", help="table of real patients whom the model has not seen")
+    added.add_argument("--model", help="instead of --holdout: the model, beside which `train` wrote its split")
+    added.add_argument("--synthetic", required=True, help="table from `sample`")
+    added.add_argument("--schema", default="art-demo", help="art-demo (default), art-full or a YAML file")
+    added.add_argument("--seed", type=_seed, default=0, help="of the draws behind floors and intervals")
+    writes(added, None, "folder for report.csv and figures")
+
+    added = command(demo, "train v1, v2 and v2_plus on the bundled cohort and show who is missing", "demo")
+    added.add_argument("--seed", type=_seed, default=0)
+    added.add_argument("--epochs", type=_count, help="fewer for a quick look (default: the workshop preset's)")
+    writes(added, "runs/demo", "folder (default runs/demo)")
+
+    added = command(
+        ablate,
+        "train v1, v2, v2_plus and each repair alone, to see what does the work; a stopped run goes on",
+        'ablate --seeds 3\n  python -m hg_helpers ablate --only v1 v2 "v2 + He start" --epochs 5 --out runs/few.csv',
+    )
+    added.add_argument("--seeds", type=_count, default=3, help="seeds 0 to N - 1 (default 3)")
+    # short and narrow: some seventy runs of about a minute; the rest is the workshop preset's
+    added.add_argument("--epochs", type=_count, default=3, help="default 3")
+    added.add_argument("--hidden", type=_count, default=32, help="width of the networks and of the noise (default 32)")
+    added.add_argument("--learning-rate", type=float, default=0.002, help="default 0.002")
+    added.add_argument("--batch-size", type=_count, help="default: the workshop preset's")
+    added.add_argument("--lengths", type=_count, nargs="+", metavar="MONTHS", help="curriculum; 60 is always in")
+    added.add_argument("--only", nargs="+", metavar="NAME", help="these configurations (default: all)")
+    added.add_argument("--jobs", type=_count, default=2, help="processes of one thread each (default 2)")
+    added.add_argument("--out", default="data/results/ablation.csv", help="table (default data/results/ablation.csv)")
+    added.add_argument("--figure", metavar="FILE", help="draw the results: .png, .pdf or .svg")
+    return parser

@@ -1,0 +1,28 @@
+"""The cohort: what a table of patients means, where it comes from, and how it becomes a tensor and a table again.
+
+A `Schema` describes the columns; `load_cohort` reads and checks a table against it; `simulate_cohort` makes one whose
+truth is known; `split_patients` holds patients out; `CohortEncoder` turns a cohort into a tensor (patients, months,
+channels) and back. Read in this order: schema, load, simulate, encoding.
+"""
+
+from .download import DownloadError, download_cohort
+from .encoding import CohortEncoder
+from .feature import Feature
+from .load import load_cohort, split_patients, validate_cohort
+from .schema import ART_DEMO, ART_FULL, Schema
+from .simulate import simulate_cohort, truth
+
+__all__ = [
+    "ART_DEMO",
+    "ART_FULL",
+    "CohortEncoder",
+    "DownloadError",
+    "Feature",
+    "Schema",
+    "download_cohort",
+    "load_cohort",
+    "simulate_cohort",
+    "split_patients",
+    "truth",
+    "validate_cohort",
+]

@@ -1,0 +1,38 @@
+"""The model: v1, v2 and everything between, as the papers give it.
+
+`TrainConfig` holds every choice; networks are forward passes only; `latent` is the one place where v1 and v2 differ;
+each loss is one equation; `Trainer` is the algorithm; `Synthesizer` draws patients from what was trained. Read in this
+order: config, networks, latent, losses, training, synthesizer.
+"""
+
+from .config import TrainConfig
+from .curriculum import curriculum_batches
+from .latent import GaussianPrototypes, LatentBuffer, PersistentNoise, UniformNoise
+from .losses import autoencoder_loss, correlation_loss, correlation_matrix, gradient_penalty
+from .moments import co_moments, moment_loss
+from .networks import Autoencoder, BiLSTM, Critic, Generator, VariationalAutoencoder
+from .synthesizer import Synthesizer
+from .training import Trainer, TrainingStopped
+
+__all__ = [
+    "Autoencoder",
+    "BiLSTM",
+    "Critic",
+    "GaussianPrototypes",
+    "Generator",
+    "LatentBuffer",
+    "PersistentNoise",
+    "Synthesizer",
+    "TrainConfig",
+    "Trainer",
+    "TrainingStopped",
+    "UniformNoise",
+    "VariationalAutoencoder",
+    "autoencoder_loss",
+    "co_moments",
+    "correlation_loss",
+    "correlation_matrix",
+    "curriculum_batches",
+    "gradient_penalty",
+    "moment_loss",
+]
