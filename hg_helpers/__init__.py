@@ -12,9 +12,11 @@ __version__ = "2.0.0"
 
 # Names are loaded when they are first used, so that `python -m hg_helpers doctor` can say which package is missing.
 _HOME = {
-    "cohort.schema": ["ART_DEMO", "ART_FULL", "Feature", "Schema"],
+    "cohort.art": ["ART_DEMO", "ART_FULL"],
+    "cohort.schema": ["Feature", "Schema"],
     "cohort.simulate": ["simulate_cohort", "truth"],
-    "cohort.load": ["download_cohort", "load_cohort", "split_patients", "validate_cohort"],
+    "cohort.download": ["download_cohort"],
+    "cohort.load": ["load_cohort", "split_patients", "validate_cohort"],
     "cohort.encoding": ["CohortEncoder"],
     "model.curriculum": ["curriculum_batches"],
     "model.networks": ["Autoencoder", "BiLSTM", "Critic", "Generator", "VariationalAutoencoder"],

@@ -6,8 +6,9 @@ import pandas as pd
 import pytest
 import torch
 
+from hg_helpers.cohort.art import ART_DEMO
 from hg_helpers.cohort.encoding import CohortEncoder
-from hg_helpers.cohort.schema import ART_DEMO, Schema
+from hg_helpers.cohort.schema import Schema
 from hg_helpers.cohort.simulate import simulate_cohort
 from hg_helpers.model.config import TrainConfig
 

@@ -14,9 +14,9 @@ import pytest
 
 from hg_helpers.cohort import download
 from hg_helpers.cohort import load as cohort_module
+from hg_helpers.cohort.art import ART_FULL
 from hg_helpers.cohort.download import PUBLIC_NAME, DownloadError, data_folder, download_cohort, raw_folder
 from hg_helpers.cohort.load import load_cohort
-from hg_helpers.cohort.schema import ART_FULL
 
 PATIENTS = 3
 ROWS = PATIENTS * 60

@@ -14,9 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from hg_helpers.cohort.art import ART_DEMO
 from hg_helpers.cohort.encoding import CohortEncoder, box_cox_lambda
 from hg_helpers.cohort.load import validate_cohort
-from hg_helpers.cohort.schema import ART_DEMO, Feature, Schema
+from hg_helpers.cohort.schema import Feature, Schema
 
 
 def one_real(values, transform="box-cox", length=1) -> tuple[pd.DataFrame, Schema]:

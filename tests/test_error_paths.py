@@ -11,7 +11,7 @@ from metric_tables import binary, real, schema_of
 
 from hg_helpers.__main__ import main
 from hg_helpers.app import pretrained
-from hg_helpers.cohort import load as cohort
+from hg_helpers.cohort import download as cohort
 from hg_helpers.metrics import evaluate, trtr_auc
 from hg_helpers.model.synthesizer import Synthesizer
 from hg_helpers.plots import prototypes

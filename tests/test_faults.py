@@ -24,7 +24,7 @@ import tqdm
 from training_states import assert_equal, everything
 
 from hg_helpers.__main__ import main
-from hg_helpers.cohort.schema import ART_DEMO
+from hg_helpers.cohort.art import ART_DEMO
 from hg_helpers.model.synthesizer import Synthesizer
 from hg_helpers.model.training import Trainer
 from hg_helpers.runtime.checkpoint import FORMAT, atomic, load_checkpoint, naming, save_checkpoint

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.autograd import gradcheck
 
-from hg_helpers.cohort.schema import ART_DEMO
+from hg_helpers.cohort.art import ART_DEMO
 from hg_helpers.model.losses import autoencoder_loss, correlation_loss, correlation_matrix, gradient_penalty
 from hg_helpers.model.moments import RealMoments, co_moments, moment_loss
 from hg_helpers.model.networks import Autoencoder, Critic

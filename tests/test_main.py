@@ -13,8 +13,8 @@ import pytest
 
 from hg_helpers.__main__ import main
 from hg_helpers.app.demo import run_demo, summary_text
+from hg_helpers.cohort.art import ART_DEMO, ART_FULL
 from hg_helpers.cohort.load import load_cohort
-from hg_helpers.cohort.schema import ART_DEMO, ART_FULL
 from hg_helpers.cohort.simulate import simulate_cohort
 from hg_helpers.model.training import Trainer
 

@@ -7,7 +7,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from hg_helpers.cohort.arrays import trajectories
-from hg_helpers.cohort.schema import ART_DEMO
+from hg_helpers.cohort.art import ART_DEMO
 from hg_helpers.cohort.simulate import simulate_cohort
 from hg_helpers.metrics import coverage, joint_tv, ks
 from hg_helpers.metrics.bootstrap import (

@@ -8,8 +8,8 @@ from scipy.spatial.distance import cdist
 from sdmetrics.single_column import CategoryCoverage
 
 from hg_helpers.cohort.arrays import modal_levels, trajectories
+from hg_helpers.cohort.art import ART_FULL
 from hg_helpers.cohort.encoding import CohortEncoder
-from hg_helpers.cohort.schema import ART_FULL
 from hg_helpers.cohort.simulate import simulate_cohort
 from hg_helpers.metrics import (
     coverage,

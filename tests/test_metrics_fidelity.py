@@ -10,7 +10,7 @@ from sdmetrics.column_pairs import ContingencySimilarity
 from sdmetrics.single_column import KSComplement, TVComplement
 
 from hg_helpers.cohort.arrays import gap, joint_groups, trajectories
-from hg_helpers.cohort.schema import ART_FULL
+from hg_helpers.cohort.art import ART_FULL
 from hg_helpers.cohort.simulate import simulate_cohort
 from hg_helpers.metrics import (
     association_difference,

@@ -9,8 +9,8 @@ from metric_tables import binary, categorical, real, schema_of, table
 from scipy.spatial.distance import cdist
 
 from hg_helpers.cohort.arrays import trajectories
+from hg_helpers.cohort.art import ART_DEMO
 from hg_helpers.cohort.encoding import CohortEncoder
-from hg_helpers.cohort.schema import ART_DEMO
 from hg_helpers.cohort.simulate import simulate_cohort
 from hg_helpers.metrics import copies, dcr_share, disclosure_risk, membership_auc, nndr
 from hg_helpers.metrics import distances as distances_module

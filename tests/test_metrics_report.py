@@ -10,8 +10,9 @@ import pandas as pd
 import pytest
 from metric_tables import binary, categorical, real, schema_of, table
 
+from hg_helpers.cohort.art import ART_DEMO
 from hg_helpers.cohort.load import load_cohort, split_patients
-from hg_helpers.cohort.schema import ART_DEMO, Schema
+from hg_helpers.cohort.schema import Schema
 from hg_helpers.cohort.simulate import simulate_cohort
 from hg_helpers.metrics import BEST, evaluate, fidelity
 

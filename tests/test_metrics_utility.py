@@ -8,7 +8,7 @@ import pytest
 from metric_tables import binary, real, schema_of, table
 
 from hg_helpers.cohort.arrays import trajectories
-from hg_helpers.cohort.schema import ART_DEMO
+from hg_helpers.cohort.art import ART_DEMO
 from hg_helpers.cohort.simulate import simulate_cohort
 from hg_helpers.metrics import c2st_auc, trtr_auc, tstr_auc
 from hg_helpers.metrics.utility import _examples

@@ -14,8 +14,8 @@ from sklearn.metrics import roc_auc_score
 
 from hg_helpers.app import pretrained
 from hg_helpers.cohort.arrays import Trajectories, prepare
+from hg_helpers.cohort.art import ART_DEMO
 from hg_helpers.cohort.encoding import CohortEncoder
-from hg_helpers.cohort.schema import ART_DEMO
 from hg_helpers.cohort.simulate import simulate_cohort
 from hg_helpers.metrics.privacy import copy_threshold, neighbours_of
 from hg_helpers.model.synthesizer import Synthesizer

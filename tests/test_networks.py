@@ -14,7 +14,8 @@ from torch.autograd import grad, gradcheck, gradgradcheck
 from torch.func import functional_call
 from torch.nn import functional as F
 
-from hg_helpers.cohort.schema import ART_DEMO, ART_FULL, Feature, Schema
+from hg_helpers.cohort.art import ART_DEMO, ART_FULL
+from hg_helpers.cohort.schema import Feature, Schema
 from hg_helpers.model.latent import LatentBuffer
 from hg_helpers.model.losses import gradient_penalty
 from hg_helpers.model.networks import Autoencoder, BiLSTM, Critic, Generator, VariationalAutoencoder

@@ -18,7 +18,8 @@ from matplotlib.text import Text
 from pandas.testing import assert_frame_equal
 
 from hg_helpers import plots
-from hg_helpers.cohort.schema import ART_DEMO, ART_FULL, Feature, Schema
+from hg_helpers.cohort.art import ART_DEMO, ART_FULL
+from hg_helpers.cohort.schema import Feature, Schema
 from hg_helpers.cohort.simulate import simulate_cohort
 from hg_helpers.metrics import association_matrix, coverage, dcr_share, within_patient_correlation
 

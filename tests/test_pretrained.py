@@ -7,7 +7,7 @@ import pytest
 
 from hg_helpers import metrics
 from hg_helpers.app import pretrained
-from hg_helpers.cohort.schema import ART_DEMO
+from hg_helpers.cohort.art import ART_DEMO
 from hg_helpers.cohort.simulate import simulate_cohort
 from hg_helpers.model.synthesizer import Synthesizer
 

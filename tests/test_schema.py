@@ -8,7 +8,8 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hg_helpers.cohort.schema import ART_DEMO, ART_FULL, Feature, Schema
+from hg_helpers.cohort.art import ART_DEMO, ART_FULL
+from hg_helpers.cohort.schema import Feature, Schema
 
 PUBLISHED = [
     *("VL", "CD4", "Rel CD4", "Gender", "Ethnic", "Base Drug Combo", "Comp. INI", "Comp. NNRTI", "Extra PI"),

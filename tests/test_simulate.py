@@ -11,7 +11,7 @@ import pytest
 from scipy.stats import boxcox
 
 from hg_helpers.cohort import simulate
-from hg_helpers.cohort.schema import ART_DEMO, ART_FULL
+from hg_helpers.cohort.art import ART_DEMO, ART_FULL
 from hg_helpers.cohort.simulate import bundled_cohort, simulate_cohort, truth
 
 BUNDLE = Path(__file__).resolve().parents[1] / "data" / "art_hiv_demo.csv.gz"

@@ -14,9 +14,9 @@ import pandas as pd
 from tqdm import tqdm
 
 from ..cohort.arrays import Trajectories, trajectories
+from ..cohort.art import ART_DEMO
 from ..cohort.encoding import CohortEncoder
 from ..cohort.load import load_cohort, split_patients
-from ..cohort.schema import ART_DEMO
 from ..metrics import coverage, joint_tv, ks, patient_spread, static_constant, switching_ratio
 from ..model.config import WORKSHOP, TrainConfig
 from ..model.training import Trainer

@@ -40,7 +40,7 @@ def simulate(options: argparse.Namespace) -> int:
 
 
 def download(options: argparse.Namespace) -> int:
-    from ..cohort.load import download_cohort
+    from ..cohort.download import download_cohort
 
     return _say(options, {"file": str(download_cohort(force=options.force))})
 
@@ -241,7 +241,8 @@ def _models() -> dict[str, Any]:
 
 
 def _schema(name: str) -> Any:
-    from ..cohort.schema import ART_DEMO, ART_FULL, Schema
+    from ..cohort.art import ART_DEMO, ART_FULL
+    from ..cohort.schema import Schema
 
     named = {"art-demo": ART_DEMO, "art-full": ART_FULL}
     return named[name] if name in named else Schema.from_yaml(name)

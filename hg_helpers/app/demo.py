@@ -12,9 +12,9 @@ from tqdm import tqdm
 
 from .. import plots
 from ..cohort.arrays import Trajectories, said_once, trajectories
+from ..cohort.art import ART_DEMO
 from ..cohort.encoding import CohortEncoder
 from ..cohort.load import load_cohort, split_patients
-from ..cohort.schema import ART_DEMO
 from ..metrics import diversity, dynamics, fidelity
 from ..model.config import TrainConfig
 from ..model.synthesizer import Synthesizer

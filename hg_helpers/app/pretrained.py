@@ -13,9 +13,9 @@ import pandas as pd
 import torch
 
 from ..cohort.arrays import trajectories
+from ..cohort.art import ART_DEMO
 from ..cohort.download import data_folder
 from ..cohort.encoding import CohortEncoder
-from ..cohort.schema import ART_DEMO
 from ..cohort.simulate import simulate_cohort
 from ..metrics import autocorrelation_difference, coverage, joint_tv, ks, static_constant, switching_ratio
 from ..model.config import TrainConfig

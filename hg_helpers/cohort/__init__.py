@@ -5,11 +5,12 @@ truth is known; `split_patients` holds patients out; `CohortEncoder` turns a coh
 channels) and back. Read in this order: schema, load, simulate, encoding.
 """
 
+from .art import ART_DEMO, ART_FULL
 from .download import DownloadError, download_cohort
 from .encoding import CohortEncoder
 from .feature import Feature
 from .load import load_cohort, split_patients, validate_cohort
-from .schema import ART_DEMO, ART_FULL, Schema
+from .schema import Schema
 from .simulate import simulate_cohort, truth
 
 __all__ = [

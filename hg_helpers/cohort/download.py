@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from .schema import ART_FULL
+from .art import ART_FULL, OLDER_NAMES
 
 log = logging.getLogger("hg_helpers")
 
@@ -162,8 +162,8 @@ def _problem(path: Path, expected_bytes: int | None, expected_rows: int) -> str 
     if start.startswith(b"<"):
         return "it is a web page (HTML), not a CSV; the site may ask for a login or a confirmation"
     try:
-        # An older release names the month column `Timepoints` and has an unnamed index column in front.
-        header = pd.read_csv(path, nrows=0).rename(columns={"Timepoints": ART_FULL.time}).columns
+        # An older release has other names, and an unnamed index column in front.
+        header = pd.read_csv(path, nrows=0).rename(columns=OLDER_NAMES).columns
         absent = [name for name in ART_FULL.columns if name not in header]
         if absent:
             return f"its header lacks {', '.join(absent)} (it begins {', '.join(map(str, header[:4]))})"

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 from pandas.api.types import infer_dtype
 
+from .art import ART_FULL, OLDER_NAMES
 from .columns import (
     fill_missing,
     level_positions,
@@ -24,20 +25,8 @@ from .columns import (
     row_name,
     time_values,
 )
-from .download import DEMO_NAME, PUBLIC_NAME, DownloadError, data_folder, download_cohort, raw_folder
-from .schema import ART_FULL, Schema
-
-__all__ = [
-    "DEMO_NAME",
-    "PUBLIC_NAME",
-    "DownloadError",
-    "data_folder",
-    "download_cohort",
-    "load_cohort",
-    "raw_folder",
-    "split_patients",
-    "validate_cohort",
-]
+from .download import DEMO_NAME, data_folder, download_cohort
+from .schema import Schema
 
 log = logging.getLogger("hg_helpers")
 
@@ -192,7 +181,7 @@ def _select_columns(table: pd.DataFrame, schema: Schema) -> pd.DataFrame:
     if not isinstance(table, pd.DataFrame):
         raise ValueError(f"a cohort is a pandas DataFrame, not {type(table).__name__}")
     if schema.time == ART_FULL.time and schema.time not in table.columns:
-        table = table.rename(columns={"Timepoints": schema.time})  # its name in an older release of the public cohort
+        table = table.rename(columns=OLDER_NAMES)
     absent = [name for name in schema.columns if name not in table.columns]
     if absent:
         raise ValueError(

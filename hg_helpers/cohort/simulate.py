@@ -19,7 +19,7 @@ from functools import lru_cache
 import numpy as np
 import pandas as pd
 
-from .schema import ART_FULL
+from .art import ART_FULL
 
 BUNDLED_SEED = 75
 BUNDLED_PATIENTS = 1000

@@ -9,9 +9,10 @@ import numpy as np
 import pandas as pd
 
 from ..cohort.arrays import Trajectories, discrete_positions, said_once, trajectories
+from ..cohort.art import ART_FULL
 from ..cohort.encoding import CohortEncoder
 from ..cohort.load import validate_cohort
-from ..cohort.schema import ART_FULL, Schema
+from ..cohort.schema import Schema
 from . import utility
 from .bootstrap import interval
 from .comparisons import Collected, Comparison, against_holdout, private, useful

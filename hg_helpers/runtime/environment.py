@@ -195,8 +195,9 @@ def _check_machine() -> list[Check]:
 
 def _check_data() -> list[Check]:
     try:  # a broken pandas, pooch or yaml shows here and not as a traceback
-        from ..cohort.load import DEMO_NAME, PUBLIC_NAME, data_folder, download_cohort, load_cohort, raw_folder
-        from ..cohort.schema import ART_FULL
+        from ..cohort.art import ART_FULL
+        from ..cohort.download import DEMO_NAME, PUBLIC_NAME, data_folder, download_cohort, raw_folder
+        from ..cohort.load import load_cohort
 
         public = raw_folder() / PUBLIC_NAME
     except (ImportError, OSError) as error:

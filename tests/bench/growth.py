@@ -17,7 +17,8 @@ import torch
 from matplotlib.ticker import LogLocator
 
 import hg_helpers as hg
-from hg_helpers.cohort.schema import ART_DEMO, Schema
+from hg_helpers.cohort.art import ART_DEMO
+from hg_helpers.cohort.schema import Schema
 from hg_helpers.cohort.simulate import simulate_cohort
 from hg_helpers.plots.style import BLUE, VERMILLION, canvas
 
