@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 import logging
 import re
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,10 +16,19 @@ from pandas.api.types import is_datetime64_any_dtype, is_numeric_dtype, is_timed
 
 from .schema import Feature, Schema
 
-log = logging.getLogger("hg_helpers")
-
 # Box-Cox is taken of x + 0.001, so this is where it ceases to exist; rounding dust just below zero is no error.
 _BOX_COX_LIMIT = -0.001
+
+
+class TableLog(logging.LoggerAdapter):
+    """The package's log, for what is found in one table: each message begins with the table's name, if it has one."""
+
+    def __init__(self, name: str = "") -> None:
+        super().__init__(logging.getLogger("hg_helpers"), {})
+        self.before = f"{name} table: ".replace("%", "%%") if name else ""
+
+    def process(self, msg: str, kwargs: Any) -> tuple[str, Any]:
+        return self.before + msg, kwargs
 
 
 def plain(column: pd.Series) -> pd.Series:
@@ -166,7 +176,7 @@ def _meant(unknown: list[object], feature: Feature) -> str:
     return "Correct them, add the level to the schema, or say in its `codes` what the table holds for each level"
 
 
-def fill_missing(values: dict[str, np.ndarray], table: pd.DataFrame, schema: Schema) -> None:
+def fill_missing(values: dict[str, np.ndarray], table: pd.DataFrame, schema: Schema, log: TableLog) -> None:
     """Refuse missing values, or fill them in place and say how many; ``values`` hold NaN where one is missing.
 
     A value is carried forward within the patient, from the rows in use; what is left gets the median (real) or the most
@@ -205,7 +215,7 @@ def fill_missing(values: dict[str, np.ndarray], table: pd.DataFrame, schema: Sch
     log.warning("filled missing values: %s", "; ".join(told))
 
 
-def report_static_changes(values: dict[str, np.ndarray], schema: Schema) -> None:
+def report_static_changes(values: dict[str, np.ndarray], schema: Schema, log: TableLog) -> None:
     """Say in how many patients a feature changes that should not; the public cohort's generator let that happen."""
     for feature in schema.static:
         by_patient = values[feature.name].reshape(-1, schema.length)  # (patients, months)

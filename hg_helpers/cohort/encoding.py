@@ -6,7 +6,6 @@ range. Discrete features: one-hot in the schema's level order.
 
 from __future__ import annotations
 
-import logging
 from contextlib import suppress
 from typing import Any
 
@@ -15,10 +14,9 @@ import pandas as pd
 import torch
 from scipy import optimize, special, stats
 
+from .columns import TableLog
 from .load import validate_cohort
 from .schema import Feature, Schema
-
-log = logging.getLogger("hg_helpers")
 
 #: Added before Box-Cox, so that a laboratory value of exactly zero has a logarithm.
 OFFSET = 0.001
@@ -127,7 +125,10 @@ class CohortEncoder:
         Raises:
             ValueError, KeyError: as :func:`hg_helpers.validate_cohort`, naming column and patient.
         """
-        table = validate_cohort(cohort, self.schema)
+        return self.fit_validated(validate_cohort(cohort, self.schema))
+
+    def fit_validated(self, table: pd.DataFrame) -> CohortEncoder:
+        """As :meth:`fit`, of a table that :func:`hg_helpers.validate_cohort` returned."""
         self.columns = list(table.columns)
         self._codes = {f.name: _RealCode.fit(f, table[f.name].to_numpy(np.float64)) for f in self.schema.real}
         if self.schema.regular:
@@ -144,8 +145,12 @@ class CohortEncoder:
             RuntimeError: before :meth:`fit`.
             ValueError, KeyError: as :func:`hg_helpers.validate_cohort`.
         """
+        self._fitted()
+        return self.transform_validated(validate_cohort(cohort, self.schema))
+
+    def transform_validated(self, table: pd.DataFrame, name: str = "") -> torch.Tensor:
+        """As :meth:`transform`, of a table that :func:`hg_helpers.validate_cohort` returned, ``name`` for the log."""
         codes = self._fitted()
-        table = validate_cohort(cohort, self.schema)
         x = np.zeros((len(table), self.schema.channels), dtype=np.float32)
         self.clipped = {}
         for feature in self.schema:
@@ -162,7 +167,7 @@ class CohortEncoder:
                 x[np.arange(len(table)), span.start + level] = 1.0
         if self.clipped:
             said = ", ".join(f"{name} {count}" for name, count in self.clipped.items())
-            log.info("values outside the range of the training patients were clipped to it: %s", said)
+            TableLog(name).info("values outside the range of the training patients were clipped to it: %s", said)
         return torch.from_numpy(x).view(-1, self.schema.length, self.schema.channels)
 
     def inverse_transform(self, x: torch.Tensor, first_patient: int = 0) -> pd.DataFrame:

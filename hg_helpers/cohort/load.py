@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import logging
 import re
 import zlib
 from dataclasses import replace
@@ -17,6 +16,7 @@ from pandas.api.types import infer_dtype
 
 from .art import ART_FULL, OLDER_NAMES
 from .columns import (
+    TableLog,
     fill_missing,
     level_positions,
     plain,
@@ -27,8 +27,6 @@ from .columns import (
 )
 from .download import DEMO_NAME, data_folder, download_cohort
 from .schema import Schema
-
-log = logging.getLogger("hg_helpers")
 
 # What pandas reads as missing; a schema may name one of them ("None", "NA") as a level.
 _MISSING_TEXT = frozenset(("", "NA", "N/A", "n/a", "#NA", "#N/A", "<NA>", "NaN", "nan", "NULL", "null", "None"))
@@ -75,7 +73,7 @@ def load_cohort(
         raise ValueError(f"{path.name}: {error}") from None
 
 
-def validate_cohort(table: pd.DataFrame, schema: Schema) -> pd.DataFrame:
+def validate_cohort(table: pd.DataFrame, schema: Schema, name: str = "") -> pd.DataFrame:
     """Check a table against a schema and bring it into the form that every other function expects.
 
     Rows are put in the order of patient and time, and each patient's first ``schema.length`` of them are used. With
@@ -85,6 +83,7 @@ def validate_cohort(table: pd.DataFrame, schema: Schema) -> pd.DataFrame:
     Args:
         table: at least the columns of ``schema.columns``; it is not changed.
         schema: what the table means.
+        name: what the log calls the table, where there are several.
 
     Returns:
         ``schema.length`` rows a patient, sorted by patient and time, index 0 ... n - 1, the schema's columns in the
@@ -94,10 +93,11 @@ def validate_cohort(table: pd.DataFrame, schema: Schema) -> pd.DataFrame:
         ValueError: naming column, patient, month and value, how many there are, and what to do.
     """
     _checked_schema(schema)
-    table = _first_rows(_select_columns(table, schema), schema)
+    log = TableLog(name)
+    table = _first_rows(_select_columns(table, schema, log), schema, log)
     values = {f.name: (real_values if f.is_real else level_positions)(table, f, schema) for f in schema}
-    fill_missing(values, table, schema)
-    report_static_changes(values, schema)
+    fill_missing(values, table, schema, log)
+    report_static_changes(values, schema, log)
     columns: dict[str, Any] = {name: table[name] for name in table.columns}
     for feature in schema:
         column = values[feature.name]
@@ -177,7 +177,7 @@ def _read(path: Path, schema: Schema) -> pd.DataFrame:
         raise ValueError(f"{path} cannot be read as a table in UTF-8: {error}") from error
 
 
-def _select_columns(table: pd.DataFrame, schema: Schema) -> pd.DataFrame:
+def _select_columns(table: pd.DataFrame, schema: Schema, log: TableLog) -> pd.DataFrame:
     if not isinstance(table, pd.DataFrame):
         raise ValueError(f"a cohort is a pandas DataFrame, not {type(table).__name__}")
     if schema.time == ART_FULL.time and schema.time not in table.columns:
@@ -212,7 +212,7 @@ def _column_hint(absent: str, table: pd.DataFrame) -> str:
     return f" (did you mean {close[0]!r}?)" if close else ""
 
 
-def _first_rows(table: pd.DataFrame, schema: Schema) -> pd.DataFrame:
+def _first_rows(table: pd.DataFrame, schema: Schema, log: TableLog) -> pd.DataFrame:
     """Each patient's first ``schema.length`` rows, sorted by patient and time."""
     for name in (schema.patient, schema.time):
         empty = table[name].isna().to_numpy()
@@ -237,7 +237,7 @@ def _first_rows(table: pd.DataFrame, schema: Schema) -> pd.DataFrame:
     if schema.regular:
         _check_months(table, time, patient, rank, sizes, schema)
         table[schema.time] = time.astype(np.int64)
-    kept = _enough_rows(sizes, schema)[patient] & (rank < schema.length)
+    kept = _enough_rows(sizes, schema, log)[patient] & (rank < schema.length)
     return table if kept.all() else table[kept].reset_index(drop=True)
 
 
@@ -265,7 +265,7 @@ def _check_months(
     )
 
 
-def _enough_rows(sizes: np.ndarray, schema: Schema) -> np.ndarray:
+def _enough_rows(sizes: np.ndarray, schema: Schema, log: TableLog) -> np.ndarray:
     """Which patients have ``schema.length`` rows, with a word in the log about the others and about longer ones."""
     enough, longer = sizes >= schema.length, int((sizes > schema.length).sum())
     visits = f"fewer than {schema.length} visits"
