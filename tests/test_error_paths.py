@@ -10,12 +10,11 @@ import pytest
 from metric_tables import binary, real, schema_of
 
 from hg_helpers.__main__ import main
-from hg_helpers.app import pretrained
-from hg_helpers.cohort import download as cohort
+from hg_helpers.app import commands, pretrained
+from hg_helpers.app.doctor import checks
 from hg_helpers.metrics import evaluate, trtr_auc
 from hg_helpers.model.synthesizer import Synthesizer
 from hg_helpers.plots import prototypes
-from hg_helpers.runtime.environment import checks
 
 
 @pytest.mark.parametrize(
@@ -34,7 +33,7 @@ def test_numbers_out_of_range_are_refused_before_anything_is_loaded(words, messa
 
 def test_download_says_where_the_file_lies(monkeypatch, tmp_path, capsys):
     asked = []
-    monkeypatch.setattr(cohort, "download_cohort", lambda force: asked.append(force) or tmp_path / "public.csv")
+    monkeypatch.setattr(commands, "download_cohort", lambda force: asked.append(force) or tmp_path / "public.csv")
     assert main(["download"]) == 0 and main(["download", "--force"]) == 0
     assert asked == [False, True] and str(tmp_path / "public.csv") in capsys.readouterr().out
 
@@ -43,7 +42,7 @@ def test_a_key_error_is_a_sentence_without_quotes_round_it(monkeypatch, capsys):
     def absent(force):
         raise KeyError("no feature 'lab' in the schema")
 
-    monkeypatch.setattr(cohort, "download_cohort", absent)
+    monkeypatch.setattr(commands, "download_cohort", absent)
     assert main(["download"]) == 1
     assert "error: no feature 'lab' in the schema\n" in capsys.readouterr().err
 

@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 
+import hg_helpers as hg
+
 HOUSE = Path(__file__).resolve().parents[1] / "hg_helpers"
 #: What each room may use beside itself; the top level may use everything.
 BELOW = {
-    "runtime": {"cohort"},  # the checks of `doctor`, until they stand in app
+    "runtime": set(),
     "cohort": {"runtime"},
     "model": {"cohort", "runtime"},
     "metrics": {"cohort"},
@@ -50,3 +52,15 @@ def test_the_models_modules_are_read_in_one_order():
         for room, other in imports(HOUSE / "model" / f"{name}.py"):
             if room == "model":
                 assert other in MODEL[:number], f"{name} imports {other}"
+
+
+def test_the_public_names_are_a_contract():
+    machinery = {"load_checkpoint", "save_checkpoint", "seed_everything", "setup", "write_parts"}
+    cohort = {"ART_DEMO", "ART_FULL", "CohortEncoder", "DownloadError", "Feature", "Schema", "data_folder"}
+    cohort |= {"download_cohort", "load_cohort", "simulate_cohort", "split_patients", "truth", "validate_cohort"}
+    model = {"Autoencoder", "BiLSTM", "Critic", "GaussianPrototypes", "Generator", "LatentBuffer", "PersistentNoise"}
+    model |= {"Synthesizer", "TrainConfig", "Trainer", "TrainingStopped", "UniformNoise", "VariationalAutoencoder"}
+    model |= {"autoencoder_loss", "co_moments", "correlation_loss", "correlation_matrix", "curriculum_batches"}
+    model |= {"gradient_penalty", "moment_loss"}
+    assert set(hg.__all__) == {"evaluate", "exercises", "metrics", "plots"} | machinery | cohort | model
+    assert all(hasattr(hg, name) for name in hg.__all__)

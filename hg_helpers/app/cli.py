@@ -7,7 +7,8 @@ import logging
 import sys
 from typing import Any
 
-from .commands import UserError, ablate, demo, doctor, download, evaluate, sample, simulate, train
+from .commands import UserError, ablate, demo, download, evaluate, sample, simulate, train
+from .doctor import doctor
 
 DESCRIPTION = "Health Gym v2: make synthetic longitudinal cohorts, and see which patients a generator loses."
 EXITS = (

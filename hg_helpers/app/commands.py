@@ -1,7 +1,4 @@
-"""What each sub-command of `python -m hg_helpers` does; each takes the parsed options and returns the exit code.
-
-Imports stand inside the functions, so that `doctor` can say which package is missing.
-"""
+"""What each sub-command of `python -m hg_helpers` does; each takes the parsed options and returns the exit code."""
 
 from __future__ import annotations
 
@@ -13,26 +10,32 @@ import json
 from pathlib import Path
 from typing import Any
 
+from tqdm import tqdm
+
+from ..cohort.art import ART_DEMO, ART_FULL
+from ..cohort.download import download_cohort
+from ..cohort.encoding import CohortEncoder
+from ..cohort.load import load_cohort, split_patients
+from ..cohort.schema import Schema
+from ..cohort.simulate import simulate_cohort
+from ..metrics import evaluate as evaluate_tables
+from ..model.synthesizer import Synthesizer
+from ..model.training import Trainer
+from ..plots import ablation as draw_ablation
+from ..plots.report import report_figures
+from ..runtime.checkpoint import atomic
+from ..runtime.distributed import Peers, join_torchrun
+from .ablation import medians, panels, run_ablation
+from .demo import MODELS, run_demo, summary_text
+from .parquet_parts import write_parts
+from .split_file import read_split, write_split
+
 
 class UserError(Exception):
     """Something that the user can put right; shown without a traceback."""
 
 
-def doctor(options: argparse.Namespace) -> int:
-    from ..runtime.environment import checks
-
-    found = checks()
-    if options.json:
-        print(json.dumps([{"check": c.name, "ok": c.ok, "detail": c.detail} for c in found], indent=1))
-    else:
-        for check in found:
-            print(f"{'OK  ' if check.ok else 'LOOK'}  {check.name}: {check.detail}")
-    return 0 if all(check.ok for check in found) else 1
-
-
 def simulate(options: argparse.Namespace) -> int:
-    from ..cohort.simulate import simulate_cohort
-
     out = _output(options, ".csv", ".csv.gz", ".parquet")
     table = simulate_cohort(options.patients, months=options.months, seed=options.seed)
     _write_table(table, out)
@@ -40,18 +43,10 @@ def simulate(options: argparse.Namespace) -> int:
 
 
 def download(options: argparse.Namespace) -> int:
-    from ..cohort.download import download_cohort
-
     return _say(options, {"file": str(download_cohort(force=options.force))})
 
 
 def train(options: argparse.Namespace) -> int:
-    from ..cohort.encoding import CohortEncoder
-    from ..cohort.load import load_cohort, split_patients
-    from ..model.training import Trainer
-    from ..runtime.distributed import Peers, join_torchrun
-    from .split_file import write_split
-
     options.device = join_torchrun(options.device)
     if options.resume:
         return _resume(options)
@@ -60,7 +55,7 @@ def train(options: argparse.Namespace) -> int:
     changes: dict[str, Any] = {"seed": options.seed}
     if options.epochs is not None:
         changes["epochs"] = options.epochs
-    config = _models()[options.model or "v2_plus"](preset=options.preset, **changes)
+    config = MODELS[options.model or "v2_plus"](preset=options.preset, **changes)
     cohort = load_cohort(options.data, schema=schema)
     split: dict[str, Any] = {"data": options.data, "holdout": options.holdout, "seed": options.seed}
     if options.holdout:
@@ -75,11 +70,6 @@ def train(options: argparse.Namespace) -> int:
 
 
 def _resume(options: argparse.Namespace) -> int:
-    from ..cohort.load import load_cohort
-    from ..model.training import Trainer
-    from ..runtime.distributed import Peers
-    from .split_file import read_split
-
     trainer = Trainer.load(options.out, device=options.device, peers=Peers())
     _refuse_another(trainer, options)
     split = read_split(Path(options.out))
@@ -96,7 +86,7 @@ def _refuse_another(trainer: Any, options: argparse.Namespace) -> None:
     """Refuse to go on with another model or schema than was asked for."""
     remedy = "leave the option out to go on with it, or train another model with another --out"
     if options.model is not None:
-        asked, kind = _models()[options.model](), ("latent_source", "autoencoder", "heads")
+        asked, kind = MODELS[options.model](), ("latent_source", "autoencoder", "heads")
         if any(getattr(trainer.config, k) != getattr(asked, k) for k in kind):
             found = ", ".join(f"{k} {getattr(trainer.config, k)!r}" for k in kind)
             raise UserError(f"{options.out} is no --model {options.model}, it has {found}: {remedy}")
@@ -131,11 +121,6 @@ def _fit(trainer: Any, x: Any, out: Path, options: argparse.Namespace) -> int:
 
 
 def sample(options: argparse.Namespace) -> int:
-    from tqdm import tqdm
-
-    from ..model.synthesizer import Synthesizer
-    from .parquet_parts import write_parts
-
     if options.parts:  # a folder that is there is taken up, if it holds parts of the same
         out, synthesizer = Path(options.out), Synthesizer.load(options.model)
         write = functools.partial(write_parts, synthesizer, out, per_part=options.parts)
@@ -155,11 +140,6 @@ def sample(options: argparse.Namespace) -> int:
 
 
 def evaluate(options: argparse.Namespace) -> int:
-    from ..cohort.load import load_cohort
-    from ..metrics import evaluate as evaluate_tables
-    from ..plots.report import report_figures
-    from .split_file import read_split
-
     schema = _schema(options.schema)
     real = load_cohort(options.real, schema=schema)
     if options.holdout:
@@ -190,8 +170,6 @@ def evaluate(options: argparse.Namespace) -> int:
 
 
 def demo(options: argparse.Namespace) -> int:
-    from .demo import MODELS, run_demo, summary_text
-
     folder = Path(options.out)
     for name in MODELS:
         _refuse_existing(folder / f"{name}.pt", options.force)
@@ -206,9 +184,6 @@ def demo(options: argparse.Namespace) -> int:
 
 
 def ablate(options: argparse.Namespace) -> int:
-    from .. import plots
-    from .ablation import medians, panels, run_ablation
-
     figure_file = options.figure and Path(options.figure)
     if figure_file and figure_file.suffix not in (".png", ".pdf", ".svg"):
         raise UserError(f"--figure {figure_file}: the name must end in .png, .pdf or .svg")
@@ -220,7 +195,7 @@ def ablate(options: argparse.Namespace) -> int:
     summary = medians(results)
     if figure_file:
         figure_file.parent.mkdir(parents=True, exist_ok=True)
-        drawn, _ = plots.ablation(*panels(results))
+        drawn, _ = draw_ablation(*panels(results))
         drawn.savefig(figure_file, dpi=150)
     if options.json:
         medians_of = json.loads(summary.to_json(orient="index"))
@@ -234,16 +209,7 @@ def ablate(options: argparse.Namespace) -> int:
 # --- what the commands share ----------------------------------------------------------------------------------------
 
 
-def _models() -> dict[str, Any]:
-    from .demo import MODELS
-
-    return MODELS
-
-
-def _schema(name: str) -> Any:
-    from ..cohort.art import ART_DEMO, ART_FULL
-    from ..cohort.schema import Schema
-
+def _schema(name: str) -> Schema:
     named = {"art-demo": ART_DEMO, "art-full": ART_FULL}
     return named[name] if name in named else Schema.from_yaml(name)
 
@@ -263,8 +229,6 @@ def _refuse_existing(path: Path, force: bool) -> None:
 
 
 def _write_table(table: Any, path: Path) -> None:
-    from ..runtime.checkpoint import atomic
-
     with atomic(path) as temporary:
         if path.suffix == ".parquet":
             table.to_parquet(temporary, index=False)

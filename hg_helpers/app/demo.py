@@ -10,7 +10,6 @@ from typing import Any
 import pandas as pd
 from tqdm import tqdm
 
-from .. import plots
 from ..cohort.arrays import Trajectories, said_once, trajectories
 from ..cohort.art import ART_DEMO
 from ..cohort.encoding import CohortEncoder
@@ -19,6 +18,7 @@ from ..metrics import diversity, dynamics, fidelity
 from ..model.config import TrainConfig
 from ..model.synthesizer import Synthesizer
 from ..model.training import Trainer
+from ..plots import distributions, joint_shares
 from ..runtime.checkpoint import atomic
 from .processes import callbacks, in_processes, leave_with_parent
 
@@ -83,9 +83,9 @@ def _evaluate(folder: Path, train: pd.DataFrame, holdout: pd.DataFrame, seed: in
     _write(summary, folder / "summary.csv")
     _write(_who_is_covered(real, cohorts), folder / "coverage.csv", index=False)
     shown = {"real": train, **synthetic}
-    figure, _ = plots.joint_shares(shown, ART_DEMO, features=("Gender", "Ethnic"))
+    figure, _ = joint_shares(shown, ART_DEMO, features=("Gender", "Ethnic"))
     figure.savefig(folder / "gender_ethnic.png", dpi=150)
-    figure, _ = plots.distributions(train, synthetic, schema=ART_DEMO)
+    figure, _ = distributions(train, synthetic, schema=ART_DEMO)
     figure.savefig(folder / "distributions.png", dpi=150)
     return summary
 

@@ -6,7 +6,7 @@ channels) and back. Read in this order: schema, load, simulate, encoding.
 """
 
 from .art import ART_DEMO, ART_FULL
-from .download import DownloadError, download_cohort
+from .download import DownloadError, data_folder, download_cohort
 from .encoding import CohortEncoder
 from .feature import Feature
 from .load import load_cohort, split_patients, validate_cohort
@@ -20,6 +20,7 @@ __all__ = [
     "DownloadError",
     "Feature",
     "Schema",
+    "data_folder",
     "download_cohort",
     "load_cohort",
     "simulate_cohort",
