@@ -17,7 +17,7 @@ import pytest
 
 from hg_helpers import TrainConfig, Trainer
 from hg_helpers.__main__ import main
-from hg_helpers.app import ablation
+from hg_helpers.app import ablation, experiments
 from hg_helpers.app import processes as workers
 from hg_helpers.cohort.simulate import simulate_cohort
 
@@ -189,7 +189,7 @@ def test_a_stopped_run_gives_no_rows_and_goes_on_to_the_same_ones(here, monkeypa
     config = ablation.configuration("v2", seed=0, **{**TINY, "epochs": 2, "batch_size": 20})
     done, stop = queue.SimpleQueue(), threading.Event()
     few = simulate_cohort(50, seed=1)
-    monkeypatch.setattr(ablation, "load_cohort", lambda: few)
+    monkeypatch.setattr(experiments, "load_cohort", lambda: few)
     monkeypatch.setattr(ablation, "SYNTHETIC_PATIENTS", 20)
     monkeypatch.setattr(workers, "_done", done, raising=False)
     monkeypatch.setattr(workers, "_stop", stop, raising=False)
@@ -204,9 +204,9 @@ def test_a_stopped_run_gives_no_rows_and_goes_on_to_the_same_ones(here, monkeypa
     assert set(resumed["steps"]) == {8}
     pd.testing.assert_frame_equal(resumed.drop(columns="seconds"), straight.drop(columns="seconds"))
     # a checkpoint of other settings is no beginning of this run
-    assert ablation._begun(path, config) is not None
-    assert ablation._begun(path, ablation.configuration("v2", seed=1, **TINY)) is None
-    assert ablation._begun(here / "nowhere.pt", config) is None
+    assert experiments.begun(path, config) is not None
+    assert experiments.begun(path, ablation.configuration("v2", seed=1, **TINY)) is None
+    assert experiments.begun(here / "nowhere.pt", config) is None
 
 
 def test_unknown_names_and_wrong_files_are_refused_before_anything_is_trained(here, monkeypatch, capsys):
@@ -236,7 +236,7 @@ def test_medians_are_over_seeds_and_the_floors_stand_by_panel():
 def test_a_run_whose_parent_was_killed_keeps_the_batches_in_hand(here, monkeypatch):
     config = ablation.configuration("v2", seed=0, **{**TINY, "epochs": 2, "batch_size": 20})
     few = simulate_cohort(50, seed=1)
-    monkeypatch.setattr(ablation, "load_cohort", lambda: few)
+    monkeypatch.setattr(experiments, "load_cohort", lambda: few)
     monkeypatch.setattr(workers, "_done", queue.SimpleQueue(), raising=False)
     monkeypatch.setattr(workers, "_stop", threading.Event(), raising=False)
     monkeypatch.setattr(multiprocessing, "parent_process", lambda: SimpleNamespace(is_alive=lambda: False))

@@ -205,8 +205,8 @@ def test_the_demo_leaves_models_tables_and_pictures(tmp_path, capsys):
     assert expected <= {p.name for p in folder.iterdir()}
     summary = pd.read_csv(folder / "summary.csv", index_col=0)
     assert list(summary.columns) == ["holdout", "v1", "v2", "v2_plus"]
-    assert summary.loc["patients changing sex or ethnicity", "v2_plus"] == 0
-    assert summary.loc["groups covered by month", "v1"] < summary.loc["groups covered by month", "holdout"]
+    assert summary.loc["patients whose static features change", "v2_plus"] == 0
+    assert summary.loc["groups covered, by month", "v1"] < summary.loc["groups covered, by month", "holdout"]
     coverage = pd.read_csv(folder / "coverage.csv")
     assert set(coverage["by"]) == {"month", "patient"} and coverage.groupby("by")["train"].sum().between(0.7, 1).all()
     assert load_cohort(folder / "v2.csv", schema=ART_DEMO)["PatientID"].nunique() == 1000

@@ -30,14 +30,14 @@ def others():
 @pytest.mark.parametrize("name", list(pretrained.CONFIGS))
 def test_a_shipped_model_scores_what_the_data_card_says(name, card, others):
     assert (DATA / "pretrained" / f"{name}.pt").stat().st_size < 4e6
-    found = pretrained.scores(others, Synthesizer.pretrained(name).sample(4000, seed=0))
+    found = pretrained.card(others, Synthesizer.pretrained(name).sample(4000, seed=0))
     assert set(found) == set(card)
     for row, value in found.items():  # another processor rounds otherwise, which moves few of 4,000 patients
         assert value == pytest.approx(card[row][name], abs=0.02, rel=0.05), row
 
 
 def test_the_floor_is_what_the_data_card_says(card, others):
-    found = pretrained.scores(others, pretrained.training_cohort())
+    found = pretrained.card(others, pretrained.training_cohort())
     assert {row: round(value, 2) for row, value in found.items()} == {row: card[row]["floor"] for row in card}
 
 

@@ -17,12 +17,11 @@ from ..cohort.arrays import Trajectories, trajectories
 from ..cohort.art import ART_DEMO
 from ..cohort.encoding import CohortEncoder
 from ..cohort.load import load_cohort, split_patients
-from ..metrics import coverage, joint_tv, ks, patient_spread, static_constant, switching_ratio
 from ..model.config import WORKSHOP, TrainConfig
-from ..model.training import Trainer
-from ..runtime.checkpoint import atomic
-from .demo import HOLDOUT, MODELS, SYNTHETIC_PATIENTS
-from .processes import callbacks, in_processes, leave_with_parent
+from .demo import MODELS
+from .experiments import HOLDOUT, SYNTHETIC_PATIENTS, scores, train_in_process
+from .files import write_table
+from .processes import in_processes
 
 log = logging.getLogger("hg_helpers")
 
@@ -55,6 +54,9 @@ CONFIGURATIONS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 FLOOR = "real holdout"
 COLUMNS = ["configuration", "seed", "decode", "metric", "feature", "value", "steps", "seconds", "settings"]
+#: Scores that the table holds; "ks VL" is metric "ks" of feature "VL", the others are of all.
+KEPT = ["coverage_month", "coverage_patient", "joint_tv", *(f"ks {f.name}" for f in ART_DEMO.real)]
+KEPT += ["patient_spread", "switching_ratio", "static_constant"]
 #: What the figure shows, as metric and feature.
 PANELS = [("coverage_patient", "all"), ("joint_tv", "all"), ("ks", "CD4"), ("switching_ratio", "all")]
 #: Checkpoints of runs that are not finished.
@@ -172,27 +174,14 @@ def panels(results: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, float]]:
 
 def _train(name: str, seed: int, config: TrainConfig, checkpoint: Path) -> pd.DataFrame | None:
     """The rows of a run; None where it was stopped, which leaves a checkpoint."""
-    train, _ = split_patients(load_cohort(), HOLDOUT, seed=seed)
-    encoder = CohortEncoder(ART_DEMO).fit(train)
-    trainer = _begun(checkpoint, config) or Trainer(encoder, config, device="cpu")
-    history = trainer.fit(encoder.transform(train), checkpoint=checkpoint, callbacks=callbacks(), progress=False)
-    leave_with_parent()
+    trainer, train = train_in_process(config, checkpoint, resume=True)
     if trainer.epoch < config.epochs:
         return None
-    real, rows = trajectories(train, ART_DEMO, encoder), []
+    real, rows = trajectories(train, ART_DEMO, trainer.encoder), []
     for decode in ("argmax", "sample"):
         drawn = trainer.synthesizer().sample(SYNTHETIC_PATIENTS, seed=seed, decode=decode)
-        rows += _scores(real, trajectories(drawn, ART_DEMO, encoder), decode)
-    return _table(name, seed, rows, trainer.step, float(history["seconds"].sum()), config.to_dict())
-
-
-def _begun(checkpoint: Path, config: TrainConfig) -> Trainer | None:
-    """The run as it was when it was stopped; None where there is none, or one with other settings."""
-    try:
-        trainer = Trainer.load(checkpoint, device="cpu")
-    except (FileNotFoundError, ValueError):
-        return None
-    return trainer if trainer.config == config else None
+        rows += _scores(real, trajectories(drawn, ART_DEMO, trainer.encoder), decode)
+    return _table(name, seed, rows, trainer.step, float(trainer.history["seconds"].sum()), config.to_dict())
 
 
 def _unfinished(run: tuple[str, int]) -> Path:
@@ -201,7 +190,7 @@ def _unfinished(run: tuple[str, int]) -> Path:
 
 def _steps(cohort: pd.DataFrame, config: TrainConfig) -> int:
     """Generator steps, the same for every configuration."""
-    patients = split_patients(cohort, HOLDOUT)[0]["PatientID"].nunique()
+    patients = split_patients(cohort, HOLDOUT)[0][ART_DEMO.patient].nunique()
     return config.epochs * config.steps_per_epoch(patients, ART_DEMO.length)
 
 
@@ -215,18 +204,8 @@ def _floor(cohort: pd.DataFrame, seed: int) -> pd.DataFrame:
 
 def _scores(train: Trajectories, cohort: Trajectories, decode: str) -> list[tuple[str, str, str, float]]:
     """Decoding, metric, feature and value of a cohort against the training patients."""
-    pair = (train, cohort, ART_DEMO)
-    distances = ks(*pair)[1].set_index("feature")["value"]
-    found = {
-        ("coverage_month", "all"): coverage(*pair, by="month")[0],
-        ("coverage_patient", "all"): coverage(*pair, by="patient")[0],
-        ("joint_tv", "all"): joint_tv(*pair)[0],
-        **{("ks", name): distances[name] for name in distances.index},
-        ("patient_spread", "all"): patient_spread(*pair)[0],
-        ("switching_ratio", "all"): switching_ratio(*pair)[0],
-        ("static_constant", "all"): static_constant(*pair)[0],
-    }
-    return [(decode, *key, float(value)) for key, value in found.items()]
+    found = scores(train, cohort)
+    return [(decode, *(key.split(" ") if " " in key else (key, "all")), found[key]) for key in KEPT]
 
 
 # --- the table ------------------------------------------------------------------------------------------------------
@@ -271,5 +250,4 @@ def _add(out: Path, rows: pd.DataFrame) -> None:
     place = {known: number for number, known in enumerate([*CONFIGURATIONS, FLOOR])}
     order = pd.DataFrame({"place": table["configuration"].map(place).fillna(-1), "seed": table["seed"]})
     table = table.loc[order.sort_values(["place", "seed"], kind="stable").index]
-    with atomic(out) as temporary:
-        table.to_csv(temporary, index=False, float_format="%.6g", lineterminator="\n")
+    write_table(table, out, float_format="%.6g")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import functools
-import gzip
 import json
 from pathlib import Path
 from typing import Any
@@ -23,12 +22,11 @@ from ..model.synthesizer import Synthesizer
 from ..model.training import Trainer
 from ..plots import ablation as draw_ablation
 from ..plots.report import report_figures
-from ..runtime.checkpoint import atomic
 from ..runtime.distributed import Peers, join_torchrun
 from .ablation import medians, panels, run_ablation
 from .demo import MODELS, run_demo, summary_text
+from .files import read_split, write_split, write_table
 from .parquet_parts import write_parts
-from .split_file import read_split, write_split
 
 
 class UserError(Exception):
@@ -38,12 +36,14 @@ class UserError(Exception):
 def simulate(options: argparse.Namespace) -> int:
     out = _output(options, ".csv", ".csv.gz", ".parquet")
     table = simulate_cohort(options.patients, months=options.months, seed=options.seed)
-    _write_table(table, out)
-    return _say(options, {"file": str(out), "patients": options.patients, "rows": len(table)})
+    write_table(table, out)
+    _show(options, {"file": str(out), "patients": options.patients, "rows": len(table)})
+    return 0
 
 
 def download(options: argparse.Namespace) -> int:
-    return _say(options, {"file": str(download_cohort(force=options.force))})
+    _show(options, {"file": str(download_cohort(force=options.force))})
+    return 0
 
 
 def train(options: argparse.Namespace) -> int:
@@ -105,7 +105,7 @@ def _fit(trainer: Any, x: Any, out: Path, options: argparse.Namespace) -> int:
     last = history.iloc[-1] if len(history) else {}
     if trainer.peers.rank > 0:
         return 0
-    _say(
+    _show(
         options,
         {
             "model": str(out),
@@ -136,7 +136,8 @@ def sample(options: argparse.Namespace) -> int:
             progress=lambda done: bar.update(done - bar.n),
         )
     rows = options.patients * synthesizer.encoder.schema.length
-    return _say(options, {"file": str(out), "patients": options.patients, "rows": rows})
+    _show(options, {"file": str(out), "patients": options.patients, "rows": rows})
+    return 0
 
 
 def evaluate(options: argparse.Namespace) -> int:
@@ -159,7 +160,7 @@ def evaluate(options: argparse.Namespace) -> int:
     _refuse_existing(folder / "report.csv", options.force)
     report = evaluate_tables(real, holdout, synthetic, schema=schema, seed=options.seed)
     folder.mkdir(parents=True, exist_ok=True)
-    _write_table(report, folder / "report.csv")
+    write_table(report, folder / "report.csv")
     for name, figure in report_figures(real, holdout, synthetic, schema, seed=options.seed):
         figure.savefig(folder / f"{name}.png", dpi=150)
     if options.json:
@@ -228,17 +229,5 @@ def _refuse_existing(path: Path, force: bool) -> None:
         raise UserError(f"{path} exists already; choose another name, or --force to replace it")
 
 
-def _write_table(table: Any, path: Path) -> None:
-    with atomic(path) as temporary:
-        if path.suffix == ".parquet":
-            table.to_parquet(temporary, index=False)
-        elif path.suffix == ".gz":  # without name and time stamp in its head, the same table gives the same file
-            with open(temporary, "wb") as raw, gzip.GzipFile("", "wb", fileobj=raw, mtime=0) as zipped:
-                table.to_csv(zipped, index=False, lineterminator="\n")
-        else:
-            table.to_csv(temporary, index=False, lineterminator="\n")
-
-
-def _say(options: argparse.Namespace, result: dict[str, Any]) -> int:
+def _show(options: argparse.Namespace, result: dict[str, Any]) -> None:
     print(json.dumps(result) if options.json else "\n".join(f"{key}: {value}" for key, value in result.items()))
-    return 0

@@ -11,6 +11,7 @@ import pandas as pd
 
 from ..model.synthesizer import BLOCK, Progress, Synthesizer
 from ..runtime.checkpoint import atomic
+from .files import write_table
 
 MANIFEST = "_parts.json"  # readers of Parquet folders pass over names that begin so
 
@@ -58,8 +59,7 @@ def write_parts(
         files.append(folder / f"part-{number:05d}.parquet")
         if not files[-1].exists():
             table = pd.concat(synthesizer.sample_blocks(last, seed, decode, start=first), ignore_index=True)
-            with atomic(files[-1]) as temporary:
-                table.to_parquet(temporary, index=False)
+            write_table(table, files[-1])
         if progress is not None:
             progress(last)
     return files

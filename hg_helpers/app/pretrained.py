@@ -17,9 +17,9 @@ from ..cohort.art import ART_DEMO
 from ..cohort.download import data_folder
 from ..cohort.encoding import CohortEncoder
 from ..cohort.simulate import simulate_cohort
-from ..metrics import autocorrelation_difference, coverage, joint_tv, ks, static_constant, switching_ratio
 from ..model.config import TrainConfig
 from ..model.training import Trainer
+from .experiments import LABELS, scores
 
 #: The patients that the shipped models have seen, and the seeds of others from the same truth.
 PATIENTS, SEED, HOLDOUT_SEED = 4000, 1, 2
@@ -28,6 +28,9 @@ CONFIGS = {
     "v2": TrainConfig.v2(preset="workshop", epochs=1),
     "v2_plus": TrainConfig.v2_plus(preset="workshop", epochs=10),
 }
+#: The rows of the data card's table.
+ROWS = ["coverage_month", "coverage_patient", "joint_tv", "static_tv", *(f"ks {f.name}" for f in ART_DEMO.real)]
+ROWS += ["lag_1", "switching_ratio", "static_constant"]
 
 
 def training_cohort() -> pd.DataFrame:
@@ -53,23 +56,11 @@ def make(name: str, folder: Path, work: Path) -> None:
     trainer.synthesizer().export(folder / f"{name}.pt")
 
 
-def scores(real: pd.DataFrame, made: pd.DataFrame) -> dict[str, float]:
-    """What the data card says of a shipped model, against real patients whom it has not seen."""
+def card(real: pd.DataFrame, made: pd.DataFrame) -> dict[str, float]:
+    """The data card's rows of a shipped model, against real patients whom it has not seen."""
     encoder = CohortEncoder(ART_DEMO).fit(real)
-    real, made = (trajectories(table, ART_DEMO, encoder) for table in (real, made))
-    distance = ks(real, made, ART_DEMO)[1].set_index("feature")["value"]
-    lagged = autocorrelation_difference(real, made, ART_DEMO)[1].set_index(["feature", "lag"])
-    return {
-        "groups covered, by month": coverage(real, made, ART_DEMO)[0],
-        "groups covered, by patient": coverage(real, made, ART_DEMO, by="patient")[0],
-        "total variation, joint": joint_tv(real, made, ART_DEMO)[0],
-        "total variation, Gender x Ethnic": joint_tv(real, made, ART_DEMO, features=["Gender", "Ethnic"])[0],
-        "Kolmogorov-Smirnov VL": distance["VL"],
-        "Kolmogorov-Smirnov CD4": distance["CD4"],
-        "lag-1 autocorrelation of VL, of real": lagged.loc[("VL", 1), "synthetic"] / lagged.loc[("VL", 1), "real"],
-        "regimen switches, of real": switching_ratio(real, made, ART_DEMO)[0],
-        "patients with constant static features": static_constant(real, made, ART_DEMO)[0],
-    }
+    found = scores(*(trajectories(table, ART_DEMO, encoder) for table in (real, made)))
+    return {LABELS[key]: found[key] for key in ROWS}
 
 
 def main() -> None:

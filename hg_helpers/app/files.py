@@ -1,12 +1,28 @@
-"""Which patients a model was trained on: a JSON file that `train` writes beside the model."""
+"""What the commands leave beside their models: tables, and which patients a model was trained on."""
 
 from __future__ import annotations
 
+import gzip
 import json
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from ..runtime.checkpoint import atomic
+
+
+def write_table(table: pd.DataFrame, path: Path, index: bool = False, float_format: str | None = None) -> None:
+    """Write a .csv, .csv.gz or .parquet file: the same table gives the same bytes, a crash leaves what was there."""
+    text = {"index": index, "float_format": float_format, "lineterminator": "\n"}
+    with atomic(path) as temporary:
+        if path.suffix == ".parquet":
+            table.to_parquet(temporary, index=index)
+        elif path.suffix == ".gz":  # without name and time stamp in its head
+            with open(temporary, "wb") as raw, gzip.GzipFile("", "wb", fileobj=raw, mtime=0) as zipped:
+                table.to_csv(zipped, **text)
+        else:
+            table.to_csv(temporary, **text)
 
 
 def split_file(model: Path) -> Path:
