@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
-import tempfile
 from pathlib import Path
 
 import pandas as pd
+import pooch
+import requests
 
+from ..runtime.checkpoint import atomic
 from .art import ART_FULL, OLDER_NAMES
 
 log = logging.getLogger("hg_helpers")
@@ -42,8 +44,6 @@ def raw_folder() -> Path:
     checkout = Path(__file__).resolve().parents[2]
     if (checkout / "pyproject.toml").is_file() and os.access(checkout, os.W_OK):
         return checkout / "data" / "raw"
-    import pooch  # here, so that everything but downloading works where pooch does not
-
     return Path(pooch.os_cache("hg_helpers"))
 
 
@@ -90,55 +90,23 @@ def download_cohort(
     remedy = f"To place the file by hand: open {url} in a browser, save it as {target.name} in the folder "
     remedy += f"{target.parent} and run this again."
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.stem}-", suffix=".part")
-    except OSError as error:
-        raise DownloadError(f"cannot write in {target.parent} ({error.strerror or error}). {remedy}") from error
-    os.close(handle)
-    part = Path(name)
-    try:
-        _fetch(url, part, expected_bytes, timeout, remedy)
-        problem = _problem(part, expected_bytes, expected_rows)
-        if problem:
-            raise DownloadError(f"what {url} sent is not the public cohort: {problem}. {remedy}")
-        try:
-            os.chmod(part, 0o644)  # mkstemp makes files that only their owner can read
-            os.replace(part, target)
-        except OSError as error:  # on Windows, where another program has the old copy open
-            raise DownloadError(f"cannot write {target} ({error.strerror or error}). {remedy}") from error
-    finally:
-        part.unlink(missing_ok=True)
+        with atomic(target) as part:
+            pooch.HTTPDownloader(progressbar=True, chunk_size=2**16, timeout=timeout)(url, str(part), None)
+            problem = _problem(part, expected_bytes, expected_rows)
+            if problem:
+                raise DownloadError(f"what {url} sent is not the public cohort: {problem}. {remedy}")
+    except DownloadError:
+        raise
+    except requests.RequestException as error:
+        raise DownloadError(f"cannot download {url}: {_reason(error, timeout)}. {remedy}") from error
+    except OSError as error:  # on Windows also where another program has the old copy open
+        raise DownloadError(f"cannot write {target} ({error.strerror or error}). {remedy}") from error
     log.info("public cohort: downloaded to %s", target)
     return target
 
 
-def _fetch(url: str, part: Path, expected_bytes: int | None, timeout: float, remedy: str) -> None:
-    """Stream ``url`` into ``part`` with a progress bar.
-
-    Raises:
-        DownloadError: for every way in which that can fail.
-    """
-    import pooch
-    import requests
-    from tqdm.auto import tqdm
-
-    # pooch asks whether the bar is true, which for tqdm is its total, and then sets that to the server's own figure.
-    total = expected_bytes or 1
-    with tqdm(total=total, unit="B", unit_scale=True, desc="public cohort", leave=False) as bar:
-        try:
-            pooch.HTTPDownloader(progressbar=bar, chunk_size=2**16, timeout=timeout)(url, str(part), None)
-            return
-        except requests.RequestException as error:
-            cause, reason = error, _reason(error, timeout)
-        except OSError as error:
-            cause, reason = error, f"cannot write in {part.parent} ({error.strerror or error})"
-    raise DownloadError(f"cannot download {url}: {reason}. {remedy}") from cause
-
-
 def _reason(error: Exception, timeout: float) -> str:
     """What a failed request means, in words."""
-    import requests
-
     if isinstance(error, requests.HTTPError) and error.response is not None:
         return f"the server answered {error.response.status_code} {error.response.reason}"
     if isinstance(error, requests.Timeout) or "timed out" in str(error):
