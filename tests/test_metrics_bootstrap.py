@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from hg_helpers.cohort.arrays import trajectories
+from hg_helpers.cohort.arrays import as_arrays
 from hg_helpers.cohort.art import ART_DEMO
 from hg_helpers.cohort.simulate import simulate_cohort
 from hg_helpers.metrics import coverage, joint_tv, ks
@@ -26,7 +26,7 @@ SCHEMA = replace(ART_DEMO, length=6)
 
 @pytest.fixture(scope="module")
 def many():
-    return trajectories(simulate_cohort(3000, months=6, seed=1), SCHEMA)
+    return as_arrays(simulate_cohort(3000, months=6, seed=1), SCHEMA)
 
 
 def test_patients_are_drawn_with_replacement():
@@ -63,12 +63,12 @@ def test_weighted_auc_equals_that_of_repeated_rows():
 
 def test_the_interval_keeps_the_spread_and_lies_round_the_value():
     replicates = np.linspace(0.3, 0.5, 1001)  # distances drawn too large, as a bootstrap does
-    low, high = interval(0.2, replicates)
+    low, high = interval(0.2, replicates, (0, 1))
     assert (low + high) / 2 == pytest.approx(0.2)
     assert high - low == pytest.approx(0.95 * 0.2)
-    assert interval(0.02, replicates)[0] == 0  # a distance is not negative
-    assert np.isnan(interval(np.nan, replicates)).all()
-    assert np.isnan(interval(0.2, np.full(10, np.nan))).all()
+    assert interval(0.02, replicates, (0, 1))[0] == 0  # a distance is not negative
+    assert np.isnan(interval(np.nan, replicates, (0, 1))).all()
+    assert np.isnan(interval(0.2, np.full(10, np.nan), (0, 1))).all()
 
 
 def test_the_spread_is_that_of_new_samples(many):

@@ -1,13 +1,12 @@
 """Diversity metrics against hand calculations, naive loops and SDMetrics."""
 
 import numpy as np
-import pandas as pd
 import pytest
 from metric_tables import binary, categorical, real, schema_of, table
 from scipy.spatial.distance import cdist
 from sdmetrics.single_column import CategoryCoverage
 
-from hg_helpers.cohort.arrays import modal_levels, trajectories
+from hg_helpers.cohort.arrays import as_arrays, most_frequent_levels
 from hg_helpers.cohort.art import ART_FULL
 from hg_helpers.cohort.encoding import CohortEncoder
 from hg_helpers.cohort.simulate import simulate_cohort
@@ -15,7 +14,6 @@ from hg_helpers.metrics import (
     coverage,
     joint_tv,
     log_cluster,
-    near_duplicates,
     patient_spread,
     prdc_coverage,
     prdc_density,
@@ -72,8 +70,8 @@ def test_flicker_covers_by_month_but_not_by_patient():
 
 def test_a_patients_level_is_the_most_frequent_and_the_first_of_equals():
     schema = schema_of(categorical("group"), months=4)
-    cohort = trajectories(table(schema, ["abba", "bccb", "accc"]), schema)
-    assert modal_levels(cohort)[np.argsort(cohort.patients), 0].tolist() == [0, 1, 2]
+    cohort = as_arrays(table(schema, ["abba", "bccb", "accc"]), schema)
+    assert most_frequent_levels(cohort)[np.argsort(cohort.patients), 0].tolist() == [0, 1, 2]
 
 
 def test_coverage_agrees_with_sdmetrics_where_a_single_row_is_enough(two_cohorts):
@@ -128,7 +126,7 @@ def test_log_cluster_by_hand():
 def test_distances_count_mismatched_months_and_squared_differences():
     schema = schema_of(real("lab"), categorical("group"), months=2)
     cohort = table(schema, [[0, 10], [5, 10], [0, 10]], ["aa", "aa", "cb"])
-    arrays = trajectories(cohort, schema, CohortEncoder(schema).fit(cohort))
+    arrays = as_arrays(cohort, schema, CohortEncoder(schema).fit(cohort))
     x = flatten(arrays)[np.argsort(arrays.patients)]
     squared = cdist(x, x, "sqeuclidean")
     assert squared[0, 1] == pytest.approx(0.5**2 / 4)  # half the range in one of 2 x 2 entries
@@ -138,7 +136,7 @@ def test_distances_count_mismatched_months_and_squared_differences():
 
 def test_density_and_coverage_equal_the_definition(two_cohorts):
     encoder = CohortEncoder(ART_FULL).fit(two_cohorts[0])
-    x, y = (flatten(trajectories(c, ART_FULL, encoder)) for c in two_cohorts)
+    x, y = (flatten(as_arrays(c, ART_FULL, encoder)) for c in two_cohorts)
     k = 3
     radius = np.sort(cdist(x, x), axis=1)[:, k]  # column 0 is the patient himself
     inside = cdist(x, y) <= radius[:, None]
@@ -159,18 +157,6 @@ def test_patient_spread_by_hand():
     assert "single patient" in patient_spread(real_, table(schema, [[0, 1]]), schema)[1]["note"].iloc[0]
 
 
-def test_a_generator_that_repeats_itself_is_seen(two_cohorts):
-    a, b = two_cohorts
-    honest, _ = near_duplicates(a, b, ART_FULL)
-    few = b[b["PatientID"] < 10]
-    repeated = few.assign(PatientID=few["PatientID"] + 100)
-    twins, pairs = near_duplicates(a, pd.concat([few, repeated]), ART_FULL)
-    assert honest < 0.1
-    assert twins == 1
-    assert (abs(pairs["patient"] - pairs["twin"]) == 100).all()
-    assert np.isnan(near_duplicates(a, b[b["PatientID"] == 0], ART_FULL)[0])
-
-
 def test_a_collapsed_cohort_fails_every_diversity_metric(two_cohorts):
     a, b = two_cohorts
     single = b[b["PatientID"] == 0]
@@ -179,7 +165,6 @@ def test_a_collapsed_cohort_fails_every_diversity_metric(two_cohorts):
     assert coverage(a, collapsed, ART_FULL, ["Gender", "Ethnic"], by="patient")[0] < 0.3
     assert prdc_coverage(a, collapsed, ART_FULL)[0] < prdc_coverage(a, b, ART_FULL)[0] / 2
     assert patient_spread(a, collapsed, ART_FULL)[0] == pytest.approx(0, abs=1e-9)
-    assert near_duplicates(a, collapsed, ART_FULL)[0] == 1
     assert log_cluster(a, collapsed, ART_FULL)[0] > log_cluster(a, b, ART_FULL)[0] + 0.5
 
 

@@ -9,7 +9,7 @@ from metric_tables import binary, categorical, real, schema_of, table
 from sdmetrics.column_pairs import ContingencySimilarity
 from sdmetrics.single_column import KSComplement, TVComplement
 
-from hg_helpers.cohort.arrays import gap, joint_groups, trajectories
+from hg_helpers.cohort.arrays import as_arrays, joint_groups
 from hg_helpers.cohort.art import ART_FULL
 from hg_helpers.cohort.simulate import simulate_cohort
 from hg_helpers.metrics import (
@@ -21,6 +21,7 @@ from hg_helpers.metrics import (
     tv,
     wasserstein,
 )
+from hg_helpers.metrics.metric import gap
 
 ONE_LAB = schema_of(real(), months=4)
 
@@ -155,9 +156,9 @@ def test_a_schema_without_the_features_gives_nan_with_a_reason(metric, schema):
 def test_patients_stand_in_an_order_that_only_their_values_decide():
     cohort = simulate_cohort(20, months=6, seed=1)
     schema = replace(ART_FULL.select(["VL", "Gender"]), length=6)
-    arrays = trajectories(cohort, schema)
+    arrays = as_arrays(cohort, schema)
     relabelled = cohort.assign(PatientID=(cohort["PatientID"] * 7 + 3) % 20).sample(frac=1, random_state=1)
-    other = trajectories(relabelled, schema)
+    other = as_arrays(relabelled, schema)
     assert (arrays.reals == other.reals).all()
     assert (arrays.levels == other.levels).all()
     by_id = cohort.set_index("PatientID")["VL"]

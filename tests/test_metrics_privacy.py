@@ -8,7 +8,7 @@ import pytest
 from metric_tables import binary, categorical, real, schema_of, table
 from scipy.spatial.distance import cdist
 
-from hg_helpers.cohort.arrays import trajectories
+from hg_helpers.cohort.arrays import as_arrays
 from hg_helpers.cohort.art import ART_DEMO
 from hg_helpers.cohort.encoding import CohortEncoder
 from hg_helpers.cohort.simulate import simulate_cohort
@@ -40,7 +40,7 @@ def encoder(cohorts):
 @pytest.mark.parametrize("room", [1, 500, 10**8])
 def test_blocks_of_any_size_find_what_naive_distances_find(cohorts, encoder, monkeypatch, room):
     monkeypatch.setattr(distances_module, "_BLOCK_VALUES", room)
-    x, y = (flatten(trajectories(c, ART_DEMO, encoder)) for c in cohorts[:2])
+    x, y = (flatten(as_arrays(c, ART_DEMO, encoder)) for c in cohorts[:2])
     full = cdist(y, x)
     radii = np.median(full, axis=1)
     found = neighbours(y, x, k=3, radii=radii)
@@ -54,7 +54,7 @@ def test_blocks_of_any_size_find_what_naive_distances_find(cohorts, encoder, mon
 
 
 def test_copies_are_at_distance_exactly_zero(cohorts, encoder):
-    x = flatten(trajectories(cohorts[0], ART_DEMO, encoder))
+    x = flatten(as_arrays(cohorts[0], ART_DEMO, encoder))
     assert (neighbours(x, x).distance == 0).all()
     assert (neighbours(x, x, radii=np.zeros(len(x))).equal == 1).all()
 

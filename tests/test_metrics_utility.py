@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from metric_tables import binary, real, schema_of, table
 
-from hg_helpers.cohort.arrays import trajectories
+from hg_helpers.cohort.arrays import as_arrays
 from hg_helpers.cohort.art import ART_DEMO
 from hg_helpers.cohort.simulate import simulate_cohort
 from hg_helpers.metrics import c2st_auc, trtr_auc, tstr_auc
@@ -60,7 +60,7 @@ def test_without_a_threshold_the_question_is_the_held_out_median():
 
 def test_windows_hold_the_past_only():
     values = np.arange(2 * MONTHS).reshape(2, MONTHS)
-    cohort = trajectories(table(LAB, values, [["no"] * MONTHS] * 2), LAB)
+    cohort = as_arrays(table(LAB, values, [["no"] * MONTHS] * 2), LAB)
     rows, labels, patient = _examples(cohort, cohort.reals[:, :, 0], 6, 100, np.random.default_rng(0))
     assert rows.shape == (2 * 6, 6 * 2)
     for row, label, position in zip(rows, labels, patient, strict=True):

@@ -13,7 +13,7 @@ import torch
 from sklearn.metrics import roc_auc_score
 
 from hg_helpers.app import pretrained
-from hg_helpers.cohort.arrays import Trajectories, prepare
+from hg_helpers.cohort.arrays import CohortArrays, prepare
 from hg_helpers.cohort.art import ART_DEMO
 from hg_helpers.cohort.encoding import CohortEncoder
 from hg_helpers.cohort.simulate import simulate_cohort
@@ -118,7 +118,7 @@ class Nearness:
         self.threshold, self.table = copy_threshold(self.train), seen
         self.floor, self.floor_near = self.measure(others)
 
-    def measure(self, cohort: pd.DataFrame | Trajectories) -> tuple[float, float]:
+    def measure(self, cohort: pd.DataFrame | CohortArrays) -> tuple[float, float]:
         """The smallest distance to a training trajectory, and the share of patients nearer than the threshold."""
         (cohort,) = prepare(ART_DEMO, self.model.encoder, cohort)
         distance = neighbours_of(cohort, self.train).distance[:, 0]

@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 from tqdm import tqdm
 
-from ..cohort.arrays import Trajectories, trajectories
+from ..cohort.arrays import CohortArrays, as_arrays
 from ..cohort.art import ART_DEMO
 from ..cohort.encoding import CohortEncoder
 from ..cohort.load import load_cohort, split_patients
@@ -177,10 +177,10 @@ def _train(name: str, seed: int, config: TrainConfig, checkpoint: Path) -> pd.Da
     trainer, train = train_in_process(config, checkpoint, resume=True)
     if trainer.epoch < config.epochs:
         return None
-    real, rows = trajectories(train, ART_DEMO, trainer.encoder), []
+    real, rows = as_arrays(train, ART_DEMO, trainer.encoder), []
     for decode in ("argmax", "sample"):
         drawn = trainer.synthesizer().sample(SYNTHETIC_PATIENTS, seed=seed, decode=decode)
-        rows += _scores(real, trajectories(drawn, ART_DEMO, trainer.encoder), decode)
+        rows += _scores(real, as_arrays(drawn, ART_DEMO, trainer.encoder), decode)
     return _table(name, seed, rows, trainer.step, float(trainer.history["seconds"].sum()), config.to_dict())
 
 
@@ -198,11 +198,11 @@ def _floor(cohort: pd.DataFrame, seed: int) -> pd.DataFrame:
     """Held-out patients in the place of the synthetic ones."""
     train, holdout = split_patients(cohort, HOLDOUT, seed=seed)
     encoder = CohortEncoder(ART_DEMO).fit(train)
-    real, others = (trajectories(table, ART_DEMO, encoder) for table in (train, holdout))
+    real, others = (as_arrays(table, ART_DEMO, encoder) for table in (train, holdout))
     return _table(FLOOR, seed, _scores(real, others, "none"), 0, 0.0, {})
 
 
-def _scores(train: Trajectories, cohort: Trajectories, decode: str) -> list[tuple[str, str, str, float]]:
+def _scores(train: CohortArrays, cohort: CohortArrays, decode: str) -> list[tuple[str, str, str, float]]:
     """Decoding, metric, feature and value of a cohort against the training patients."""
     found = scores(train, cohort)
     return [(decode, *(key.split(" ") if " " in key else (key, "all")), found[key]) for key in KEPT]

@@ -10,10 +10,10 @@ from typing import Any
 import pandas as pd
 from tqdm import tqdm
 
-from ..cohort.arrays import Trajectories, said_once, trajectories
+from ..cohort.arrays import CohortArrays
 from ..cohort.art import ART_DEMO
 from ..cohort.encoding import CohortEncoder
-from ..cohort.load import load_cohort, split_patients
+from ..cohort.load import load_cohort, split_patients, validate_cohort
 from ..metrics import coverage
 from ..model.config import TrainConfig
 from ..model.synthesizer import Synthesizer
@@ -64,9 +64,8 @@ def _evaluate(folder: Path, train: pd.DataFrame, holdout: pd.DataFrame, seed: in
     """Sample each model, and write synthetic cohorts, tables and pictures; returns the summary."""
     encoder = CohortEncoder(ART_DEMO).fit(train)
 
-    def arrays(name: str, table: pd.DataFrame) -> Trajectories:
-        with said_once(name):
-            return trajectories(table, ART_DEMO, encoder)
+    def arrays(name: str, table: pd.DataFrame) -> CohortArrays:
+        return CohortArrays.of(validate_cohort(table, ART_DEMO, name), ART_DEMO, encoder, name)
 
     real, cohorts = arrays("train", train), {"holdout": arrays("holdout", holdout)}
     synthetic: dict[str, pd.DataFrame] = {}
@@ -107,7 +106,7 @@ def _train(config: TrainConfig, checkpoint: Path) -> float:
     return float(trainer.history["seconds"].sum())
 
 
-def _who_is_covered(train: Trajectories, cohorts: dict[str, Trajectories]) -> pd.DataFrame:
+def _who_is_covered(train: CohortArrays, cohorts: dict[str, CohortArrays]) -> pd.DataFrame:
     """One row a group of real patients: its real share and each cohort's, by month and by patient."""
     parts = []
     for by in ("month", "patient"):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from ..cohort.arrays import Trajectories
+from ..cohort.arrays import CohortArrays
 from ..cohort.art import ART_DEMO
 from ..cohort.encoding import CohortEncoder
 from ..cohort.load import load_cohort, split_patients
@@ -46,7 +46,7 @@ LABELS = {
 }
 
 
-def scores(real: Trajectories, made: Trajectories) -> dict[str, float]:
+def scores(real: CohortArrays, made: CohortArrays) -> dict[str, float]:
     """Score a cohort in the demo's layout against real patients: one value a key of ``LABELS``."""
     pair = (real, made, ART_DEMO)
     distance = ks(*pair)[1].set_index("feature")["value"]

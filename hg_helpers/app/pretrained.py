@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from ..cohort.arrays import trajectories
+from ..cohort.arrays import as_arrays
 from ..cohort.art import ART_DEMO
 from ..cohort.download import data_folder
 from ..cohort.encoding import CohortEncoder
@@ -59,7 +59,7 @@ def make(name: str, folder: Path, work: Path) -> None:
 def card(real: pd.DataFrame, made: pd.DataFrame) -> dict[str, float]:
     """The data card's rows of a shipped model, against real patients whom it has not seen."""
     encoder = CohortEncoder(ART_DEMO).fit(real)
-    found = scores(*(trajectories(table, ART_DEMO, encoder) for table in (real, made)))
+    found = scores(*(as_arrays(table, ART_DEMO, encoder) for table in (real, made)))
     return {LABELS[key]: found[key] for key in ROWS}
 
 

@@ -1,26 +1,27 @@
-"""From tables to arrays: what every metric starts from, so that none of them depends on row order or patient ids."""
+"""From tables to arrays: what every metric starts from, so that none of them depends on row order or patient ids.
+
+>>> import hg_helpers as hg
+>>> cohort = hg.metrics.as_arrays(hg.simulate_cohort(5, seed=1), hg.ART_DEMO)
+>>> len(cohort), cohort.reals.shape, cohort.levels.shape
+(5, (5, 60, 2), (5, 60, 5))
+"""
 
 from __future__ import annotations
 
-import logging
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
-from threadpoolctl import threadpool_limits
 
 from .encoding import CohortEncoder
 from .load import validate_cohort
 from .schema import Schema
 
-log = logging.getLogger("hg_helpers")
-
 
 @dataclass(frozen=True, eq=False)
-class Trajectories:
+class CohortArrays:
     """A cohort as arrays, one trajectory a patient.
 
     The patients stand in the order of their own values, not of their ids: relabelled or shuffled tables give the same
@@ -31,7 +32,8 @@ class Trajectories:
         patients: (n,) ids, kept only to label rows of tables.
         reals: (n, months, real features), in the table's units.
         levels: (n, months, discrete features), position of the level in ``Feature.levels``.
-        scaled: (n, months, real features) in [0, 1], as :class:`CohortEncoder` encodes them; None without an encoder.
+        scaled: (n, months, real features) in [0, 1], as ``encoder`` encodes them; None without an encoder.
+        encoder: what set that scale.
     """
 
     schema: Schema
@@ -39,6 +41,25 @@ class Trajectories:
     reals: np.ndarray
     levels: np.ndarray
     scaled: np.ndarray | None = None
+    encoder: CohortEncoder | None = None
+
+    @classmethod
+    def of(cls, table: pd.DataFrame, schema: Schema, encoder: CohortEncoder | None, name: str = "") -> CohortArrays:
+        """Arrays of a table that :func:`hg_helpers.validate_cohort` returned; ``name`` is for the log."""
+        shape = (-1, schema.length)
+        patients = table[schema.patient].to_numpy().reshape(shape)[:, 0]
+        n = len(patients)
+        reals = np.empty((n, schema.length, len(schema.real)))
+        for i, feature in enumerate(schema.real):
+            reals[:, :, i] = table[feature.name].to_numpy(np.float64).reshape(shape)
+        levels = np.empty((n, schema.length, len(schema.discrete)), dtype=np.int16)
+        for i, feature in enumerate(schema.discrete):
+            levels[:, :, i] = pd.Index(feature.codes).get_indexer(table[feature.name]).reshape(shape)
+        scaled = None
+        if encoder is not None:
+            columns = [schema.spans[f.name].start for f in schema.real]
+            scaled = encoder.transform_validated(table, name).numpy()[:, :, columns].astype(np.float64)
+        return cls(schema, patients, reals, levels, scaled, encoder).take(_order_by_values(reals, levels))
 
     def __len__(self) -> int:
         return len(self.patients)
@@ -47,12 +68,13 @@ class Trajectories:
     def months(self) -> int:
         return self.levels.shape[1]
 
-    def take(self, index: np.ndarray) -> Trajectories:
+    def take(self, index: np.ndarray) -> CohortArrays:
         """The patients at these positions."""
         scaled = None if self.scaled is None else self.scaled[index]
-        return Trajectories(self.schema, self.patients[index], self.reals[index], self.levels[index], scaled)
+        part = {"patients": self.patients[index], "reals": self.reals[index], "levels": self.levels[index]}
+        return replace(self, **part, scaled=scaled)
 
-    def draw(self, n: int, rng: np.random.Generator) -> Trajectories:
+    def draw(self, n: int, rng: np.random.Generator) -> CohortArrays:
         """``n`` patients drawn without replacement; all of them where there are no more."""
         return self if n >= len(self) else self.take(np.sort(rng.choice(len(self), n, replace=False)))
 
@@ -62,44 +84,50 @@ class Trajectories:
         return [f.name for f in group].index(name)
 
 
-def trajectories(
-    table: pd.DataFrame | Trajectories, schema: Schema, encoder: CohortEncoder | None = None
-) -> Trajectories:
-    """Arrays of a cohort table; what is arrays already is passed through.
+def as_arrays(
+    cohort: pd.DataFrame | CohortArrays, schema: Schema | None = None, encoder: CohortEncoder | None = None
+) -> CohortArrays:
+    """Arrays of a cohort table, for several metrics to share; what is arrays already is passed through.
 
     Args:
-        table: one row a patient and month, in any row order.
+        cohort: one row a patient and month, in any row order.
+        schema: what the table means; arrays hold theirs.
         encoder: a fitted encoder, where the reals are wanted on the encoded scale too.
 
     Raises:
-        ValueError, KeyError: as :func:`hg_helpers.validate_cohort`, naming column and patient.
+        ValueError, KeyError: as :func:`hg_helpers.validate_cohort`, naming column and patient; ValueError for a table
+            without a schema and for arrays of another one.
     """
-    if isinstance(table, Trajectories):
-        return table
-    table = validate_cohort(table, schema)
-    shape = (-1, schema.length)
-    patients = table[schema.patient].to_numpy().reshape(shape)[:, 0]
-    n = len(patients)
-    reals = np.empty((n, schema.length, len(schema.real)))
-    for i, feature in enumerate(schema.real):
-        reals[:, :, i] = table[feature.name].to_numpy(np.float64).reshape(shape)
-    levels = np.empty((n, schema.length, len(schema.discrete)), dtype=np.int16)
-    for i, feature in enumerate(schema.discrete):
-        levels[:, :, i] = pd.Index(feature.codes).get_indexer(table[feature.name]).reshape(shape)
-    scaled = None
-    if encoder is not None:
-        columns = [schema.spans[f.name].start for f in schema.real]
-        scaled = encoder.transform(table).numpy()[:, :, columns].astype(np.float64)
-    return Trajectories(schema, patients, reals, levels, scaled).take(_order_by_values(reals, levels))
+    if isinstance(cohort, CohortArrays):
+        if schema is not None and schema != cohort.schema:
+            raise ValueError("these arrays were made with another schema; make them anew with hg.metrics.as_arrays")
+        return cohort
+    return CohortArrays.of(validate_cohort(cohort, schema), schema, encoder)
 
 
 def prepare(
-    schema: Schema, encoder: CohortEncoder | None, *tables: pd.DataFrame | Trajectories
-) -> tuple[Trajectories, ...]:
-    """Arrays of several tables on one encoded scale; without an encoder, one is fitted on the first table."""
-    if encoder is None and any(not isinstance(t, Trajectories) for t in tables):
-        encoder = CohortEncoder(schema).fit(tables[0])
-    return tuple(trajectories(t, schema, encoder) for t in tables)
+    schema: Schema, encoder: CohortEncoder | None, *cohorts: pd.DataFrame | CohortArrays
+) -> tuple[CohortArrays, ...]:
+    """Arrays of several cohorts on one encoded scale: the encoder's, else that of arrays among them, else the first's.
+
+    Raises:
+        ValueError, KeyError: as :func:`as_arrays`, and for arrays without a scale or with different ones.
+    """
+    ready = [c for c in cohorts if isinstance(c, CohortArrays)]
+    if any(c.scaled is None and c.schema.real for c in ready):
+        raise ValueError("these arrays have no scale: make them by hg.metrics.as_arrays(table, schema, encoder)")
+    scales = [c.encoder.state()["codes"] for c in ready if c.encoder is not None]
+    if any(scale != scales[0] for scale in scales):
+        raise ValueError("these arrays are scaled by different encoders; make all of them with one")
+    encoder = encoder or next((c.encoder for c in ready if c.encoder is not None), None)
+    out = []
+    for cohort in cohorts:
+        if not isinstance(cohort, CohortArrays):
+            cohort = validate_cohort(cohort, schema)
+            encoder = encoder or CohortEncoder(schema).fit_validated(cohort)
+            cohort = CohortArrays.of(cohort, schema, encoder)
+        out.append(as_arrays(cohort, schema))
+    return tuple(out)
 
 
 def _order_by_values(reals: np.ndarray, levels: np.ndarray) -> np.ndarray:
@@ -127,7 +155,7 @@ def discrete_positions(schema: Schema, features: Sequence[str] | None) -> list[i
     return [names.index(name) for name in wanted]
 
 
-def modal_levels(cohort: Trajectories) -> np.ndarray:
+def most_frequent_levels(cohort: CohortArrays) -> np.ndarray:
     """Each patient's most frequent level of each discrete feature, the first level of equals; (n, features)."""
     out = np.zeros((len(cohort), cohort.levels.shape[2]), dtype=np.int64)
     for i, feature in enumerate(cohort.schema.discrete):
@@ -136,7 +164,7 @@ def modal_levels(cohort: Trajectories) -> np.ndarray:
     return out
 
 
-def group_rows(cohort: Trajectories, positions: list[int], by: str) -> np.ndarray:
+def group_rows(cohort: CohortArrays, positions: list[int], by: str) -> np.ndarray:
     """The levels that are grouped: one row a patient-month (patient by patient), or one row a patient.
 
     Raises:
@@ -145,7 +173,7 @@ def group_rows(cohort: Trajectories, positions: list[int], by: str) -> np.ndarra
     if by == "month":
         return cohort.levels[:, :, positions].reshape(-1, len(positions))
     if by == "patient":
-        return modal_levels(cohort)[:, positions]
+        return most_frequent_levels(cohort)[:, positions]
     raise ValueError(f"by {by!r} is not 'month' or 'patient'")
 
 
@@ -175,55 +203,3 @@ def joint_groups(*rows: np.ndarray) -> tuple[list[np.ndarray], np.ndarray]:
             present, codes = np.unique(flat, return_inverse=True)
         groups = np.stack(np.unravel_index(present, sizes), axis=1)
     return np.split(codes, np.cumsum([len(r) for r in rows])[:-1]), groups
-
-
-def gap(real: np.ndarray, synthetic: np.ndarray) -> np.ndarray:
-    """Absolute difference of two sets of correlations, entry by entry.
-
-    Undefined in both: NaN. Undefined in one only, e.g. because a collapsed generator makes a feature constant: 1, the
-    distance from no relation to a perfect one, so that losing a relation never scores better than getting it wrong.
-    """
-    real, synthetic = np.asarray(real, dtype=float), np.asarray(synthetic, dtype=float)
-    lost = np.isnan(real) != np.isnan(synthetic)
-    return np.where(lost, 1.0, np.abs(real - synthetic))
-
-
-def mean_defined(values: np.ndarray) -> float:
-    """Mean of the entries that are defined; NaN, without a warning, where none is."""
-    values = np.asarray(values, dtype=float)
-    values = values[~np.isnan(values)]
-    return float(values.mean()) if values.size else float("nan")
-
-
-def one_thread() -> threadpool_limits:
-    """Context in which scikit-learn's OpenMP loops use one thread.
-
-    Sums then come out the same on any machine; and where other work keeps the cores busy, its threads, which wait for
-    each other a thousand times a second, would be a hundred times slower than one.
-    """
-    return threadpool_limits(limits=1, user_api="openmp")
-
-
-def with_note(table: pd.DataFrame, note: str = "") -> pd.DataFrame:
-    """Attach the reason of a NaN (or a warning) to a table: ``table.attrs["note"]``."""
-    table.attrs["note"] = note
-    return table
-
-
-@contextmanager
-def said_once(name: str) -> Iterator[None]:
-    """Log what the checks of a table say with the table's name, and once, however many steps check it."""
-    said: set[str] = set()
-
-    def named(record: logging.LogRecord) -> bool:
-        text = record.getMessage()
-        new = text not in said
-        said.add(text)
-        record.msg, record.args = f"{name} table: {text}", ()
-        return new
-
-    log.addFilter(named)
-    try:
-        yield
-    finally:
-        log.removeFilter(named)

@@ -1,12 +1,15 @@
 """What is wrong, who is missing, what is safe: one metric, one function; a value and the table behind it.
 
-Every function takes cohort tables (DataFrames in the schema's layout, rows in any order) and a schema, and returns
-``(value, table)``; ``table.attrs["note"]`` says why a value is NaN. :func:`evaluate` runs all of them beside their
+Every function takes cohort tables (DataFrames in the schema's layout, rows in any order) and a schema, or the arrays
+that :func:`as_arrays` makes of them once for many metrics, and returns ``(value, table)``; ``table.attrs["note"]`` says
+why a value is NaN. ``METRICS`` holds what each is at best and its range. :func:`evaluate` runs all of them beside their
 floors.
 """
 
+from ..cohort.arrays import CohortArrays, as_arrays, most_frequent_levels
 from .disclosure import DISCLOSURE_THRESHOLD, disclosure_risk
-from .diversity import coverage, joint_tv, log_cluster, near_duplicates, patient_spread, prdc_coverage, prdc_density
+from .distances import flatten
+from .diversity import coverage, joint_tv, log_cluster, patient_spread, prdc_coverage, prdc_density
 from .dynamics import (
     autocorrelation_difference,
     cycle_difference,
@@ -25,19 +28,24 @@ from .fidelity import (
     tv,
     wasserstein,
 )
-from .privacy import copies, dcr_share, membership_auc, nndr, privacy_distances
+from .metric import METRICS
+from .privacy import copies, copy_threshold, dcr_share, membership_auc, nndr, privacy_distances
 from .report import BEST, evaluate
 from .utility import c2st_auc, trtr_auc, tstr_auc
 
 __all__ = [
     "BEST",
     "DISCLOSURE_THRESHOLD",
+    "METRICS",
+    "CohortArrays",
+    "as_arrays",
     "association_difference",
     "association_matrix",
     "autocorrelation_difference",
     "c2st_auc",
     "contingency_similarity",
     "copies",
+    "copy_threshold",
     "coverage",
     "cramers_v",
     "cycle_difference",
@@ -45,11 +53,12 @@ __all__ = [
     "disclosure_risk",
     "dwell_times",
     "evaluate",
+    "flatten",
     "joint_tv",
     "ks",
     "log_cluster",
     "membership_auc",
-    "near_duplicates",
+    "most_frequent_levels",
     "nndr",
     "patient_spread",
     "prdc_coverage",

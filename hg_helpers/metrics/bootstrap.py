@@ -1,7 +1,11 @@
 """Confidence intervals of the headline numbers: patients, not months, are drawn with replacement.
 
-A replicate weighs each patient by how often he was drawn, so that shares and distribution functions come from weighted
-counts instead of copied tables.
+A replicate weighs each patient by the number of times that patient was drawn, so that shares and distribution functions
+come from weighted counts instead of copied tables.
+
+>>> weights = draw_weights(patients=20, replicates=3, rng=np.random.default_rng(0))
+>>> weights.shape, weights.sum(axis=1).tolist()
+((3, 20), [20.0, 20.0, 20.0])
 """
 
 from __future__ import annotations
@@ -11,7 +15,8 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import sparse
 
-from ..cohort.arrays import Trajectories, group_rows, joint_groups
+from ..cohort.arrays import CohortArrays, group_rows, joint_groups
+from .diversity import is_covered
 
 #: With fewer patients than this a bootstrap says more of its own coarseness than of the cohort.
 MINIMUM_PATIENTS = 10
@@ -23,7 +28,7 @@ def draw_weights(patients: int, replicates: int, rng: np.random.Generator) -> np
 
 
 def interval(
-    value: float, replicates: np.ndarray, limits: tuple[float, float] = (0.0, 1.0), level: float = 0.95
+    value: float, replicates: np.ndarray, limits: tuple[float, float], level: float = 0.95
 ) -> tuple[float, float]:
     """Percentile interval of the replicates, moved so that their mean lies on the value.
 
@@ -59,7 +64,7 @@ def ks_replicates(real: np.ndarray, synthetic: np.ndarray, weights: Sequence[np.
 
 
 def group_shares(
-    real: Trajectories, synthetic: Trajectories, positions: list[int], by: str, weights: Sequence[np.ndarray]
+    real: CohortArrays, synthetic: CohortArrays, positions: list[int], by: str, weights: Sequence[np.ndarray]
 ) -> tuple[np.ndarray, np.ndarray]:
     """Shares of every joint group in every replicate, of the real and of the synthetic cohort; (replicates, groups)."""
     codes, groups = joint_groups(*(group_rows(c, positions, by) for c in (real, synthetic)))
@@ -77,11 +82,10 @@ def tv_replicates(shares: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
     return 0.5 * np.abs(shares[0] - shares[1]).sum(axis=1)
 
 
-def coverage_replicates(shares: tuple[np.ndarray, np.ndarray], counted: np.ndarray, floor: float = 0.25) -> np.ndarray:
+def coverage_replicates(shares: tuple[np.ndarray, np.ndarray], counted: np.ndarray) -> np.ndarray:
     """Share of the ``counted`` groups that are covered, in every replicate; as :func:`hg_helpers.metrics.coverage`."""
-    real, synthetic = (s[:, counted] for s in shares)
-    covered = (synthetic >= floor * real - 1e-12) & (synthetic > 0)
-    return covered.mean(axis=1) if counted.any() else np.full(len(real), np.nan)
+    covered = is_covered(*(s[:, counted] for s in shares))
+    return covered.mean(axis=1) if counted.any() else np.full(len(covered), np.nan)
 
 
 def auc_replicates(label: np.ndarray, score: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -108,7 +112,7 @@ def cluster_replicates(
     """Mean of values in every replicate when whole clusters are drawn.
 
     For the distance to the closest record: many synthetic patients share one nearest held-out patient, and are drawn
-    together with him. NaN where there are too few clusters to say anything.
+    together with that one. NaN where there are too few clusters to say anything.
     """
     names, code = np.unique(cluster, return_inverse=True)
     if len(names) < MINIMUM_PATIENTS:

@@ -6,12 +6,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-import pandas as pd
 
-from ..cohort.arrays import Trajectories, mean_defined
-from ..cohort.schema import Schema
+from ..cohort.arrays import CohortArrays
 from . import diversity, dynamics, fidelity, privacy, utility
 from .disclosure import DISCLOSURE_THRESHOLD, disclosure_risk
+from .metric import Result, mean_defined
 
 Score = tuple[str, str, float, str]  # metric, feature, value, note
 
@@ -23,10 +22,9 @@ PATIENTS_FOR_NEIGHBOURS = 2000
 class Comparison:
     """The three cohorts of a report, encoded on the training patients' scale, and what is asked of them."""
 
-    train: Trajectories
-    holdout: Trajectories
-    synthetic: Trajectories
-    schema: Schema
+    train: CohortArrays
+    holdout: CohortArrays
+    synthetic: CohortArrays
     joints: list[list[str]]
     quasi_identifiers: list[str]
     population: int | None
@@ -40,7 +38,7 @@ class Comparison:
         smaller = min(len(self.train), len(self.synthetic))
         return smaller if smaller < 20 else round(0.8 * smaller)
 
-    def drawn(self, draw: int) -> tuple[Trajectories, Trajectories]:
+    def drawn(self, draw: int) -> tuple[CohortArrays, CohortArrays]:
         """The synthetic and the training patients of one draw."""
         rng = np.random.default_rng([self.seed, draw])
         return self.synthetic.draw(self.equal_number(), rng), self.train.draw(self.equal_number(), rng)
@@ -75,12 +73,12 @@ def joined(names: Sequence[str]) -> str:
     return " x ".join(names) or "all"
 
 
-def one(metric: str, feature: str, result: tuple[float, pd.DataFrame]) -> Score:
+def overall(metric: str, feature: str, result: Result) -> Score:
     value, table = result
     return metric, feature, value, table.attrs.get("note", "")
 
 
-def each(metric: str, result: tuple[float, pd.DataFrame], features: Sequence[str]) -> Iterator[Score]:
+def by_feature(metric: str, result: Result, features: Sequence[str]) -> Iterator[Score]:
     """One score a feature: the mean of its rows; where there is no feature, one for all with the reason."""
     _, table = result
     if not features:
@@ -95,72 +93,73 @@ def each(metric: str, result: tuple[float, pd.DataFrame], features: Sequence[str
         yield metric, name, value, reason
 
 
-def against_holdout(c: Comparison, chosen: Trajectories, seed: int) -> Iterator[Score]:
+def against_holdout(c: Comparison, chosen: CohortArrays, seed: int) -> Iterator[Score]:
     """Fidelity, diversity, dynamics and the two-sample test of ``chosen`` patients against the held-out ones."""
-    schema, pair = c.schema, (c.holdout, chosen, c.schema)
+    schema, pair = c.holdout.schema, (c.holdout, chosen)
     reals, discrete = [f.name for f in schema.real], [f.name for f in schema.discrete]
-    yield from each("ks", fidelity.ks(*pair), reals)
-    yield from each("wasserstein", fidelity.wasserstein(*pair), reals)
-    yield from each("tv", fidelity.tv(*pair), discrete)
-    yield from each("patient_spread", diversity.patient_spread(*pair), reals)
-    yield from each("autocorrelation_difference", dynamics.autocorrelation_difference(*pair), reals)
-    yield one("association_difference", "all", fidelity.association_difference(*pair))
-    yield one("contingency_similarity", "all", fidelity.contingency_similarity(*pair))
-    yield one("trend_difference", "all", dynamics.trend_difference(*pair))
-    yield one("cycle_difference", "all", dynamics.cycle_difference(*pair))
-    yield one("switching_ratio", joined([f.name for f in schema.regimen]), dynamics.switching_ratio(*pair))
-    yield one("static_constant", joined([f.name for f in schema.static]), dynamics.static_constant(*pair))
+    yield from by_feature("ks", fidelity.ks(*pair), reals)
+    yield from by_feature("wasserstein", fidelity.wasserstein(*pair), reals)
+    yield from by_feature("tv", fidelity.tv(*pair), discrete)
+    yield from by_feature("patient_spread", diversity.patient_spread(*pair), reals)
+    yield from by_feature("autocorrelation_difference", dynamics.autocorrelation_difference(*pair), reals)
+    yield overall("association_difference", "all", fidelity.association_difference(*pair))
+    yield overall("contingency_similarity", "all", fidelity.contingency_similarity(*pair))
+    yield overall("trend_difference", "all", dynamics.trend_difference(*pair))
+    yield overall("cycle_difference", "all", dynamics.cycle_difference(*pair))
+    yield overall("switching_ratio", joined([f.name for f in schema.regimen]), dynamics.switching_ratio(*pair))
+    yield overall("static_constant", joined([f.name for f in schema.static]), dynamics.static_constant(*pair))
     for names in c.joints:
-        yield one("coverage_month", joined(names), diversity.coverage(*pair, names or None, "month"))
-        yield one("coverage_patient", joined(names), diversity.coverage(*pair, names or None, "patient"))
-        yield one("joint_tv", joined(names), diversity.joint_tv(*pair, names or None))
+        for by in ("month", "patient"):
+            covered = diversity.coverage(*pair, features=names or None, by=by)
+            yield overall(f"coverage_{by}", joined(names), covered)
+        yield overall("joint_tv", joined(names), diversity.joint_tv(*pair, features=names or None))
     rng = np.random.default_rng(seed)
-    few = (c.holdout.draw(PATIENTS_FOR_NEIGHBOURS, rng), chosen.draw(PATIENTS_FOR_NEIGHBOURS, rng), schema)
-    yield one("log_cluster", "all", diversity.log_cluster(*few, seed=seed))
+    few = (c.holdout.draw(PATIENTS_FOR_NEIGHBOURS, rng), chosen.draw(PATIENTS_FOR_NEIGHBOURS, rng))
+    yield overall("log_cluster", "all", diversity.log_cluster(*few, seed=seed))
     # as many of both: among several times more synthetic patients, everybody would have one nearby
     as_many = min(len(few[0]), len(few[1]))
-    few = (few[0].draw(as_many, rng), few[1].draw(as_many, rng), schema)
+    few = (few[0].draw(as_many, rng), few[1].draw(as_many, rng))
     density, table = diversity.prdc_density(*few)
-    yield one("prdc_density", "all", (density, table))
-    yield one("prdc_coverage", "all", diversity.prdc_coverage(*few, neighbourhoods=table))
-    yield one("c2st_auc", "all", utility.c2st_auc(*pair, seed=seed))
+    yield overall("prdc_density", "all", (density, table))
+    yield overall("prdc_coverage", "all", diversity.prdc_coverage(*few, neighbourhoods=table))
+    yield overall("c2st_auc", "all", utility.c2st_auc(*pair, seed=seed))
 
 
-def useful(answers: Sequence[utility.Prediction], metric: str) -> Iterator[Score]:
+def prediction_scores(answers: Sequence[utility.Prediction], metric: str) -> Iterator[Score]:
     """AUC of one model's answers to each question, with the question as note."""
     _, table = utility.predictive_auc(answers)
     for answer, value in zip(answers, table["value"], strict=True):
         yield metric, answer.feature, value, answer.note or answer.question
 
 
-def private(c: Comparison, draws: int, values: Collected, floors: Collected) -> privacy.PrivacyDistances:
-    """Fill in the privacy metrics of the synthetic cohort and, with real patients in its place, their floors.
+def add_privacy(c: Comparison, draws: int, values: Collected, floors: Collected) -> privacy.PrivacyDistances:
+    """Add the privacy metrics of the synthetic cohort and, with real patients in its place, their floors.
 
     Returns:
         the synthetic cohort's distances, for the intervals.
     """
-    schema, threshold = c.schema, privacy.copy_threshold(c.train)
-    distances = privacy.privacy_distances(c.train, c.holdout, c.synthetic, schema)
-    sets = (c.train, c.holdout, c.synthetic, schema)
-    values.add([one("dcr_share", "all", privacy.dcr_share(*sets, distances=distances))])
-    values.add([one("membership_auc", "all", privacy.membership_auc(*sets, distances=distances))])
+    threshold = privacy.copy_threshold(c.train)
+    sets = (c.train, c.holdout, c.synthetic)
+    distances = privacy.privacy_distances(*sets)
+    values.add([overall("dcr_share", "all", privacy.dcr_share(*sets, distances=distances))])
+    values.add([overall("membership_auc", "all", privacy.membership_auc(*sets, distances=distances))])
     for draw in range(draws if len(c.train) > 1 else 0):
         order = np.random.default_rng([c.seed, draw, 1]).permutation(len(c.train))
         half, third = (c.train.take(np.sort(part)) for part in np.array_split(order, 2))
         third = third.draw(len(c.synthetic), np.random.default_rng([c.seed, draw, 2]))
-        found = privacy.privacy_distances(half, c.holdout, third, schema)
-        floors.add([one("dcr_share", "all", privacy.dcr_share(half, c.holdout, third, schema, distances=found))])
-        auc = privacy.membership_auc(half, c.holdout, third, schema, distances=found)
-        floors.add([one("membership_auc", "all", auc)])
+        real = (half, c.holdout, third)
+        found = privacy.privacy_distances(*real)
+        floors.add([overall("dcr_share", "all", privacy.dcr_share(*real, distances=found))])
+        floors.add([overall("membership_auc", "all", privacy.membership_auc(*real, distances=found))])
     for chosen, to_train, collected in (
         (c.synthetic, distances.to_train, values),
         (c.holdout, privacy.neighbours_of(c.holdout, c.train), floors),
     ):
-        pair = (c.train, chosen, schema)
-        collected.add([one("nndr", "all", privacy.nndr(*pair, to_train=to_train))])
-        collected.add([one("copies", "all", privacy.copies(*pair, to_train=to_train, threshold=threshold))])
-        risk = disclosure_risk(*pair, c.quasi_identifiers, c.population)
-        collected.add([one("disclosure_risk", joined(c.quasi_identifiers), risk)])
+        pair = (c.train, chosen)
+        collected.add([overall("nndr", "all", privacy.nndr(*pair, to_train=to_train))])
+        collected.add([overall("copies", "all", privacy.copies(*pair, to_train=to_train, threshold=threshold))])
+        risk = disclosure_risk(*pair, quasi_identifiers=c.quasi_identifiers, population=c.population)
+        collected.add([overall("disclosure_risk", joined(c.quasi_identifiers), risk)])
     key = "disclosure_risk", joined(c.quasi_identifiers)
     if c.quasi_identifiers:
         release = f"floor: {len(c.holdout)} held-out patients released instead of {len(c.synthetic)}"

@@ -1,4 +1,12 @@
-"""Identity disclosure: can a patient be found in the synthetic cohort by what is known, and is more learnt then?"""
+"""Identity disclosure: can a patient be found in the synthetic cohort by what is known, and is more learnt then?
+
+>>> import pandas as pd, hg_helpers as hg
+>>> sex, rare = (hg.Feature(name, "binary", levels=(0, 1), static=name == "sex") for name in ("sex", "rare"))
+>>> schema = hg.Schema([sex, rare], patient="id", time="month", length=1)
+>>> train = pd.DataFrame({"id": range(4), "month": 0, "sex": [0, 0, 0, 1], "rare": [0, 0, 0, 1]})
+>>> hg.metrics.disclosure_risk(train, train, schema)[0]  # one of four is alone in the group, and rare
+0.25
+"""
 
 from __future__ import annotations
 
@@ -8,26 +16,23 @@ import numpy as np
 import pandas as pd
 from sklearn.cluster import KMeans
 
-from ..cohort.arrays import Trajectories, joint_groups, modal_levels, one_thread, prepare, with_note
-from ..cohort.encoding import CohortEncoder
+from ..cohort.arrays import CohortArrays, joint_groups, most_frequent_levels
 from ..cohort.schema import Schema
-
-Cohort = pd.DataFrame | Trajectories
+from .metric import Result, metric, one_thread, with_note
 
 #: Largest acceptable risk for releasing data (European Medicines Agency 2016, Health Canada 2019; El Emam et al. 2020).
 DISCLOSURE_THRESHOLD = 0.09
 _CLASSES_OF_REALS = 10
 
 
+@metric(best=0.0, scaled=True)
 def disclosure_risk(
-    train: Cohort,
-    synthetic: Cohort,
-    schema: Schema,
+    train: CohortArrays,
+    synthetic: CohortArrays,
     quasi_identifiers: Sequence[str] | None = None,
     population: int | None = None,
-    encoder: CohortEncoder | None = None,
     learnt: float = 0.05,
-) -> tuple[float, pd.DataFrame]:
+) -> Result:
     """Meaningful identity disclosure risk of El Emam, Mosquera & Bass, on patients.
 
     max( 1/N sum_s I_s R_s / f_s,  1/n sum_s I_s R_s / F_s ), over the n training patients s: f_s and F_s the sizes of
@@ -38,8 +43,8 @@ def disclosure_risk(
     A discrete feature tells something new where a match has the patient's level and fewer than half of the patients
     share it; a real one where p |x - y| < 1.48 MAD, with p the share of patients in the same of five k-means clusters.
     Every choice is on the careful side: any match will do, the adversary errs nowhere (the paper's lambda is 1) and,
-    without ``population``, the training set is the population. A patient's value is his most frequent level, or the
-    mean over his months on the encoded scale; a real quasi-identifier is cut at its deciles.
+    without ``population``, the training set is the population. A patient's value is the most frequent level, or
+    the mean over months on the encoded scale; a real quasi-identifier is cut at its deciles.
 
     Args:
         quasi_identifiers: features that an adversary may know; by default the static ones.
@@ -55,7 +60,7 @@ def disclosure_risk(
 
     Source: El Emam et al. 2020, J. Med. Internet Res. 22:e23139.
     """
-    train, synthetic = prepare(schema, encoder, train, synthetic)
+    schema = train.schema
     names = [f.name for f in schema.static] if quasi_identifiers is None else list(quasi_identifiers)
     if population is not None and population < len(train):
         raise ValueError(f"population {population} is smaller than the {len(train)} training patients drawn from it")
@@ -82,9 +87,9 @@ def disclosure_risk(
     return float(part.sum()), with_note(table)
 
 
-def _patient_values(cohort: Trajectories) -> dict[str, np.ndarray]:
+def _patient_values(cohort: CohortArrays) -> dict[str, np.ndarray]:
     """One value a patient and feature: most frequent level, or mean on the encoded scale."""
-    levels, out = modal_levels(cohort), {}
+    levels, out = most_frequent_levels(cohort), {}
     for feature in cohort.schema:
         i = cohort.position(feature.name)
         out[feature.name] = cohort.scaled[:, :, i].mean(axis=1) if feature.is_real else levels[:, i]

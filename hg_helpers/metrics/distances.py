@@ -1,4 +1,11 @@
-"""Distances between patients' whole trajectories, in blocks of bounded memory."""
+"""Distances between patients' whole trajectories, in blocks of bounded memory.
+
+>>> import pandas as pd, hg_helpers as hg
+>>> schema = hg.Schema([hg.Feature("sex", "binary", levels=("m", "f"))], patient="id", time="month", length=1)
+>>> x = hg.metrics.flatten(pd.DataFrame({"id": [1, 2, 3], "month": 0, "sex": list("mmf")}), schema)
+>>> neighbours(x, x, same=True).distance.ravel().round(3).tolist()
+[0.0, 0.0, 1.0]
+"""
 
 from __future__ import annotations
 
@@ -7,15 +14,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..cohort.arrays import Trajectories
+from ..cohort.arrays import CohortArrays
+from .metric import takes_tables
 
 #: Squared distances below this are rounding of the matrix product; such patients are copies.
 EXACT = 1e-11
 _BLOCK_VALUES = 8_000_000  # of one block of distances: 64 MB
 
 
-def flatten(cohort: Trajectories) -> np.ndarray:
-    """Trajectories as vectors whose squared Euclidean distance is a mean over features and months.
+@takes_tables(scaled=True)
+def flatten(cohort: CohortArrays) -> np.ndarray:
+    """CohortArrays as vectors whose squared Euclidean distance is a mean over features and months.
 
     A real feature contributes the squared difference on the encoded scale [0, 1], a discrete one 0 (same level) or 1
     (another). So a distance lies in [0, 1]: 0 is a copy, 1 differs in everything (Gower 1971, in squares).
@@ -76,7 +85,7 @@ def neighbours(
     """Nearest references of each query, nearest query of each reference, and counts within a radius, in one pass.
 
     Args:
-        same: the two sets are one, and nobody is his own neighbour.
+        same: the two sets are one, and nobody is their own neighbour.
         radii: (queries,) distances within which references are counted.
     """
     n = len(queries)

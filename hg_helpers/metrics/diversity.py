@@ -1,4 +1,12 @@
-"""Diversity: who is missing, and is everybody alike?"""
+"""Diversity: who is missing, and is everybody alike?
+
+>>> import pandas as pd, hg_helpers as hg
+>>> schema = hg.Schema([hg.Feature("sex", "binary", levels=("m", "f"))], patient="id", time="month", length=1)
+>>> real = pd.DataFrame({"id": [1, 2, 3, 4], "month": 0, "sex": list("mmff")})
+>>> value, table = hg.metrics.coverage(real, real.assign(sex="m"), schema)
+>>> value, list(table["covered"])
+(0.5, [True, False])
+"""
 
 from __future__ import annotations
 
@@ -8,34 +16,35 @@ import numpy as np
 import pandas as pd
 from sklearn.cluster import KMeans
 
-from ..cohort.arrays import (
-    Trajectories,
-    discrete_positions,
-    group_rows,
-    joint_groups,
-    mean_defined,
-    one_thread,
-    prepare,
-    trajectories,
-    with_note,
-)
-from ..cohort.encoding import CohortEncoder
+from ..cohort.arrays import CohortArrays, discrete_positions, group_rows, joint_groups
 from ..cohort.schema import Schema
 from .distances import blocks, flatten, neighbours
+from .metric import Result, mean_defined, metric, one_thread, with_note
 
-Cohort = pd.DataFrame | Trajectories
+#: A group counts from this share of the real months (or patients); with this part of its real share it is covered.
+COUNTED, COVERED = 0.005, 0.25
 _NO_DISCRETE = "the schema has no binary or categorical feature"
 
 
+def is_counted(real: np.ndarray, minimum: float = COUNTED) -> np.ndarray:
+    """Which groups are large enough to be missed."""
+    return (real >= minimum - 1e-12) & (real > 0)
+
+
+def is_covered(real: np.ndarray, synthetic: np.ndarray, floor: float = COVERED) -> np.ndarray:
+    """Which groups the synthetic cohort shows in at least ``floor`` of their real share."""
+    return (synthetic >= floor * real - 1e-12) & (synthetic > 0)
+
+
+@metric(best=1.0, names=("coverage_month", "coverage_patient"))
 def coverage(
-    real: Cohort,
-    synthetic: Cohort,
-    schema: Schema,
+    real: CohortArrays,
+    synthetic: CohortArrays,
     features: Sequence[str] | None = None,
     by: str = "month",
-    floor: float = 0.25,
-    minimum: float = 0.005,
-) -> tuple[float, pd.DataFrame]:
+    floor: float = COVERED,
+    minimum: float = COUNTED,
+) -> Result:
     """Share of the real joint groups that the synthetic cohort shows too.
 
     A group is one combination of levels of ``features``. Counted are groups with at least ``minimum`` of the real
@@ -56,20 +65,20 @@ def coverage(
     Raises:
         KeyError, ValueError: for a feature that is unknown or real, or a ``by`` that is neither.
     """
-    names, shares, groups = _joint_shares(real, synthetic, schema, features, by)
+    names, shares, groups = _joint_shares(real, synthetic, features, by)
     if not names:
-        return float("nan"), with_note(_group_table(schema, names, groups, shares), _NO_DISCRETE)
-    counted = (shares[0] >= minimum - 1e-12) & (shares[0] > 0)
-    table = _group_table(schema, names, groups[counted], shares[:, counted])
-    covered = table["synthetic share"] >= floor * table["real share"] - 1e-12
-    table["covered"] = covered & (table["synthetic share"] > 0)
+        return float("nan"), with_note(_group_table(real.schema, names, groups, shares), _NO_DISCRETE)
+    counted = is_counted(shares[0], minimum)
+    table = _group_table(real.schema, names, groups[counted], shares[:, counted])
+    table["covered"] = is_covered(table["real share"], table["synthetic share"], floor)
     note = "" if len(table) else f"no joint group has {minimum:.1%} of the real {by}s"
     return mean_defined(table["covered"]), with_note(table, note)
 
 
+@metric(best=0.0)
 def joint_tv(
-    real: Cohort, synthetic: Cohort, schema: Schema, features: Sequence[str] | None = None, by: str = "month"
-) -> tuple[float, pd.DataFrame]:
+    real: CohortArrays, synthetic: CohortArrays, features: Sequence[str] | None = None, by: str = "month"
+) -> Result:
     """Total variation of the joint distribution of discrete features: half the sum of |share_real - share_synthetic|.
 
     Range 0 to 1, best 0. With many groups and few patients its floor is far above 0: read it beside the floor.
@@ -81,20 +90,19 @@ def joint_tv(
     Returns:
         total variation (NaN without discrete features); table as in :func:`coverage`, all groups of either cohort.
     """
-    names, shares, groups = _joint_shares(real, synthetic, schema, features, by)
-    table = _group_table(schema, names, groups, shares)
+    names, shares, groups = _joint_shares(real, synthetic, features, by)
+    table = _group_table(real.schema, names, groups, shares)
     if not names:
         return float("nan"), with_note(table, _NO_DISCRETE)
     return float(0.5 * np.abs(shares[0] - shares[1]).sum()), with_note(table)
 
 
 def _joint_shares(
-    real: Cohort, synthetic: Cohort, schema: Schema, features: Sequence[str] | None, by: str
+    real: CohortArrays, synthetic: CohortArrays, features: Sequence[str] | None, by: str
 ) -> tuple[list[str], np.ndarray, np.ndarray]:
     """Names, shares (2, groups) of real and synthetic rows, and the levels of each group (groups, features)."""
-    real, synthetic = trajectories(real, schema), trajectories(synthetic, schema)
-    positions = discrete_positions(schema, features)
-    names = [schema.discrete[p].name for p in positions]
+    positions = discrete_positions(real.schema, features)
+    names = [real.schema.discrete[p].name for p in positions]
     if not positions:
         return names, np.empty((2, 0)), np.empty((0, 0), dtype=np.int64)
     codes, groups = joint_groups(*(group_rows(c, positions, by) for c in (real, synthetic)))
@@ -110,15 +118,14 @@ def _group_table(schema: Schema, names: list[str], groups: np.ndarray, shares: n
 # --- the shape of the whole cohort ----------------------------------------------------------------------------------
 
 
+@metric(best=float("-inf"), limits=(float("-inf"), 0.0), scaled=True)
 def log_cluster(
-    real: Cohort,
-    synthetic: Cohort,
-    schema: Schema,
-    encoder: CohortEncoder | None = None,
+    real: CohortArrays,
+    synthetic: CohortArrays,
     clusters: int = 20,
     rows: int = 10_000,
     seed: int = 0,
-) -> tuple[float, pd.DataFrame]:
+) -> Result:
     """Log-cluster: how unevenly real and synthetic patient-months share the clusters of both together.
 
     log( 1/G sum_j (n_j,real / n_j - c)^2 ), natural logarithm, with c the real share of all rows; k-means with G =
@@ -126,7 +133,6 @@ def log_cluster(
     better; -inf is a perfect mixture, log(c^2 (or more)) a complete separation.
 
     Args:
-        encoder: sets the scale of reals; by default fitted on ``real``.
         rows: at most this many patient-months of each cohort, drawn with ``seed``.
 
     Returns:
@@ -134,13 +140,12 @@ def log_cluster(
 
     Source: Goncalves et al. 2020, BMC Med. Res. Methodol. 20:108.
     """
-    real, synthetic = prepare(schema, encoder, real, synthetic)
     rng = np.random.default_rng(seed)
     points = []
     for cohort in (real, synthetic):
         months = flatten(cohort).reshape(len(cohort) * cohort.months, -1)
         points.append(months if len(months) <= rows else months[rng.choice(len(months), rows, replace=False)])
-    merged = np.concatenate(points) * np.sqrt(real.months * len(schema))
+    merged = np.concatenate(points) * np.sqrt(real.months * len(real.schema))
     distinct = len(np.unique(merged.round(6), axis=0))
     with one_thread():
         model = KMeans(min(clusters, distinct), n_init=2, random_state=seed).fit(merged)
@@ -153,16 +158,14 @@ def log_cluster(
     return (float(np.log(spread)) if spread > 0 else float("-inf")), with_note(table.reset_index())
 
 
-def prdc_density(
-    real: Cohort, synthetic: Cohort, schema: Schema, encoder: CohortEncoder | None = None, k: int = 5
-) -> tuple[float, pd.DataFrame]:
+@metric(best=1.0, limits=(0.0, float("inf")), scaled=True)
+def prdc_density(real: CohortArrays, synthetic: CohortArrays, k: int = 5) -> Result:
     """Density: how many real patients' neighbourhoods a synthetic patient falls into, over k.
 
     1/(k M) sum_j sum_i [ ||Y_j - X_i|| <= NND_k(X_i) ], with NND_k the distance to the k-th nearest other real patient.
     About 1 for real patients; near 0 far from the real ones; above 1 crowded where the real ones are densest.
 
     Args:
-        encoder: sets the scale of reals; by default fitted on ``real``.
         k: neighbours; at most the number of real patients less one.
 
     Returns:
@@ -170,36 +173,32 @@ def prdc_density(
 
     Source: Naeem et al. 2020, ICML; distances as :func:`hg_helpers.metrics.distances.flatten`.
     """
-    table, k, n = _neighbourhoods(real, synthetic, schema, encoder, k)
+    table, k, n = _neighbourhoods(real, synthetic, k)
     if table.attrs["note"]:
         return float("nan"), table
     return float(table["synthetic within"].sum() / (k * n)), table
 
 
+@metric(best=1.0, scaled=True)
 def prdc_coverage(
-    real: Cohort,
-    synthetic: Cohort,
-    schema: Schema,
-    encoder: CohortEncoder | None = None,
+    real: CohortArrays,
+    synthetic: CohortArrays,
     k: int = 5,
     neighbourhoods: pd.DataFrame | None = None,
-) -> tuple[float, pd.DataFrame]:
+) -> Result:
     """Coverage: share of real patients with at least one synthetic patient in their neighbourhood.
 
     1/N sum_i [ exists j: ||Y_j - X_i|| <= NND_k(X_i) ]. Range 0 to 1, best 1; grows with the number of synthetic
     patients, so read it beside a floor of the same numbers. Arguments, table and source as :func:`prdc_density`, whose
     table may be passed as ``neighbourhoods`` to save time.
     """
-    table = _neighbourhoods(real, synthetic, schema, encoder, k)[0] if neighbourhoods is None else neighbourhoods
+    table = _neighbourhoods(real, synthetic, k)[0] if neighbourhoods is None else neighbourhoods
     if table.attrs["note"]:
         return float("nan"), table
     return float((table["synthetic within"] > 0).mean()), table
 
 
-def _neighbourhoods(
-    real: Cohort, synthetic: Cohort, schema: Schema, encoder: CohortEncoder | None, k: int
-) -> tuple[pd.DataFrame, int, int]:
-    real, synthetic = prepare(schema, encoder, real, synthetic)
+def _neighbourhoods(real: CohortArrays, synthetic: CohortArrays, k: int) -> tuple[pd.DataFrame, int, int]:
     table = pd.DataFrame({"patient": real.patients})
     if len(real) < 2:
         return with_note(table, "a single real patient has no neighbours"), k, len(synthetic)
@@ -214,9 +213,8 @@ def _neighbourhoods(
     return with_note(table), k, len(y)
 
 
-def patient_spread(
-    real: Cohort, synthetic: Cohort, schema: Schema, encoder: CohortEncoder | None = None
-) -> tuple[float, pd.DataFrame]:
+@metric(best=1.0, limits=(0.0, float("inf")), scaled=True)
+def patient_spread(real: CohortArrays, synthetic: CohortArrays) -> Result:
     """Spread of patient means, synthetic over real: sd_p(mean over months of x), on the encoded scale.
 
     0 where all synthetic patients are alike on average, as with noise that is new each month; best 1; above 1 too far
@@ -226,9 +224,8 @@ def patient_spread(
         mean over real features; table: feature, real and synthetic sd, value, note. NaN with a note where there are
         fewer than two patients, or the real patients' means do not differ.
     """
-    real, synthetic = prepare(schema, encoder, real, synthetic)
     rows = []
-    for i, feature in enumerate(schema.real):
+    for i, feature in enumerate(real.schema.real):
         a, b = (c.scaled[:, :, i].mean(axis=1) for c in (real, synthetic))
         if min(len(a), len(b)) < 2:
             rows.append((feature.name, np.nan, np.nan, np.nan, "a single patient has no spread"))
@@ -238,37 +235,3 @@ def patient_spread(
             rows.append((feature.name, a.std(ddof=1), b.std(ddof=1), b.std(ddof=1) / a.std(ddof=1), ""))
     table = pd.DataFrame(rows, columns=["feature", "real", "synthetic", "value", "note"])
     return mean_defined(table["value"]), with_note(table, "" if rows else "the schema has no real feature")
-
-
-def near_duplicates(
-    real: Cohort,
-    synthetic: Cohort,
-    schema: Schema,
-    encoder: CohortEncoder | None = None,
-    quantile: float = 0.01,
-    seed: int = 0,
-) -> tuple[float, pd.DataFrame]:
-    """Share of synthetic patients with a near twin in their own cohort.
-
-    Near is closer than all but ``quantile`` of the real patients are to their nearest real neighbour. Both cohorts are
-    drawn down to the smaller one's number first, for neighbours come nearer as a cohort grows. Range 0 to 1; about
-    ``quantile`` for real patients, 1 for a generator that repeats itself.
-
-    Returns:
-        share; table: synthetic patient, nearest other one, distance, near. NaN with fewer than two patients.
-    """
-    real, synthetic = prepare(schema, encoder, real, synthetic)
-    n, rng = min(len(real), len(synthetic)), np.random.default_rng(seed)
-    if n < 2:
-        return float("nan"), with_note(pd.DataFrame(), "a single patient has no neighbours")
-    real, synthetic = real.draw(n, rng), synthetic.draw(n, rng)
-    x, y = flatten(real), flatten(synthetic)
-    threshold = float(np.quantile(neighbours(x, x, same=True).distance, quantile))
-    found = neighbours(y, y, same=True)
-    distance = found.distance[:, 0]
-    table = pd.DataFrame(
-        {"patient": synthetic.patients, "twin": synthetic.patients[found.position[:, 0]], "distance": distance}
-    )
-    table["near"] = (distance < threshold) | (distance == 0)
-    table.attrs["threshold"] = threshold
-    return float(table["near"].mean()), with_note(table)

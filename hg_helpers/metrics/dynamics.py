@@ -2,6 +2,13 @@
 
 All of these look inside one patient at a time, so a cohort whose months are shuffled fails here while every marginal
 of it is perfect.
+
+>>> import pandas as pd, hg_helpers as hg
+>>> drug = hg.Feature("drug", "categorical", levels=("a", "b"), role="regimen")
+>>> schema = hg.Schema([drug], patient="id", time="month", length=4)
+>>> real = pd.DataFrame({"id": 1, "month": range(4), "drug": list("aabb")})
+>>> hg.metrics.switching_ratio(real, real.assign(drug=list("abab")), schema)[0]
+3.0
 """
 
 from __future__ import annotations
@@ -13,24 +20,18 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from ..cohort.arrays import Trajectories, gap, mean_defined, prepare, trajectories, with_note
-from ..cohort.encoding import CohortEncoder
-from ..cohort.schema import Schema
+from ..cohort.arrays import CohortArrays
 from .fidelity import pair_differences
-
-Cohort = pd.DataFrame | Trajectories
+from .metric import Result, gap, mean_defined, metric, takes_tables, with_note
 
 #: A trend or cycle with a smaller standard deviation (encoded scale, range 1) is a constant with rounding on it.
 _CONSTANT = 1e-7
 _NO_REGIMEN = "the schema has no feature with role 'regimen'"
 
 
+@takes_tables(scaled=True)
 def within_patient_correlation(
-    cohort: Cohort,
-    schema: Schema,
-    part: str = "trend",
-    features: Sequence[str] | None = None,
-    encoder: CohortEncoder | None = None,
+    cohort: CohortArrays, part: str = "trend", features: Sequence[str] | None = None
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Correlation of features' trends, or of their cycles, within patients, averaged by Fisher's z.
 
@@ -43,7 +44,6 @@ def within_patient_correlation(
     Args:
         part: ``"trend"`` or ``"cycle"``.
         features: real or binary features (binary as 0 and 1, in level order); by default the real ones.
-        encoder: sets the scale of reals; by default fitted on ``cohort``.
 
     Returns:
         features x features, -1 to 1, NaN where no patient's r is defined; and the number of patients behind each entry.
@@ -53,7 +53,7 @@ def within_patient_correlation(
     """
     if part not in ("trend", "cycle"):
         raise ValueError(f"part {part!r} is not 'trend' or 'cycle'")
-    (cohort,) = prepare(schema, encoder, cohort)
+    schema = cohort.schema
     chosen = schema.real if features is None else [schema[name] for name in features]
     names = [f.name for f in chosen]
     for feature in chosen:
@@ -94,13 +94,8 @@ def _local_lines(months: int) -> np.ndarray:
     return weight * (s2 - s1 * steps) / (s0 * s2 - s1**2)
 
 
-def trend_difference(
-    real: Cohort,
-    synthetic: Cohort,
-    schema: Schema,
-    encoder: CohortEncoder | None = None,
-    features: Sequence[str] | None = None,
-) -> tuple[float, pd.DataFrame]:
+@metric(best=0.0, limits=(0.0, 2.0), scaled=True)
+def trend_difference(real: CohortArrays, synthetic: CohortArrays, features: Sequence[str] | None = None) -> Result:
     """Mean absolute difference of trend correlations (:func:`within_patient_correlation`) over pairs of features.
 
     Range 0 to 2, best 0. A pair defined in one cohort only counts as 1; one defined in neither is left out.
@@ -111,43 +106,29 @@ def trend_difference(
 
     Source: trends and cycles within patients as in Kuo et al. 2022, Sci. Data 9:693; averaging: Fisher 1921.
     """
-    return _part_difference(real, synthetic, schema, encoder, features, "trend")
+    return _part_difference(real, synthetic, features, "trend")
 
 
-def cycle_difference(
-    real: Cohort,
-    synthetic: Cohort,
-    schema: Schema,
-    encoder: CohortEncoder | None = None,
-    features: Sequence[str] | None = None,
-) -> tuple[float, pd.DataFrame]:
+@metric(best=0.0, limits=(0.0, 2.0), scaled=True)
+def cycle_difference(real: CohortArrays, synthetic: CohortArrays, features: Sequence[str] | None = None) -> Result:
     """Mean absolute difference of cycle correlations over pairs of features; all else as :func:`trend_difference`."""
-    return _part_difference(real, synthetic, schema, encoder, features, "cycle")
+    return _part_difference(real, synthetic, features, "cycle")
 
 
-def _part_difference(
-    real: Cohort,
-    synthetic: Cohort,
-    schema: Schema,
-    encoder: CohortEncoder | None,
-    features: Sequence[str] | None,
-    part: str,
-) -> tuple[float, pd.DataFrame]:
-    cohorts = prepare(schema, encoder, real, synthetic)
-    found = [within_patient_correlation(c, schema, part, features) for c in cohorts]
+def _part_difference(real: CohortArrays, synthetic: CohortArrays, features: Sequence[str] | None, part: str) -> Result:
+    found = [within_patient_correlation(c, part=part, features=features) for c in (real, synthetic)]
     pairs = list(combinations(found[0][0].index, 2))
     rows = [(a, b, *(matrix.loc[a, b] for matrix, _ in found)) for a, b in pairs]
-    few_months = f"{schema.length} months are too few: at least 3 are needed"
-    undefined = few_months if schema.length < 3 else "within every patient, one feature of each pair is constant"
+    few_months = f"{real.months} months are too few: at least 3 are needed"
+    undefined = few_months if real.months < 3 else "within every patient, one feature of each pair is constant"
     value, table = pair_differences(rows, "there are fewer than two real features", undefined)
     for label, (_, counts) in zip(("real", "synthetic"), found, strict=True):
         table[f"{label} patients"] = [int(counts.loc[a, b]) for a, b in pairs]
     return value, table
 
 
-def autocorrelation_difference(
-    real: Cohort, synthetic: Cohort, schema: Schema, encoder: CohortEncoder | None = None, lags: int = 12
-) -> tuple[float, pd.DataFrame]:
+@metric(best=0.0, limits=(0.0, 2.0), scaled=True)
+def autocorrelation_difference(real: CohortArrays, synthetic: CohortArrays, lags: int = 12) -> Result:
     """Mean over lags of the absolute difference of autocorrelations within patients, for each real feature.
 
     r_k = mean_p,t (x_t - m_p)(x_t+k - m_p) / mean_p,t (x_t - m_p)^2 on the encoded scale, pooled over patients, with
@@ -159,8 +140,7 @@ def autocorrelation_difference(
     Returns:
         mean over features; table: feature, lag, real, synthetic, difference. NaN with a note where no patient varies.
     """
-    real, synthetic = prepare(schema, encoder, real, synthetic)
-    reach = min(lags, schema.length - 1)
+    schema, reach = real.schema, min(lags, real.months - 1)
     found = [_autocorrelation(c.scaled, reach) for c in (real, synthetic)] if schema.real else []
     rows = [
         (feature.name, lag, *(r[lag - 1, i] for r in found))
@@ -191,7 +171,8 @@ def _autocorrelation(values: np.ndarray, lags: int) -> np.ndarray:
 # --- regimens and what cannot change --------------------------------------------------------------------------------
 
 
-def switching_ratio(real: Cohort, synthetic: Cohort, schema: Schema) -> tuple[float, pd.DataFrame]:
+@metric(best=1.0, limits=(0.0, float("inf")))
+def switching_ratio(real: CohortArrays, synthetic: CohortArrays) -> Result:
     """Rate of regimen switches, synthetic over real.
 
     A rate is the share of month-to-month transitions at which the joint of all regimen features changes. Best 1;
@@ -202,12 +183,11 @@ def switching_ratio(real: Cohort, synthetic: Cohort, schema: Schema) -> tuple[fl
         or nobody switches); table: feature (the joint first), real and synthetic rate, and ``switchers``, the share of
         patients who switch at least once.
     """
-    real, synthetic = trajectories(real, schema), trajectories(synthetic, schema)
-    names = [f.name for f in schema.regimen]
+    names = [f.name for f in real.schema.regimen]
     sets = [names] + [[name] for name in names] if len(names) > 1 else [names]
     rows = []
     for chosen in sets:
-        changes = [_changes(c, chosen) for c in (real, synthetic)]
+        changes = [switches(c, chosen) for c in (real, synthetic)]
         if not chosen or not changes[0].size:
             break
         ever = [c.any(axis=1).mean() for c in changes]
@@ -223,7 +203,8 @@ def switching_ratio(real: Cohort, synthetic: Cohort, schema: Schema) -> tuple[fl
     return float(rates["synthetic"] / rates["real"]), with_note(table)
 
 
-def dwell_times(real: Cohort, synthetic: Cohort, schema: Schema) -> tuple[float, pd.DataFrame]:
+@takes_tables()
+def dwell_times(real: CohortArrays, synthetic: CohortArrays) -> Result:
     """Earth mover's distance, in months, between the lengths of real and synthetic stays on one regimen.
 
     A stay is a run of months on one combination of all regimen features, cut at the first and the last month. Range 0
@@ -232,39 +213,39 @@ def dwell_times(real: Cohort, synthetic: Cohort, schema: Schema) -> tuple[float,
     Returns:
         distance (NaN with a note where there is no regimen feature); table: months, real and synthetic share of stays.
     """
-    real, synthetic = trajectories(real, schema), trajectories(synthetic, schema)
-    names = [f.name for f in schema.regimen]
-    months = np.arange(1, schema.length + 1)
+    names = [f.name for f in real.schema.regimen]
+    months = np.arange(1, real.months + 1)
     if not names:
         return float("nan"), with_note(pd.DataFrame(columns=["months", "real", "synthetic"]), _NO_REGIMEN)
     shares = []
     for cohort in (real, synthetic):
         edge = np.ones((len(cohort), 1), dtype=bool)
         # a switch begins a stay; the first month begins one and the end of the record ends one
-        starts = np.concatenate([edge, _changes(cohort, names), edge], axis=1)
+        starts = np.concatenate([edge, switches(cohort, names), edge], axis=1)
         patient, month = np.nonzero(starts)
         stays = np.diff(month)[np.diff(patient) == 0]
-        shares.append(np.bincount(stays, minlength=schema.length + 1)[1:] / len(stays))
+        shares.append(np.bincount(stays, minlength=real.months + 1)[1:] / len(stays))
     table = pd.DataFrame({"months": months, "real": shares[0], "synthetic": shares[1]})
     return float(stats.wasserstein_distance(months, months, *shares)), with_note(table)
 
 
-def _changes(cohort: Trajectories, names: list[str]) -> np.ndarray:
+def switches(cohort: CohortArrays, names: list[str]) -> np.ndarray:
     """Where the joint of these features differs from the month before; (patients, months - 1)."""
     levels = cohort.levels[:, :, [cohort.position(name) for name in names]]
     return (levels[:, 1:] != levels[:, :-1]).any(axis=2)
 
 
-def static_constant(real: Cohort, synthetic: Cohort, schema: Schema) -> tuple[float, pd.DataFrame]:
+@metric(best=1.0)
+def static_constant(real: CohortArrays, synthetic: CohortArrays) -> Result:
     """Share of synthetic patients whose static features, all of them, never change. Range 0 to 1, best 1.
 
     Returns:
         share (NaN with a note where the schema has no static feature, or one month); table: feature, real and
         synthetic share.
     """
-    cohorts = [trajectories(c, schema) for c in (real, synthetic)]
+    cohorts = real, synthetic
     rows, together = [], [np.ones(len(c), dtype=bool) for c in cohorts]
-    for feature in schema.static:
+    for feature in real.schema.static:
         constant = []
         for cohort in cohorts:
             values = (cohort.reals if feature.is_real else cohort.levels)[:, :, cohort.position(feature.name)]
@@ -275,6 +256,6 @@ def static_constant(real: Cohort, synthetic: Cohort, schema: Schema) -> tuple[fl
     table = pd.DataFrame(rows, columns=["feature", "real", "synthetic"])
     if not rows:
         return float("nan"), with_note(table, "the schema has no static feature")
-    if schema.length < 2:
+    if real.months < 2:
         return float("nan"), with_note(table, "a single month cannot change")
     return float(together[1].mean()), with_note(table)

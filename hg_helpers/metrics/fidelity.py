@@ -2,6 +2,13 @@
 
 All of these pool patient-months; none of them sees a patient or the order of months. Compare synthetic patients with
 real ones who were *not* used to make them (the holdout).
+
+>>> import pandas as pd, hg_helpers as hg
+>>> schema = hg.Schema([hg.Feature("drug", "categorical", levels=("a", "b"))], patient="id", time="month", length=2)
+>>> real = pd.DataFrame({"id": [1, 1, 2, 2], "month": [0, 1, 0, 1], "drug": list("aabb")})
+>>> value, table = hg.metrics.tv(real, real.assign(drug=list("aaab")), schema)
+>>> value, list(table["synthetic"])
+(0.25, [0.75, 0.25])
 """
 
 from __future__ import annotations
@@ -12,14 +19,12 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from ..cohort.arrays import Trajectories, gap, joint_groups, mean_defined, prepare, trajectories, with_note
-from ..cohort.encoding import CohortEncoder
-from ..cohort.schema import Schema
-
-Cohort = pd.DataFrame | Trajectories
+from ..cohort.arrays import CohortArrays, joint_groups
+from .metric import Result, gap, mean_defined, metric, takes_tables, with_note
 
 
-def ks(real: Cohort, synthetic: Cohort, schema: Schema) -> tuple[float, pd.DataFrame]:
+@metric(best=0.0)
+def ks(real: CohortArrays, synthetic: CohortArrays) -> Result:
     """Kolmogorov-Smirnov statistic of each real feature: sup_x |F_real(x) - F_synthetic(x)|.
 
     Range 0 to 1, best 0. Invariant to any monotone transform, so viral load needs no logarithm.
@@ -29,39 +34,34 @@ def ks(real: Cohort, synthetic: Cohort, schema: Schema) -> tuple[float, pd.DataF
 
     Source: Massey 1951, J. Am. Stat. Assoc. 46; ``scipy.stats.ks_2samp``.
     """
-    real, synthetic = trajectories(real, schema), trajectories(synthetic, schema)
     values = [
         stats.ks_2samp(real.reals[:, :, i].ravel(), synthetic.reals[:, :, i].ravel(), method="asymp").statistic
-        for i in range(len(schema.real))
+        for i in range(len(real.schema.real))
     ]
-    return _per_feature([f.name for f in schema.real], values, "the schema has no real feature")
+    return _per_real(real, values)
 
 
-def wasserstein(
-    real: Cohort, synthetic: Cohort, schema: Schema, encoder: CohortEncoder | None = None
-) -> tuple[float, pd.DataFrame]:
+@metric(best=0.0, scaled=True)
+def wasserstein(real: CohortArrays, synthetic: CohortArrays) -> Result:
     """Earth mover's distance of each real feature on the encoded scale: integral of |F_real - F_synthetic|.
 
     Range 0 to 1 (the encoded range of the training patients is the unit), best 0. Unlike :func:`ks` it says how far
     values are off, not only how many.
-
-    Args:
-        encoder: a fitted encoder that sets the scale; by default one is fitted on ``real``.
 
     Returns:
         mean over features (NaN where there is no real feature); table: feature, value.
 
     Source: Ramdas, García Trillos & Cuturi 2017, Entropy 19; ``scipy.stats.wasserstein_distance``.
     """
-    real, synthetic = prepare(schema, encoder, real, synthetic)
     values = [
         stats.wasserstein_distance(real.scaled[:, :, i].ravel(), synthetic.scaled[:, :, i].ravel())
-        for i in range(len(schema.real))
+        for i in range(len(real.schema.real))
     ]
-    return _per_feature([f.name for f in schema.real], values, "the schema has no real feature")
+    return _per_real(real, values)
 
 
-def tv(real: Cohort, synthetic: Cohort, schema: Schema) -> tuple[float, pd.DataFrame]:
+@metric(best=0.0)
+def tv(real: CohortArrays, synthetic: CohortArrays) -> Result:
     """Total variation of each discrete feature: half the sum over levels of |share_real - share_synthetic|.
 
     Range 0 to 1, best 0: the share of months that would have to change their level.
@@ -70,9 +70,8 @@ def tv(real: Cohort, synthetic: Cohort, schema: Schema) -> tuple[float, pd.DataF
         mean over features (NaN where there is no discrete feature); table: feature, level, real and synthetic share of
         months, and the feature's value (the same on each of its rows).
     """
-    real, synthetic = trajectories(real, schema), trajectories(synthetic, schema)
     rows, values = [], []
-    for i, feature in enumerate(schema.discrete):
+    for i, feature in enumerate(real.schema.discrete):
         shares = [
             np.bincount(c.levels[:, :, i].ravel(), minlength=feature.channels) / c.levels[:, :, i].size
             for c in (real, synthetic)
@@ -88,7 +87,8 @@ def tv(real: Cohort, synthetic: Cohort, schema: Schema) -> tuple[float, pd.DataF
 # --- pairs of features ----------------------------------------------------------------------------------------------
 
 
-def association_matrix(cohort: Cohort, schema: Schema, encoder: CohortEncoder | None = None) -> pd.DataFrame:
+@takes_tables(scaled=True)
+def association_matrix(cohort: CohortArrays) -> pd.DataFrame:
     """Association of every pair of features over all patient-months, each by the measure that fits its kinds.
 
     Two reals: Pearson's r on the encoded scale (-1 to 1). A real and a discrete one: the correlation ratio
@@ -96,14 +96,10 @@ def association_matrix(cohort: Cohort, schema: Schema, encoder: CohortEncoder | 
     correction (0 to 1; Bergsma 2013, J. Korean Stat. Soc. 42, 323-328). A pair with a feature that never varies is
     undefined: NaN. The diagonal is 1 (NaN for a feature that never varies).
 
-    Args:
-        encoder: a fitted encoder that sets the scale of reals; by default one is fitted on ``cohort``.
-
     Returns:
         features x features.
     """
-    (cohort,) = prepare(schema, encoder, cohort)
-    columns = {}
+    columns, schema = {}, cohort.schema
     for feature in schema:
         source = cohort.scaled if feature.is_real else cohort.levels
         columns[feature.name] = source[:, :, cohort.position(feature.name)].ravel()
@@ -122,9 +118,8 @@ def association_matrix(cohort: Cohort, schema: Schema, encoder: CohortEncoder | 
     return out
 
 
-def association_difference(
-    real: Cohort, synthetic: Cohort, schema: Schema, encoder: CohortEncoder | None = None
-) -> tuple[float, pd.DataFrame]:
+@metric(best=0.0, limits=(0.0, 2.0), scaled=True)
+def association_difference(real: CohortArrays, synthetic: CohortArrays) -> Result:
     """Mean absolute difference of the association matrices of :func:`association_matrix` over all pairs.
 
     Best 0, worst 2 (1 without pairs of reals). A pair defined in one cohort only counts as 1; a pair defined in
@@ -133,13 +128,13 @@ def association_difference(
     Returns:
         mean difference (NaN where no pair is defined in either); table: first, second, real, synthetic, difference.
     """
-    real, synthetic = prepare(schema, encoder, real, synthetic)
-    matrices = [association_matrix(c, schema) for c in (real, synthetic)]
-    rows = [(a, b, *(m.loc[a, b] for m in matrices)) for a, b in combinations(schema.names, 2)]
+    matrices = [association_matrix(c) for c in (real, synthetic)]
+    rows = [(a, b, *(m.loc[a, b] for m in matrices)) for a, b in combinations(real.schema.names, 2)]
     return pair_differences(rows, "the schema has one feature only", "no pair of features varies in both columns")
 
 
-def contingency_similarity(real: Cohort, synthetic: Cohort, schema: Schema) -> tuple[float, pd.DataFrame]:
+@metric(best=1.0)
+def contingency_similarity(real: CohortArrays, synthetic: CohortArrays) -> Result:
     """One minus the total variation of the joint of two discrete features, averaged over all pairs of them.
 
     Range 0 to 1, best 1.
@@ -149,8 +144,7 @@ def contingency_similarity(real: Cohort, synthetic: Cohort, schema: Schema) -> t
 
     Source: as ``ContingencySimilarity`` of SDMetrics.
     """
-    real, synthetic = trajectories(real, schema), trajectories(synthetic, schema)
-    names = [f.name for f in schema.discrete]
+    names = [f.name for f in real.schema.discrete]
     rows = []
     for i, j in combinations(range(len(names)), 2):
         codes, groups = joint_groups(*(c.levels[:, :, [i, j]].reshape(-1, 2) for c in (real, synthetic)))
@@ -199,7 +193,7 @@ def _correlation_ratio(values: np.ndarray, levels: np.ndarray) -> float:
 # --- what the functions above and those of dynamics share -----------------------------------------------------------
 
 
-def pair_differences(rows: list[tuple], without_pairs: str, undefined: str) -> tuple[float, pd.DataFrame]:
+def pair_differences(rows: list[tuple], without_pairs: str, undefined: str) -> Result:
     """Mean of :func:`gap` over pairs, with the reason of what is undefined in the table's note."""
     table = pd.DataFrame(rows, columns=["first", "second", "real", "synthetic"])
     table["difference"] = gap(table["real"], table["synthetic"])
@@ -215,6 +209,7 @@ def pair_differences(rows: list[tuple], without_pairs: str, undefined: str) -> t
     return value, with_note(table, note)
 
 
-def _per_feature(names: list[str], values: list[float], none: str) -> tuple[float, pd.DataFrame]:
+def _per_real(cohort: CohortArrays, values: list[float]) -> Result:
+    names = [f.name for f in cohort.schema.real]
     table = pd.DataFrame({"feature": names, "value": np.asarray(values, dtype=float)})
-    return mean_defined(values), with_note(table, "" if names else none)
+    return mean_defined(values), with_note(table, "" if names else "the schema has no real feature")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..cohort.arrays import discrete_positions, group_rows, joint_groups
+from ..cohort.arrays import discrete_positions
 from . import bootstrap as boot
 from .comparisons import Comparison, joined
+from .diversity import is_counted
 from .privacy import PrivacyDistances, dcr_share, membership_auc
 from .utility import Prediction
 
@@ -28,22 +29,21 @@ def headline_replicates(
     rng = np.random.default_rng([c.seed, 3])
     synthetic, _ = c.drawn(0)
     weights = [boot.draw_weights(len(cohort), replicates, rng) for cohort in (c.holdout, synthetic)]
+    once = [np.ones((1, len(cohort))) for cohort in (c.holdout, synthetic)]  # everybody, as in the metric itself
     out: Replicates = {}
-    for i, feature in enumerate(c.schema.real):
+    for i, feature in enumerate(c.holdout.schema.real):
         out["ks", feature.name] = boot.ks_replicates(c.holdout.reals[:, :, i], synthetic.reals[:, :, i], weights)
-    for i, feature in enumerate(c.schema.discrete):
+    for i, feature in enumerate(c.holdout.schema.discrete):
         shares = boot.group_shares(c.holdout, synthetic, [i], "month", weights)
         out["tv", feature.name] = boot.tv_replicates(shares)
     for names in filter(None, c.joints):
-        positions = discrete_positions(c.schema, names)
+        positions = discrete_positions(c.holdout.schema, names)
         for by in ("month", "patient"):
             shares = boot.group_shares(c.holdout, synthetic, positions, by, weights)
             if by == "month":
                 out["joint_tv", joined(names)] = boot.tv_replicates(shares)
-            codes, groups = joint_groups(*(group_rows(cohort, positions, by) for cohort in (c.holdout, synthetic)))
-            real = np.bincount(codes[0], minlength=len(groups)) / len(codes[0])
-            counted = real >= 0.005 - 1e-12
-            out[f"coverage_{by}", joined(names)] = boot.coverage_replicates(shares, counted)
+            (real,), _ = boot.group_shares(c.holdout, synthetic, positions, by, once)
+            out[f"coverage_{by}", joined(names)] = boot.coverage_replicates(shares, is_counted(real))
     out.update(_private(c, distances, replicates, rng))
     for metric, predictions in answers.items():
         for answer in predictions:
@@ -54,7 +54,7 @@ def headline_replicates(
 
 
 def _private(c: Comparison, distances: PrivacyDistances, replicates: int, rng: np.random.Generator) -> Replicates:
-    sets = (c.train, c.holdout, c.synthetic, c.schema)
+    sets = (c.train, c.holdout, c.synthetic)
     _, closer = dcr_share(*sets, distances=distances)
     _, attacked = membership_auc(*sets, distances=distances)
     member = attacked["member"].to_numpy()

@@ -3,6 +3,12 @@
 Distances are between whole trajectories (:func:`hg_helpers.metrics.distances.flatten`), 0 to 1. These metrics are the
 only ones in which synthetic patients are held against those who were used to make them: that is their question. Their
 floors come from real patients in the place of the synthetic ones.
+
+>>> import pandas as pd, hg_helpers as hg
+>>> schema = hg.Schema([hg.Feature("age", "real", transform="none")], patient="id", time="month", length=1)
+>>> train, others = (pd.DataFrame({"id": range(3), "month": 0, "age": ages}) for ages in ([20, 40, 60], [30, 50, 55]))
+>>> hg.metrics.membership_auc(train, others, train, schema)[0]  # released as they are, all members are found
+1.0
 """
 
 from __future__ import annotations
@@ -14,36 +20,28 @@ import pandas as pd
 from scipy.special import gammaln
 from sklearn.metrics import roc_auc_score
 
-from ..cohort.arrays import Trajectories, prepare, with_note
-from ..cohort.encoding import CohortEncoder
-from ..cohort.schema import Schema
+from ..cohort.arrays import CohortArrays
 from .distances import Neighbours, flatten, neighbours
-
-Cohort = pd.DataFrame | Trajectories
+from .metric import Result, metric, takes_tables, with_note
 
 
 @dataclass(frozen=True, eq=False)
 class PrivacyDistances:
     """Neighbours of synthetic patients among the training and the held-out patients, found once for several metrics."""
 
-    train: Trajectories
-    holdout: Trajectories
-    synthetic: Trajectories
+    train: CohortArrays
+    holdout: CohortArrays
+    synthetic: CohortArrays
     to_train: Neighbours  # of synthetic patients, two nearest
     to_holdout: Neighbours  # of synthetic patients
 
 
-def privacy_distances(
-    train: Cohort, holdout: Cohort, synthetic: Cohort, schema: Schema, encoder: CohortEncoder | None = None
-) -> PrivacyDistances:
+@takes_tables(scaled=True)
+def privacy_distances(train: CohortArrays, holdout: CohortArrays, synthetic: CohortArrays) -> PrivacyDistances:
     """Compute the distances behind :func:`dcr_share` and :func:`membership_auc` (and the others) in one go.
 
     Time grows with the product of the numbers of patients, memory only with their sum.
-
-    Args:
-        encoder: sets the scale of reals; by default fitted on ``train``.
     """
-    train, holdout, synthetic = prepare(schema, encoder, train, holdout, synthetic)
     x, other, y = flatten(train), flatten(holdout), flatten(synthetic)
     if len(holdout) <= len(train):
         to_holdout = neighbours(y, other)
@@ -54,19 +52,19 @@ def privacy_distances(
     return PrivacyDistances(train, holdout, synthetic, to_train, to_holdout)
 
 
-def neighbours_of(cohort: Trajectories, train: Trajectories) -> Neighbours:
+@takes_tables(scaled=True)
+def neighbours_of(cohort: CohortArrays, train: CohortArrays) -> Neighbours:
     """Two nearest training patients of each patient of another cohort."""
     return neighbours(flatten(cohort), flatten(train), k=2)
 
 
+@metric(best=0.5, scaled=True)
 def dcr_share(
-    train: Cohort,
-    holdout: Cohort,
-    synthetic: Cohort,
-    schema: Schema,
-    encoder: CohortEncoder | None = None,
+    train: CohortArrays,
+    holdout: CohortArrays,
+    synthetic: CohortArrays,
     distances: PrivacyDistances | None = None,
-) -> tuple[float, pd.DataFrame]:
+) -> Result:
     """Distance to the closest record: share of synthetic patients closer to training than to held-out patients.
 
     Of the larger of the two sets only as many patients count as the smaller has, so that 0.5 is ideal; the share is the
@@ -75,7 +73,6 @@ def dcr_share(
     one half. Above 0.5 the cohort leans towards its training patients; exact copies of everybody, with n = h, give 1.
 
     Args:
-        encoder: sets the scale of reals; by default fitted on ``train``.
         distances: from :func:`privacy_distances`, to save time.
 
     Returns:
@@ -84,7 +81,7 @@ def dcr_share(
 
     Source: Platzer & Reutterer 2021, Front. Big Data 4:679939 (with a holdout); subsampling for sets of unequal size.
     """
-    found = distances or privacy_distances(train, holdout, synthetic, schema, encoder)
+    found = distances or privacy_distances(train, holdout, synthetic)
     n, h = len(found.train), len(found.holdout)
     if h <= n:
         share = _chance_of_closer(found.to_train.closer, found.to_train.equal, n, h)
@@ -114,20 +111,14 @@ def _chance_of_closer(closer: np.ndarray, equal: np.ndarray, n: int, drawn: int)
     return 1 - no_closer + 0.5 * (no_closer - no_equal)
 
 
-def nndr(
-    train: Cohort,
-    synthetic: Cohort,
-    schema: Schema,
-    encoder: CohortEncoder | None = None,
-    to_train: Neighbours | None = None,
-) -> tuple[float, pd.DataFrame]:
+@metric(best=1.0, scaled=True)
+def nndr(train: CohortArrays, synthetic: CohortArrays, to_train: Neighbours | None = None) -> Result:
     """Nearest-neighbour distance ratio: distance to the closest training patient over that to the second closest.
 
     Mean over synthetic patients; range 0 to 1. Near 1, no training patient is singled out; a copy of one patient
     scores 0. Two training patients at distance 0 are the same record twice, which singles out neither: 1.
 
     Args:
-        encoder: sets the scale of reals; by default fitted on ``train``.
         to_train: from :func:`neighbours_of`, to save time.
 
     Returns:
@@ -135,7 +126,6 @@ def nndr(
 
     Source: Lowe 2004 for the ratio; Zhao et al. 2021, CTAB-GAN, ACML, as a privacy measure.
     """
-    train, synthetic = prepare(schema, encoder, train, synthetic)
     two = (to_train or neighbours_of(synthetic, train)).distance
     table = pd.DataFrame({"patient": synthetic.patients, "first": two[:, 0], "second": two[:, 1]})
     if len(train) < 2:
@@ -144,7 +134,8 @@ def nndr(
     return float(table["ratio"].mean()), with_note(table)
 
 
-def copy_threshold(train: Trajectories, quantile: float = 0.01) -> float:
+@takes_tables(scaled=True)
+def copy_threshold(train: CohortArrays, quantile: float = 0.01) -> float:
     """Distance within which only ``quantile`` of the training patients have another one; 0 for a single patient."""
     if len(train) < 2:
         return 0.0
@@ -152,31 +143,28 @@ def copy_threshold(train: Trajectories, quantile: float = 0.01) -> float:
     return float(np.quantile(neighbours(x, x, same=True).distance, quantile))
 
 
+@metric(best=0.0, scaled=True)
 def copies(
-    train: Cohort,
-    synthetic: Cohort,
-    schema: Schema,
-    encoder: CohortEncoder | None = None,
+    train: CohortArrays,
+    synthetic: CohortArrays,
     quantile: float = 0.01,
     to_train: Neighbours | None = None,
     threshold: float | None = None,
-) -> tuple[float, pd.DataFrame]:
+) -> Result:
     """Share of synthetic patients who are exact or near copies of a training patient. Range 0 to 1, best 0.
 
     Exact: the same encoded trajectory. Near: closer to a training patient than all but ``quantile`` of the training
     patients are to each other; so about ``quantile`` of other real patients are near copies too, which is the floor.
 
     Args:
-        encoder: sets the scale of reals; by default fitted on ``train``.
         quantile: sets the threshold of near.
         to_train, threshold: from :func:`neighbours_of` and :func:`copy_threshold`, to save time.
 
     Returns:
         share; table: synthetic patient, the nearest training patient, distance, exact, near (exact ones included).
     """
-    train, synthetic = prepare(schema, encoder, train, synthetic)
     found = to_train or neighbours_of(synthetic, train)
-    threshold = copy_threshold(train, quantile) if threshold is None else threshold
+    threshold = copy_threshold(train, quantile=quantile) if threshold is None else threshold
     distance = found.distance[:, 0]
     table = pd.DataFrame(
         {"patient": synthetic.patients, "nearest": train.patients[found.position[:, 0]], "distance": distance}
@@ -187,26 +175,25 @@ def copies(
     return float(table["near"].mean()), with_note(table)
 
 
+@metric(best=0.5, scaled=True)
 def membership_auc(
-    train: Cohort,
-    holdout: Cohort,
-    synthetic: Cohort,
-    schema: Schema,
-    encoder: CohortEncoder | None = None,
+    train: CohortArrays,
+    holdout: CohortArrays,
+    synthetic: CohortArrays,
     distances: PrivacyDistances | None = None,
-) -> tuple[float, pd.DataFrame]:
+) -> Result:
     """Membership inference: how well the distance to the nearest synthetic patient tells members from others.
 
     The attacker holds real trajectories and the synthetic cohort, and calls those closest to it members of the training
-    set. Area under his ROC curve: 0.5 is ideal, 1 gives every member away. It does not depend on how many members and
-    others there are. This attack is simple: a low score is no proof of privacy.
+    set. Area under the ROC curve of this: 0.5 is ideal, 1 gives every member away. It does not depend on how many
+    members and others there are. This attack is simple: a low score is no proof of privacy.
 
     Returns:
         AUC; table: real patient, member, distance to the nearest synthetic patient.
 
     Source: Chen et al. 2020, GAN-Leaks, CCS (full black box, without calibration).
     """
-    found = distances or privacy_distances(train, holdout, synthetic, schema, encoder)
+    found = distances or privacy_distances(train, holdout, synthetic)
     distance = np.concatenate([found.to_train.reverse, found.to_holdout.reverse])
     member = np.arange(len(distance)) < len(found.train)
     table = pd.DataFrame(

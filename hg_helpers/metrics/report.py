@@ -1,4 +1,12 @@
-"""The report: every metric beside its floor, in one tidy table without verdicts."""
+"""The report: every metric beside its floor, in one tidy table without verdicts.
+
+>>> import dataclasses, hg_helpers as hg
+>>> schema = dataclasses.replace(hg.ART_DEMO, length=6)
+>>> train, holdout, other = (hg.simulate_cohort(30, months=6, seed=seed) for seed in (1, 2, 3))
+>>> report = hg.evaluate(train, holdout, other, schema, draws=1, bootstrap=0)
+>>> report.set_index("metric").loc["ks", "best"].tolist()  # of VL and of CD4
+[0.0, 0.0]
+"""
 
 from __future__ import annotations
 
@@ -8,48 +16,25 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import pandas as pd
 
-from ..cohort.arrays import Trajectories, discrete_positions, said_once, trajectories
+from ..cohort.arrays import CohortArrays, discrete_positions
 from ..cohort.art import ART_FULL
 from ..cohort.encoding import CohortEncoder
 from ..cohort.load import validate_cohort
 from ..cohort.schema import Schema
 from . import utility
 from .bootstrap import interval
-from .comparisons import Collected, Comparison, against_holdout, private, useful
+from .comparisons import Collected, Comparison, add_privacy, against_holdout, prediction_scores
 from .headlines import headline_replicates
+from .metric import METRICS
 
 log = logging.getLogger("hg_helpers")
 
+#: The modules of the metrics, in the order of the report.
+GROUPS = ["fidelity", "diversity", "dynamics", "privacy", "disclosure", "utility"]
 COLUMNS = ["metric", "feature", "value", "floor", "best", "low", "high", "note"]
 
 #: What each metric is at best. The report holds the metrics in this order.
-BEST = {
-    "ks": 0.0,
-    "wasserstein": 0.0,
-    "tv": 0.0,
-    "association_difference": 0.0,
-    "contingency_similarity": 1.0,
-    "coverage_month": 1.0,
-    "coverage_patient": 1.0,
-    "joint_tv": 0.0,
-    "log_cluster": float("-inf"),
-    "prdc_density": 1.0,
-    "prdc_coverage": 1.0,
-    "patient_spread": 1.0,
-    "trend_difference": 0.0,
-    "cycle_difference": 0.0,
-    "autocorrelation_difference": 0.0,
-    "switching_ratio": 1.0,
-    "static_constant": 1.0,
-    "dcr_share": 0.5,
-    "nndr": 1.0,
-    "copies": 0.0,
-    "membership_auc": 0.5,
-    "disclosure_risk": 0.0,
-    "tstr_auc": 1.0,
-    "trtr_auc": 1.0,
-    "c2st_auc": 0.5,
-}
+BEST = {m.name: m.best for m in sorted(METRICS.values(), key=lambda m: GROUPS.index(m.group))}
 
 
 def evaluate(
@@ -107,15 +92,15 @@ def evaluate(
         raise ValueError(f"draws must be at least 1 and bootstrap at least 0, not {draws} and {bootstrap}")
     identifiers = [f.name for f in schema.static] if quasi_identifiers is None else list(quasi_identifiers)
     cohorts = _cohorts({"train": train, "holdout": holdout, "synthetic": synthetic}, schema)
-    c = Comparison(*cohorts, schema, _joints(schema, joints), identifiers, population, seed)
+    c = Comparison(*cohorts, _joints(schema, joints), identifiers, population, seed)
     values, floors, answers = Collected(), Collected(), {}
     for draw in range(draws):
         for chosen, metric, collected in zip(c.drawn(draw), ("tstr_auc", "trtr_auc"), (values, floors), strict=True):
             collected.add(against_holdout(c, chosen, seed + draw))
-            answer = utility.predictions(chosen, c.holdout, schema, seed + draw)
+            answer = utility.predictions(chosen, c.holdout, seed + draw)
             answers.setdefault(metric, answer)  # the first draw's, for the interval
-            collected.add(useful(answer, metric))
-    distances = private(c, draws, values, floors)
+            collected.add(prediction_scores(answer, metric))
+    distances = add_privacy(c, draws, values, floors)
     # learning from real patients is the floor of learning from synthetic ones, and its own
     for (metric, feature), found in list(floors.values.items()):
         if metric == "trtr_auc":
@@ -125,18 +110,17 @@ def evaluate(
     return _table(values, floors, replicates)
 
 
-def _cohorts(tables: dict[str, pd.DataFrame], schema: Schema) -> list[Trajectories]:
+def _cohorts(tables: dict[str, pd.DataFrame], schema: Schema) -> list[CohortArrays]:
     out, encoder = [], None
     for name, table in tables.items():
         try:
-            with said_once(name):
-                table = validate_cohort(table, schema)
-                encoder = encoder or CohortEncoder(schema).fit(table)
-                out.append(trajectories(table, schema, encoder))
+            table = validate_cohort(table, schema, name)
+            encoder = encoder or CohortEncoder(schema).fit_validated(table)
+            out.append(CohortArrays.of(table, schema, encoder, name))
         except (ValueError, KeyError) as error:
             kind = KeyError if isinstance(error, KeyError) else ValueError
             raise kind(f"{name} table: {error.args[0] if error.args else error}") from error
-    known, others = ({_fingerprint(*one) for one in zip(c.reals, c.levels, strict=True)} for c in out[:2])
+    known, others = (_fingerprints(cohort) for cohort in out[:2])
     shared = len(known & others)
     if shared:
         log.warning(
@@ -148,8 +132,9 @@ def _cohorts(tables: dict[str, pd.DataFrame], schema: Schema) -> list[Trajectori
     return out
 
 
-def _fingerprint(reals: np.ndarray, levels: np.ndarray) -> bytes:
-    return reals.tobytes() + levels.tobytes()
+def _fingerprints(cohort: CohortArrays) -> set[bytes]:
+    """One a patient, the same for the same values."""
+    return {reals.tobytes() + levels.tobytes() for reals, levels in zip(cohort.reals, cohort.levels, strict=True)}
 
 
 def _joints(schema: Schema, joints: Iterable[Sequence[str]] | None) -> list[list[str]]:
@@ -169,6 +154,6 @@ def _table(values: Collected, floors: Collected, replicates: dict[tuple[str, str
         value, floor, note = values.mean(key), floors.mean(key), values.note(key)
         if np.isnan(floor) and not np.isnan(value):
             note = "; ".join(filter(None, [note, f"no floor: {floors.note(key) or 'too few real patients'}"]))
-        low, high = interval(value, replicates[key]) if key in replicates else (np.nan, np.nan)
+        low, high = interval(value, replicates[key], METRICS[key[0]].limits) if key in replicates else (np.nan, np.nan)
         rows.append((*key, value, floor, BEST[key[0]], low, high, note))
     return pd.DataFrame(rows, columns=COLUMNS)

@@ -1,4 +1,11 @@
-"""Utility: is a model that learnt from synthetic patients of use on real ones? And can the two be told apart?"""
+"""Utility: is a model that learnt from synthetic patients of use on real ones? And can the two be told apart?
+
+>>> import hg_helpers as hg
+>>> real, others = (hg.simulate_cohort(30, seed=seed) for seed in (1, 2))
+>>> auc, table = hg.metrics.c2st_auc(real, others.assign(CD4=others["CD4"] * 9), hg.ART_DEMO)
+>>> auc > 0.8
+True
+"""
 
 from __future__ import annotations
 
@@ -11,18 +18,17 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import StratifiedKFold
 
-from ..cohort.arrays import Trajectories, mean_defined, one_thread, prepare, trajectories, with_note
-from ..cohort.encoding import CohortEncoder
-from ..cohort.schema import Schema
-
-Cohort = pd.DataFrame | Trajectories
+from ..cohort.arrays import CohortArrays
+from .dynamics import switches
+from .metric import Result, mean_defined, metric, one_thread, with_note
 
 #: Months that a prediction looks back (fewer where the schema is shorter).
 WINDOW = 6
 _TRAINING_ROWS, _TEST_ROWS = 20_000, 50_000
 
 
-def tstr_auc(synthetic: Cohort, holdout: Cohort, schema: Schema, seed: int = 0) -> tuple[float, pd.DataFrame]:
+@metric(best=1.0)
+def tstr_auc(synthetic: CohortArrays, holdout: CohortArrays, seed: int = 0) -> Result:
     """Train on synthetic, test on real: AUC on held-out patients of a model that saw synthetic patients only.
 
     Two questions on each month, answered from all features of the past six months (fewer in shorter schemas): will the
@@ -40,12 +46,13 @@ def tstr_auc(synthetic: Cohort, holdout: Cohort, schema: Schema, seed: int = 0) 
 
     Source: Esteban, Hyland & Rätsch 2017, arXiv:1706.02633; scikit-learn's HistGradientBoostingClassifier.
     """
-    return predictive_auc(predictions(synthetic, holdout, schema, seed))
+    return predictive_auc(predictions(synthetic, holdout, seed))
 
 
-def trtr_auc(train: Cohort, holdout: Cohort, schema: Schema, seed: int = 0) -> tuple[float, pd.DataFrame]:
+@metric(best=1.0)
+def trtr_auc(train: CohortArrays, holdout: CohortArrays, seed: int = 0) -> Result:
     """Train on real, test on real: the same as :func:`tstr_auc` with training patients, and so its floor."""
-    return tstr_auc(train, holdout, schema, seed)
+    return tstr_auc(train, holdout, seed=seed)
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,7 +67,7 @@ class Prediction:
     patient: np.ndarray | None = None  # position of each scored month's patient among the held-out ones
 
 
-def predictive_auc(answers: Sequence[Prediction]) -> tuple[float, pd.DataFrame]:
+def predictive_auc(answers: Sequence[Prediction]) -> Result:
     """Area under the ROC curve of each question's answers; value and table as :func:`tstr_auc`."""
     rows = []
     for answer in answers:
@@ -70,9 +77,9 @@ def predictive_auc(answers: Sequence[Prediction]) -> tuple[float, pd.DataFrame]:
     return mean_defined(table["value"]), with_note(table)
 
 
-def predictions(training: Cohort, holdout: Cohort, schema: Schema, seed: int = 0) -> list[Prediction]:
+def predictions(training: CohortArrays, holdout: CohortArrays, seed: int = 0) -> list[Prediction]:
     """Learn from one cohort, score the months of another; one :class:`Prediction` a question."""
-    training, holdout = trajectories(training, schema), trajectories(holdout, schema)
+    schema = holdout.schema
     outcome = next((f for f in schema.features if f.role == "outcome"), None)
     regimen = [f.name for f in schema.regimen]
     if schema.length < 2:
@@ -85,7 +92,7 @@ def predictions(training: Cohort, holdout: Cohort, schema: Schema, seed: int = 0
     elif regimen:
         out.append(Prediction("all", "the schema has no feature with role 'outcome'"))
     if regimen:
-        labels = [_switched(c, regimen) for c in (training, holdout)]
+        labels = [np.pad(switches(c, regimen), [(0, 0), (1, 0)]) for c in (training, holdout)]
         out.append(_predict(training, holdout, labels, " x ".join(regimen), "regimen switch next month", seed))
     else:
         also = "" if outcome is not None else "'outcome' or "
@@ -93,7 +100,7 @@ def predictions(training: Cohort, holdout: Cohort, schema: Schema, seed: int = 0
     return out
 
 
-def _goal(holdout: Trajectories, name: str) -> str:
+def _goal(holdout: CohortArrays, name: str) -> str:
     feature = holdout.schema[name]
     if not feature.is_real:
         return f"is {feature.levels[-1]}"
@@ -101,12 +108,12 @@ def _goal(holdout: Trajectories, name: str) -> str:
     return f"below {limit:g}{' ' + feature.unit if feature.unit else ''}"
 
 
-def _limit(holdout: Trajectories, name: str) -> float:
+def _limit(holdout: CohortArrays, name: str) -> float:
     threshold = holdout.schema[name].threshold
     return float(np.median(holdout.reals[:, :, holdout.position(name)])) if threshold is None else threshold
 
 
-def _reached(cohort: Trajectories, holdout: Trajectories, name: str) -> np.ndarray:
+def _reached(cohort: CohortArrays, holdout: CohortArrays, name: str) -> np.ndarray:
     """Whether the outcome is reached, (patients, months): a real below its threshold, a discrete at its last level."""
     feature, i = cohort.schema[name], cohort.position(name)
     if not feature.is_real:
@@ -114,15 +121,8 @@ def _reached(cohort: Trajectories, holdout: Trajectories, name: str) -> np.ndarr
     return cohort.reals[:, :, i] < _limit(holdout, name)
 
 
-def _switched(cohort: Trajectories, regimen: list[str]) -> np.ndarray:
-    levels = cohort.levels[:, :, [cohort.position(name) for name in regimen]]
-    out = np.zeros(levels.shape[:2], dtype=bool)
-    out[:, 1:] = (levels[:, 1:] != levels[:, :-1]).any(axis=2)
-    return out
-
-
 def _predict(
-    training: Trajectories, holdout: Trajectories, labels: list[np.ndarray], feature: str, question: str, seed: int
+    training: CohortArrays, holdout: CohortArrays, labels: list[np.ndarray], feature: str, question: str, seed: int
 ) -> Prediction:
     window = min(WINDOW, training.months - 1)
     test, label, patient = _examples(holdout, labels[1], window, _TEST_ROWS, np.random.default_rng([seed, 1]))
@@ -136,7 +136,7 @@ def _predict(
 
 
 def _examples(
-    cohort: Trajectories, labels: np.ndarray, window: int, limit: int, rng: np.random.Generator
+    cohort: CohortArrays, labels: np.ndarray, window: int, limit: int, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Past windows (rows, window x features), the next month's label, and the patient's position."""
     n, months = labels.shape
@@ -165,15 +165,14 @@ def _learn(seen: np.ndarray, answer: np.ndarray, unseen: np.ndarray, seed: int) 
 # --- telling the two apart ------------------------------------------------------------------------------------------
 
 
+@metric(best=0.5, scaled=True)
 def c2st_auc(
-    real: Cohort,
-    synthetic: Cohort,
-    schema: Schema,
-    encoder: CohortEncoder | None = None,
+    real: CohortArrays,
+    synthetic: CohortArrays,
     folds: int = 5,
     limit: int = 1000,
     seed: int = 0,
-) -> tuple[float, pd.DataFrame]:
+) -> Result:
     """Classifier two-sample test: AUC of a model that tells synthetic from real patients it has not seen.
 
     One row a patient, so that no patient is in the training and the test fold at once: of each real the mean, standard
@@ -182,7 +181,6 @@ def c2st_auc(
     1, best 0.5; 1 tells every patient apart, and with few patients chance puts it on either side of 0.5.
 
     Args:
-        encoder: sets the scale of reals; by default fitted on ``real``.
         folds: fewer where there are fewer patients.
         limit: at most this many patients of each cohort, as many of both.
 
@@ -191,7 +189,6 @@ def c2st_auc(
 
     Source: Lopez-Paz & Oquab 2017, ICLR.
     """
-    real, synthetic = prepare(schema, encoder, real, synthetic)
     n, rng = min(len(real), len(synthetic), limit), np.random.default_rng(seed)
     if n < 2:
         return float("nan"), with_note(pd.DataFrame({"fold": [], "value": []}), "fewer than two patients in a cohort")
@@ -204,7 +201,7 @@ def c2st_auc(
     return float(np.mean(values)), with_note(table)
 
 
-def _summaries(cohort: Trajectories) -> np.ndarray:
+def _summaries(cohort: CohortArrays) -> np.ndarray:
     """(patients, summaries) of each trajectory."""
     columns = []
     for i in range(cohort.reals.shape[2]):

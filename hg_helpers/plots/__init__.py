@@ -1,14 +1,17 @@
 """One function a figure; each returns the figure and a tidy table of what it drew.
 
 The table's ``attrs["alt"]`` says in a sentence or two what the picture shows, with its main numbers. Figures do not
-belong to pyplot (see :mod:`hg_helpers.plots.style`): in a notebook, let one be the last value of a cell.
+belong to pyplot: in a notebook, let one be the last value of a cell. ``hg.plots.style`` holds colours and canvas for
+figures of your own.
 """
 
+from . import style
+from .ablation import ablation
 from .distributions import distributions
 from .groups import coverage_bars, joint_shares
 from .over_time import regimen_shares, trajectories
 from .privacy import privacy_distances
-from .prototypes import ablation, prototypes
+from .prototypes import prototypes
 from .relations import association, trends_and_cycles
 from .training import training_curves
 
@@ -21,6 +24,7 @@ __all__ = [
     "privacy_distances",
     "prototypes",
     "regimen_shares",
+    "style",
     "training_curves",
     "trajectories",
     "trends_and_cycles",

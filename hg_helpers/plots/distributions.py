@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from ..cohort.schema import Feature, Schema
-from .features import column, is_logarithmic, level_names, moments, percent, with_real
+from .features import column, is_logarithmic, level_names, percent, row_noun, with_real
 from .style import Picture, bar_text, canvas, finish, legend_of, logarithmic_axis, looks, percent_axis, picture
 
 MOST_BINS = 36
@@ -47,7 +47,7 @@ def distributions(
         KeyError, ValueError: naming the table and column that do not fit the schema.
     """
     tables = with_real(real, synthetic, label)
-    look, rows, drawn = looks(tables), moments(schema), []
+    look, rows, drawn = looks(tables), row_noun(schema), []
     figure, panels = _panels(schema, look)
     for feature, axes in panels.items():
         values = {name: column(table, schema[feature], name) for name, table in tables.items()}
@@ -169,4 +169,4 @@ def _alt(table: pd.DataFrame, schema: Schema, names: list[str]) -> str:
             missing = int((levels[name][there] == 0).sum())
             lacks = f"lacks {missing} of the {int(there.sum())} levels seen in the real cohort and "
         told.append(f"{name} {lacks}is furthest from it in {far} (total variation {distance[far]:.2f})")
-    return f"Distributions of {len(schema)} features over {moments(schema)}: {'; '.join(told)}."
+    return f"Distributions of {len(schema)} features over {row_noun(schema)}: {'; '.join(told)}."

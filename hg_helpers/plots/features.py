@@ -92,7 +92,7 @@ def discrete(schema: Schema, name: str) -> Feature:
     return feature
 
 
-def moments(schema: Schema) -> str:
+def row_noun(schema: Schema) -> str:
     """What a row is called: months, or visits where the time is irregular."""
     return "months" if schema.regular else "visits"
 

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import PowerNorm
 
 from ..cohort.schema import Feature, Schema
-from .features import column, discrete, level_names, moments, named, percent, require
+from .features import column, discrete, level_names, named, percent, require, row_noun
 from .style import (
     REAL,
     SHARES,
@@ -83,12 +83,12 @@ def joint_shares(
         axes.label_outer()
     width, height = figure.get_size_inches()
     bar = figure.colorbar(image, ax=panels, location="bottom", aspect=width / 0.25, pad=0.12 / height)
-    bar.set_label(f"share of {moments(schema)} (colour grows with its square root)")
+    bar.set_label(f"share of {row_noun(schema)} (colour grows with its square root)")
     bar.set_ticks(root_ticks(norm.vmax))
     percent_axis(bar.ax.xaxis)
     table = pd.concat(shares, names=["source"]).rename("share").reset_index()
     alt = "; ".join(f"{name} has {', '.join(lines)}, most in {_largest(shares[name])}" for name, lines in told.items())
-    return finish(figure, table, f"Joint shares of {' and '.join(features)} over {moments(schema)}: {alt}.", 13)
+    return finish(figure, table, f"Joint shares of {' and '.join(features)} over {row_noun(schema)}: {alt}.", 13)
 
 
 def _joint(table: pd.DataFrame, chosen: list[Feature], name: str) -> pd.Series:

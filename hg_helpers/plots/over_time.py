@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from ..cohort.schema import Feature, Schema
-from .features import column, discrete, is_logarithmic, level_names, moments, named, percent, require, with_real
+from .features import column, discrete, is_logarithmic, level_names, named, percent, require, row_noun, with_real
 from .style import (
     GREY,
     Picture,
@@ -154,7 +154,7 @@ def _paths_alt(table: pd.DataFrame, schema: Schema) -> str:
         first, last = part["value"].iloc[[0, -1]]
         told.append(f"{feature} {source} from {first:,.4g} to {last:,.4g} {schema[feature].unit}".rstrip())
     end = int(table["time"].max()) + 1
-    return f"Median over {end} {moments(schema)} with interquartile band and single patients: {'; '.join(told)}."
+    return f"Median over {end} {row_noun(schema)} with interquartile band and single patients: {'; '.join(told)}."
 
 
 @picture
@@ -220,4 +220,4 @@ def _regimen_alt(drawn: dict[str, pd.DataFrame], feature: Feature, schema: Schem
         top, there = shares.mean().idxmax(), int((shares.max() > 0).sum())
         first, last = percent(shares[top].iloc[0]), percent(shares[top].iloc[-1])
         told.append(f"{name} shows {there} of {shares.shape[1]} levels, most often {top}, from {first} to {last}")
-    return f"Shares of {feature.name} over {max(map(len, drawn.values()))} {moments(schema)}: {'; '.join(told)}."
+    return f"Shares of {feature.name} over {max(map(len, drawn.values()))} {row_noun(schema)}: {'; '.join(told)}."
