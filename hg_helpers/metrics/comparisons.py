@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from ..cohort.arrays import CohortArrays
+from ..cohort.feature import Feature
 from . import diversity, dynamics, fidelity, privacy, utility
 from .disclosure import DISCLOSURE_THRESHOLD, disclosure_risk
 from .metric import Result, mean_defined
@@ -44,85 +46,59 @@ class Comparison:
         return self.synthetic.draw(self.equal_number(), rng), self.train.draw(self.equal_number(), rng)
 
 
-@dataclass(eq=False)
-class Collected:
-    """Values over draws, by metric and feature, in the order in which they came."""
-
-    values: dict[tuple[str, str], list[float]] = field(default_factory=dict)
-    notes: dict[tuple[str, str], str] = field(default_factory=dict)
-
-    def add(self, scores: Iterable[Score]) -> None:
-        for metric, feature, value, note in scores:
-            self.values.setdefault((metric, feature), []).append(value)
-            if note:
-                self.notes[metric, feature] = note
-
-    def mean(self, key: tuple[str, str]) -> float:
-        """Mean over the draws in which the metric is defined."""
-        return mean_defined(self.values.get(key, []))
-
-    def note(self, key: tuple[str, str]) -> str:
-        values = self.values.get(key, [])
-        missing = int(np.isnan(values).sum())
-        some = f"undefined in {missing} of {len(values)} draws: " if 0 < missing < len(values) else ""
-        return some + self.notes.get(key, "")
-
-
-def joined(names: Sequence[str]) -> str:
+def joined(names: Iterable[str]) -> str:
     """The report's name of a joint."""
     return " x ".join(names) or "all"
 
 
-def overall(metric: str, feature: str, result: Result) -> Score:
-    value, table = result
-    return metric, feature, value, table.attrs.get("note", "")
+def overall(metric: Callable[..., Result], *cohorts: CohortArrays, feature: str = "all", **options: Any) -> Score:
+    """The score of a metric that has one value for the whole cohort."""
+    value, table = metric(*cohorts, **options)
+    return metric.__name__, feature, value, table.attrs.get("note", "")
 
 
-def by_feature(metric: str, result: Result, features: Sequence[str]) -> Iterator[Score]:
+def by_feature(metric: Callable[..., Result], *cohorts: CohortArrays, features: Sequence[Feature]) -> Iterator[Score]:
     """One score a feature: the mean of its rows; where there is no feature, one for all with the reason."""
-    _, table = result
+    name, (_, table) = metric.__name__, metric(*cohorts)
     if not features:
-        yield metric, "all", float("nan"), table.attrs["note"]
+        yield name, "all", float("nan"), table.attrs["note"]
     column = "difference" if "difference" in table else "value"
-    for name in features:
-        rows = table[table["feature"] == name]
+    for feature in features:
+        rows = table[table["feature"] == feature.name]
         value = mean_defined(rows[column])
         reason = rows["note"].iloc[0] if "note" in rows and len(rows) else ""
         if np.isnan(value):
             reason = reason or table.attrs["note"] or "the values do not vary"
-        yield metric, name, value, reason
+        yield name, feature.name, value, reason
 
 
 def against_holdout(c: Comparison, chosen: CohortArrays, seed: int) -> Iterator[Score]:
     """Fidelity, diversity, dynamics and the two-sample test of ``chosen`` patients against the held-out ones."""
     schema, pair = c.holdout.schema, (c.holdout, chosen)
-    reals, discrete = [f.name for f in schema.real], [f.name for f in schema.discrete]
-    yield from by_feature("ks", fidelity.ks(*pair), reals)
-    yield from by_feature("wasserstein", fidelity.wasserstein(*pair), reals)
-    yield from by_feature("tv", fidelity.tv(*pair), discrete)
-    yield from by_feature("patient_spread", diversity.patient_spread(*pair), reals)
-    yield from by_feature("autocorrelation_difference", dynamics.autocorrelation_difference(*pair), reals)
-    yield overall("association_difference", "all", fidelity.association_difference(*pair))
-    yield overall("contingency_similarity", "all", fidelity.contingency_similarity(*pair))
-    yield overall("trend_difference", "all", dynamics.trend_difference(*pair))
-    yield overall("cycle_difference", "all", dynamics.cycle_difference(*pair))
-    yield overall("switching_ratio", joined([f.name for f in schema.regimen]), dynamics.switching_ratio(*pair))
-    yield overall("static_constant", joined([f.name for f in schema.static]), dynamics.static_constant(*pair))
+    yield from by_feature(fidelity.tv, *pair, features=schema.discrete)
+    for metric in (fidelity.ks, fidelity.wasserstein, diversity.patient_spread, dynamics.autocorrelation_difference):
+        yield from by_feature(metric, *pair, features=schema.real)
+    for metric in (fidelity.association_difference, fidelity.contingency_similarity):
+        yield overall(metric, *pair)
+    for metric in (dynamics.trend_difference, dynamics.cycle_difference):
+        yield overall(metric, *pair)
+    yield overall(dynamics.switching_ratio, *pair, feature=joined(f.name for f in schema.regimen))
+    yield overall(dynamics.static_constant, *pair, feature=joined(f.name for f in schema.static))
     for names in c.joints:
+        joint = {"feature": joined(names), "features": names or None}
         for by in ("month", "patient"):
-            covered = diversity.coverage(*pair, features=names or None, by=by)
-            yield overall(f"coverage_{by}", joined(names), covered)
-        yield overall("joint_tv", joined(names), diversity.joint_tv(*pair, features=names or None))
+            yield f"coverage_{by}", *overall(diversity.coverage, *pair, **joint, by=by)[1:]
+        yield overall(diversity.joint_tv, *pair, **joint)
     rng = np.random.default_rng(seed)
     few = (c.holdout.draw(PATIENTS_FOR_NEIGHBOURS, rng), chosen.draw(PATIENTS_FOR_NEIGHBOURS, rng))
-    yield overall("log_cluster", "all", diversity.log_cluster(*few, seed=seed))
+    yield overall(diversity.log_cluster, *few, seed=seed)
     # as many of both: among several times more synthetic patients, everybody would have one nearby
     as_many = min(len(few[0]), len(few[1]))
     few = (few[0].draw(as_many, rng), few[1].draw(as_many, rng))
     density, table = diversity.prdc_density(*few)
-    yield overall("prdc_density", "all", (density, table))
-    yield overall("prdc_coverage", "all", diversity.prdc_coverage(*few, neighbourhoods=table))
-    yield overall("c2st_auc", "all", utility.c2st_auc(*pair, seed=seed))
+    yield "prdc_density", "all", density, table.attrs["note"]
+    yield overall(diversity.prdc_coverage, *few, neighbourhoods=table)
+    yield overall(utility.c2st_auc, *pair, seed=seed)
 
 
 def prediction_scores(answers: Sequence[utility.Prediction], metric: str) -> Iterator[Score]:
@@ -132,36 +108,30 @@ def prediction_scores(answers: Sequence[utility.Prediction], metric: str) -> Ite
         yield metric, answer.feature, value, answer.note or answer.question
 
 
-def add_privacy(c: Comparison, draws: int, values: Collected, floors: Collected) -> privacy.PrivacyDistances:
-    """Add the privacy metrics of the synthetic cohort and, with real patients in its place, their floors.
+def privacy_scores(c: Comparison, draws: int) -> tuple[list[Score], list[Score], privacy.PrivacyDistances]:
+    """Privacy metrics of the synthetic cohort; with real patients in its place, their floors; and the distances."""
+    floors: list[Score] = []
 
-    Returns:
-        the synthetic cohort's distances, for the intervals.
-    """
-    threshold = privacy.copy_threshold(c.train)
-    sets = (c.train, c.holdout, c.synthetic)
-    distances = privacy.privacy_distances(*sets)
-    values.add([overall("dcr_share", "all", privacy.dcr_share(*sets, distances=distances))])
-    values.add([overall("membership_auc", "all", privacy.membership_auc(*sets, distances=distances))])
+    def closeness(*sets: CohortArrays) -> tuple[list[Score], privacy.PrivacyDistances]:
+        found = privacy.privacy_distances(*sets)
+        return [overall(m, *sets, distances=found) for m in (privacy.dcr_share, privacy.membership_auc)], found
+
+    values, distances = closeness(c.train, c.holdout, c.synthetic)
     for draw in range(draws if len(c.train) > 1 else 0):
         order = np.random.default_rng([c.seed, draw, 1]).permutation(len(c.train))
-        half, third = (c.train.take(np.sort(part)) for part in np.array_split(order, 2))
-        third = third.draw(len(c.synthetic), np.random.default_rng([c.seed, draw, 2]))
-        real = (half, c.holdout, third)
-        found = privacy.privacy_distances(*real)
-        floors.add([overall("dcr_share", "all", privacy.dcr_share(*real, distances=found))])
-        floors.add([overall("membership_auc", "all", privacy.membership_auc(*real, distances=found))])
-    for chosen, to_train, collected in (
+        half, other = (c.train.take(np.sort(part)) for part in np.array_split(order, 2))
+        other = other.draw(len(c.synthetic), np.random.default_rng([c.seed, draw, 2]))
+        floors += closeness(half, c.holdout, other)[0]
+    near = {"threshold": privacy.copy_threshold(c.train)}
+    known = {"quasi_identifiers": c.quasi_identifiers, "population": c.population}
+    for chosen, to_train, scores in (
         (c.synthetic, distances.to_train, values),
         (c.holdout, privacy.neighbours_of(c.holdout, c.train), floors),
     ):
-        pair = (c.train, chosen)
-        collected.add([overall("nndr", "all", privacy.nndr(*pair, to_train=to_train))])
-        collected.add([overall("copies", "all", privacy.copies(*pair, to_train=to_train, threshold=threshold))])
-        risk = disclosure_risk(*pair, quasi_identifiers=c.quasi_identifiers, population=c.population)
-        collected.add([overall("disclosure_risk", joined(c.quasi_identifiers), risk)])
-    key = "disclosure_risk", joined(c.quasi_identifiers)
+        scores.append(overall(privacy.nndr, c.train, chosen, to_train=to_train))
+        scores.append(overall(privacy.copies, c.train, chosen, to_train=to_train, **near))
+        scores.append(overall(disclosure_risk, c.train, chosen, feature=joined(c.quasi_identifiers), **known))
     if c.quasi_identifiers:
         release = f"floor: {len(c.holdout)} held-out patients released instead of {len(c.synthetic)}"
-        values.notes[key] = f"usual limit {DISCLOSURE_THRESHOLD}; {release}"
-    return distances
+        values[-1] = *values[-1][:3], f"usual limit {DISCLOSURE_THRESHOLD}; {release}"
+    return values, floors, distances

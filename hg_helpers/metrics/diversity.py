@@ -120,11 +120,7 @@ def _group_table(schema: Schema, names: list[str], groups: np.ndarray, shares: n
 
 @metric(best=float("-inf"), limits=(float("-inf"), 0.0), scaled=True)
 def log_cluster(
-    real: CohortArrays,
-    synthetic: CohortArrays,
-    clusters: int = 20,
-    rows: int = 10_000,
-    seed: int = 0,
+    real: CohortArrays, synthetic: CohortArrays, clusters: int = 20, rows: int = 10_000, seed: int = 0
 ) -> Result:
     """Log-cluster: how unevenly real and synthetic patient-months share the clusters of both together.
 
@@ -181,10 +177,7 @@ def prdc_density(real: CohortArrays, synthetic: CohortArrays, k: int = 5) -> Res
 
 @metric(best=1.0, scaled=True)
 def prdc_coverage(
-    real: CohortArrays,
-    synthetic: CohortArrays,
-    k: int = 5,
-    neighbourhoods: pd.DataFrame | None = None,
+    real: CohortArrays, synthetic: CohortArrays, k: int = 5, neighbourhoods: pd.DataFrame | None = None
 ) -> Result:
     """Coverage: share of real patients with at least one synthetic patient in their neighbourhood.
 

@@ -60,10 +60,7 @@ def neighbours_of(cohort: CohortArrays, train: CohortArrays) -> Neighbours:
 
 @metric(best=0.5, scaled=True)
 def dcr_share(
-    train: CohortArrays,
-    holdout: CohortArrays,
-    synthetic: CohortArrays,
-    distances: PrivacyDistances | None = None,
+    train: CohortArrays, holdout: CohortArrays, synthetic: CohortArrays, distances: PrivacyDistances | None = None
 ) -> Result:
     """Distance to the closest record: share of synthetic patients closer to training than to held-out patients.
 
@@ -177,10 +174,7 @@ def copies(
 
 @metric(best=0.5, scaled=True)
 def membership_auc(
-    train: CohortArrays,
-    holdout: CohortArrays,
-    synthetic: CohortArrays,
-    distances: PrivacyDistances | None = None,
+    train: CohortArrays, holdout: CohortArrays, synthetic: CohortArrays, distances: PrivacyDistances | None = None
 ) -> Result:
     """Membership inference: how well the distance to the nearest synthetic patient tells members from others.
 

@@ -23,9 +23,9 @@ from ..cohort.load import validate_cohort
 from ..cohort.schema import Schema
 from . import utility
 from .bootstrap import interval
-from .comparisons import Collected, Comparison, add_privacy, against_holdout, prediction_scores
+from .comparisons import Comparison, Score, against_holdout, prediction_scores, privacy_scores
 from .headlines import headline_replicates
-from .metric import METRICS
+from .metric import METRICS, mean_defined
 
 log = logging.getLogger("hg_helpers")
 
@@ -93,21 +93,19 @@ def evaluate(
     identifiers = [f.name for f in schema.static] if quasi_identifiers is None else list(quasi_identifiers)
     cohorts = _cohorts({"train": train, "holdout": holdout, "synthetic": synthetic}, schema)
     c = Comparison(*cohorts, _joints(schema, joints), identifiers, population, seed)
-    values, floors, answers = Collected(), Collected(), {}
+    answers: dict[str, list[utility.Prediction]] = {}
+    values, floors, distances = privacy_scores(c, draws)
     for draw in range(draws):
-        for chosen, metric, collected in zip(c.drawn(draw), ("tstr_auc", "trtr_auc"), (values, floors), strict=True):
-            collected.add(against_holdout(c, chosen, seed + draw))
+        for chosen, metric, scores in zip(c.drawn(draw), ("tstr_auc", "trtr_auc"), (values, floors), strict=True):
+            scores += against_holdout(c, chosen, seed + draw)
             answer = utility.predictions(chosen, c.holdout, seed + draw)
             answers.setdefault(metric, answer)  # the first draw's, for the interval
-            collected.add(prediction_scores(answer, metric))
-    distances = add_privacy(c, draws, values, floors)
+            scores += prediction_scores(answer, metric)
     # learning from real patients is the floor of learning from synthetic ones, and its own
-    for (metric, feature), found in list(floors.values.items()):
-        if metric == "trtr_auc":
-            values.add((metric, feature, value, floors.notes.get((metric, feature), "")) for value in found)
-            floors.add(("tstr_auc", feature, value, "") for value in found)
-    replicates = headline_replicates(c, distances, answers, bootstrap)
-    return _table(values, floors, replicates)
+    real = [score for score in floors if score[0] == "trtr_auc"]
+    values += real
+    floors += [("tstr_auc", feature, value, "") for _, feature, value, _ in real]
+    return _table(_averages(values), _averages(floors), headline_replicates(c, distances, answers, bootstrap))
 
 
 def _cohorts(tables: dict[str, pd.DataFrame], schema: Schema) -> list[CohortArrays]:
@@ -148,12 +146,27 @@ def _joints(schema: Schema, joints: Iterable[Sequence[str]] | None) -> list[list
     return [everything] + [static] * (1 < len(static) < len(everything))
 
 
-def _table(values: Collected, floors: Collected, replicates: dict[tuple[str, str], np.ndarray]) -> pd.DataFrame:
+def _averages(scores: list[Score]) -> dict[tuple[str, str], tuple[float, str]]:
+    """Of each metric and feature the mean over the draws in which it is defined, and what there is to say of it."""
+    out = {}
+    rows = pd.DataFrame(scores, columns=["metric", "feature", "value", "note"])
+    for key, part in rows.groupby(["metric", "feature"], sort=False):
+        missing, said = int(part["value"].isna().sum()), part["note"][part["note"] != ""]
+        some = f"undefined in {missing} of {len(part)} draws: " if 0 < missing < len(part) else ""
+        out[key] = mean_defined(part["value"]), some + (said.iloc[-1] if len(said) else "")
+    return out
+
+
+def _table(
+    values: dict[tuple[str, str], tuple[float, str]],
+    floors: dict[tuple[str, str], tuple[float, str]],
+    replicates: dict[tuple[str, str], np.ndarray],
+) -> pd.DataFrame:
     rows = []
-    for key in sorted(values.values, key=lambda key: list(BEST).index(key[0])):  # stable: features keep their order
-        value, floor, note = values.mean(key), floors.mean(key), values.note(key)
+    for key in sorted(values, key=lambda key: list(BEST).index(key[0])):  # stable: features keep their order
+        (value, note), (floor, why) = values[key], floors.get(key, (np.nan, ""))
         if np.isnan(floor) and not np.isnan(value):
-            note = "; ".join(filter(None, [note, f"no floor: {floors.note(key) or 'too few real patients'}"]))
+            note = "; ".join(filter(None, [note, f"no floor: {why or 'too few real patients'}"]))
         low, high = interval(value, replicates[key], METRICS[key[0]].limits) if key in replicates else (np.nan, np.nan)
         rows.append((*key, value, floor, BEST[key[0]], low, high, note))
     return pd.DataFrame(rows, columns=COLUMNS)

@@ -166,13 +166,7 @@ def _learn(seen: np.ndarray, answer: np.ndarray, unseen: np.ndarray, seed: int) 
 
 
 @metric(best=0.5, scaled=True)
-def c2st_auc(
-    real: CohortArrays,
-    synthetic: CohortArrays,
-    folds: int = 5,
-    limit: int = 1000,
-    seed: int = 0,
-) -> Result:
+def c2st_auc(real: CohortArrays, synthetic: CohortArrays, folds: int = 5, limit: int = 1000, seed: int = 0) -> Result:
     """Classifier two-sample test: AUC of a model that tells synthetic from real patients it has not seen.
 
     One row a patient, so that no patient is in the training and the test fold at once: of each real the mean, standard

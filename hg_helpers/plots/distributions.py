@@ -21,10 +21,7 @@ DRAWN = ["feature", "source", "level", "left", "right", "share"]
 
 @picture
 def distributions(
-    real: pd.DataFrame,
-    synthetic: pd.DataFrame | dict[str, pd.DataFrame],
-    schema: Schema,
-    label: str = "synthetic",
+    real: pd.DataFrame, synthetic: pd.DataFrame | dict[str, pd.DataFrame], schema: Schema, label: str = "synthetic"
 ) -> tuple[Picture, pd.DataFrame]:
     """Every feature's distribution over all months: step histograms for reals, grouped bars for categories.
 
