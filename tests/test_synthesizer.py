@@ -68,8 +68,8 @@ def test_the_same_seed_gives_the_same_rows_whatever_happened_before(synthesizers
 
 def test_patients_of_one_block_are_not_repeated_in_the_next(synthesizers):
     table = synthesizers["v2"].sample(3 * BLOCK)
-    first = table.groupby("PatientID")["VL"].first()
-    assert first.nunique() > 2.9 * BLOCK
+    first = table.groupby("PatientID")[["VL", "CD4"]].first()  # an untrained model's values differ in their decimals
+    assert len(first.drop_duplicates()) > 2.9 * BLOCK
 
 
 def test_long_trajectories_go_through_the_generator_in_parts_with_the_same_rows(synthesizers, monkeypatch):
@@ -158,7 +158,8 @@ def test_text_levels_and_visits_come_back_as_text_and_ranks(tiny, tmp_path):
     trainer.fit(encoder.transform(table), progress=False)
     synthetic = trainer.synthesizer().sample(4, decode="sample")
     assert list(synthetic.columns) == ["id", "day", "sex", "bili", "stage"]
-    assert synthetic["day"].tolist() == [0, 1, 2] * 4 and synthetic["id"].tolist() == np.repeat(range(4), 3).tolist()
+    assert synthetic["day"].tolist() == [0, 1, 2] * 4
+    assert synthetic["id"].tolist() == np.repeat(["p10", "p11", "p12", "p13"], 3).tolist(), "after the last real one"
     assert set(synthetic["sex"]) <= {"f", "m"} and set(synthetic["stage"]) <= {"I", "II", "III"}
     assert equal(validate_cohort(synthetic, schema), synthetic)
     trainer.synthesizer().to_csv(tmp_path / "s.csv", 4, decode="sample")

@@ -73,7 +73,7 @@ def _evaluate(folder: Path, train: pd.DataFrame, holdout: pd.DataFrame, seed: in
     for name in MODELS:
         synthesizer = Synthesizer.load(folder / f"{name}.pt")
         synthetic[name] = synthesizer.sample(SYNTHETIC_PATIENTS, seed=seed)
-        write_table(synthetic[name], folder / f"{name}.csv", float_format="%.7g")
+        write_table(synthetic[name], folder / f"{name}.csv")
         cohorts[name] = arrays(name, synthetic[name])
         # a model that only spreads its chances covers groups by sampling; its patients still do not
         drawn = synthesizer.sample(SYNTHETIC_PATIENTS, seed=seed, decode="sample")

@@ -52,7 +52,7 @@ class CohortArrays:
         reals = np.empty((n, schema.length, len(schema.real)))
         for i, feature in enumerate(schema.real):
             reals[:, :, i] = table[feature.name].to_numpy(np.float64).reshape(shape)
-        levels = np.empty((n, schema.length, len(schema.discrete)), dtype=np.int16)
+        levels = np.empty((n, schema.length, len(schema.discrete)), dtype=np.int32)
         for i, feature in enumerate(schema.discrete):
             levels[:, :, i] = pd.Index(feature.codes).get_indexer(table[feature.name]).reshape(shape)
         scaled = None

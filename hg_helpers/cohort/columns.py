@@ -8,16 +8,24 @@ from __future__ import annotations
 import difflib
 import logging
 import re
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from pandas.api.types import is_datetime64_any_dtype, is_numeric_dtype, is_timedelta64_dtype
+from pandas.api.types import (
+    infer_dtype,
+    is_datetime64_any_dtype,
+    is_numeric_dtype,
+    is_string_dtype,
+    is_timedelta64_dtype,
+)
 
-from .schema import Feature, Schema
+from .feature import Feature, normal
+from .schema import Schema
 
-# Box-Cox is taken of x + 0.001, so this is where it ceases to exist; rounding dust just below zero is no error.
-_BOX_COX_LIMIT = -0.001
+#: Rounding leaves dust below zero; of the column's largest value, so much is none.
+_DUST = 1e-9
 
 
 class TableLog(logging.LoggerAdapter):
@@ -36,6 +44,18 @@ def plain(column: pd.Series) -> pd.Series:
     if isinstance(column.dtype, pd.CategoricalDtype):
         return pd.Series(np.asarray(column), index=column.index)
     return column
+
+
+def ids(column: pd.Series) -> pd.Series:
+    """A column of patients' names, text in one form; what is neither number nor text, such as a UUID, as text."""
+    column = plain(column)
+    if column.dtype.kind != "O" and not is_string_dtype(column):
+        return column
+    place, values = pd.factorize(column)
+    if infer_dtype(values) == "mixed" and len({type(value) for value in values}) == 1:
+        values = [str(value) for value in values]
+    named = np.array([*map(normal, values), None], dtype=object)  # the last for -1, a missing one
+    return pd.Series(named[place], index=column.index, name=column.name)
 
 
 def shown(value: object) -> str:
@@ -118,7 +138,7 @@ def real_values(table: pd.DataFrame, feature: Feature, schema: Schema) -> np.nda
         bad = np.isinf(values)
         problem = "which is infinite; correct it, or leave it empty and use missing='forward'"
         if not bad.any() and feature.transform == "box-cox":
-            bad = values <= _BOX_COX_LIMIT
+            bad = values < -_DUST * np.nanmax(np.abs(values), initial=0.0)
             problem = 'but Box-Cox needs values of zero or more; correct it, or set transform="yeo-johnson"'
     if bad.any():
         row = int(bad.argmax())
@@ -136,18 +156,17 @@ def level_positions(table: pd.DataFrame, feature: Feature, schema: Schema) -> np
         ValueError: for a value that is not one of the codes, with what may have been meant.
     """
     column = plain(table[feature.name])
-    if isinstance(feature.codes[0], str):
-        found = pd.Index(feature.codes, dtype=object).get_indexer(pd.Index(column, dtype=object))
-        unknown = found < 0
-        if unknown.any():
-            unknown &= ~is_blank(column)
-        positions = np.where(found < 0, np.nan, found)
-    else:
-        values, unknown = numbers(column)
-        positions = np.full(len(values), np.nan)
-        for position, code in enumerate(feature.codes):
-            positions[values == code] = position
-        unknown |= np.isnan(positions) & ~np.isnan(values)
+    if column.dtype.kind == "f" and any(float(code) != code for code in feature.codes if isinstance(code, int)):
+        raise ValueError(
+            f"column {feature.name!r} holds decimal numbers, which cannot tell codes as long as these apart; read it "
+            "as text or whole numbers"
+        )
+    place = {_exact(code, False): position for position, code in enumerate(feature.codes)}
+    number, values = pd.factorize(column)  # -1 where missing
+    text = isinstance(feature.codes[0], str)
+    found = np.array([place.get(_exact(value, not text), np.nan) for value in values] + [np.nan])
+    positions = found[number]
+    unknown = (np.isnan(found) & ~np.append(is_blank(pd.Series(values, dtype=object)), True))[number]
     if unknown.any():
         row, others = int(unknown.argmax()), list(pd.unique(column[unknown]))
         raise ValueError(
@@ -156,6 +175,17 @@ def level_positions(table: pd.DataFrame, feature: Feature, schema: Schema) -> np
             f"{', '.join(map(shown, others[:5]))}{' ...' if len(others) > 5 else ''}). {_meant(others, feature)}"
         )
     return positions
+
+
+def _exact(value: object, reads: bool) -> object:
+    """What a code is compared by: a number exactly, however long, also from text if ``reads``; text in one form."""
+    if isinstance(value, str):
+        value = normal(value)
+        if reads and re.fullmatch(r"\s*[-+]?\d+\s*", value):
+            return int(value)
+        with suppress(ValueError):
+            return float(value.replace("_", "?")) if reads else value
+    return getattr(value, "item", lambda: value)()
 
 
 def _meant(unknown: list[object], feature: Feature) -> str:
@@ -223,3 +253,48 @@ def report_static_changes(values: dict[str, np.ndarray], schema: Schema, log: Ta
         if changing:
             told = (feature.name, changing, len(by_patient))
             log.warning("static feature %r changes within %d of %d patients; its values are kept as they are", *told)
+
+
+# --- as the training table was written --------------------------------------------------------------------------------
+
+
+def type_name(column: pd.Series) -> Any:
+    """A column's type as plain data for a checkpoint: its name, of categories also which; None if it is not kept."""
+    dtype = column.dtype
+    if isinstance(dtype, pd.CategoricalDtype):
+        levels = dtype.categories.tolist()
+        return [levels, bool(dtype.ordered)] if all(isinstance(v, (str, int, float)) for v in levels) else None
+    kept = dtype.kind in "iufb" or isinstance(dtype, pd.StringDtype)
+    return str(dtype) if kept and "pyarrow" not in str(dtype) else None
+
+
+def as_type(values: Any, name: Any) -> pd.Series:
+    """Decoded values as a column of the type that :func:`type_name` wrote down, where that can hold them."""
+    column = pd.Series(values)
+    if isinstance(name, list):
+        return column.astype(pd.CategoricalDtype(*name)) if set(column.dropna().unique()) <= set(name[0]) else column
+    fits = name is not None and (column.dtype.kind == "O") == (pd.api.types.pandas_dtype(name).kind == "O")
+    return column.astype(name) if fits else column
+
+
+def id_pattern(patients: pd.Series) -> list[Any] | None:
+    """How text ids are written: prefix, first free number, digits, suffix; None where ids are no text."""
+    if not isinstance(patients.iloc[0], str):
+        return None
+    parts = pd.Series(patients.unique()).str.extract(r"^(.*?)(\d{1,15})(\D*)$")
+    forms = parts.value_counts([0, 2])  # without those that hold no number
+    if not len(forms) or forms.iloc[0] * 2 < len(parts):
+        return ["synthetic-", 0, 0, ""]
+    prefix, suffix = forms.index[0]
+    digits = parts.loc[(parts[0] == prefix) & (parts[2] == suffix), 1]
+    padded = digits.str.startswith("0").any()
+    return [prefix, int(digits.astype(np.int64).max()) + 1, int(digits.str.len().max()) if padded else 0, suffix]
+
+
+def new_ids(pattern: list[Any] | None, first: int, count: int) -> Any:
+    """Ids of ``count`` patients from number ``first`` on, written as :func:`id_pattern` found them."""
+    numbers = np.arange(first, first + count)
+    if pattern is None:
+        return numbers
+    prefix, start, digits, suffix = pattern
+    return np.array([f"{prefix}{start + number:0{digits}d}{suffix}" for number in numbers], dtype=object)

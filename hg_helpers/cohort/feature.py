@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+import unicodedata
+from collections.abc import Iterable, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +12,11 @@ KINDS = ("real", "binary", "categorical")
 TRANSFORMS = ("box-cox", "yeo-johnson", "none")
 ROLES = ("regimen", "outcome")
 EMBEDDING_WIDTH = {"real": 1, "binary": 2, "categorical": 4}
+
+
+def normal(text: Any) -> Any:
+    """Text with each accented letter in its one form (Unicode NFC); anything else as it is."""
+    return unicodedata.normalize("NFC", text) if isinstance(text, str) else text
 
 
 @dataclass(frozen=True)
@@ -57,8 +63,12 @@ class Feature:
         for label, values in (("levels", self.levels), ("codes", self.codes)):
             if isinstance(values, str) or not isinstance(values, Iterable):
                 refuse(f"{label} must be a list of values, not {values!r}")
+            if isinstance(values, Set):
+                refuse(f"{label} must be a list, not a set, which has no order: write [a, b] or sorted(...)")
         # numpy's numbers become Python's, so that a schema can be written to a checkpoint or a YAML file
-        levels, codes = (tuple(getattr(v, "item", lambda v=v: v)() for v in vs) for vs in (self.levels, self.codes))
+        levels, codes = (
+            tuple(normal(getattr(v, "item", lambda v=v: v)()) for v in vs) for vs in (self.levels, self.codes)
+        )
         codes = codes or levels
         if self.kind == "real":
             if levels or codes:
@@ -96,6 +106,7 @@ class Feature:
         width = self.embedding or EMBEDDING_WIDTH[self.kind]
         if not isinstance(width, int) or width < 1 or (self.kind == "real" and width != 1):
             refuse(f"embedding {self.embedding!r} must be a whole number of at least 1 (exactly 1 for a real feature)")
+        object.__setattr__(self, "name", normal(self.name))
         object.__setattr__(self, "levels", levels)
         object.__setattr__(self, "codes", codes)
         object.__setattr__(self, "embedding", width)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import re
-import zlib
 from dataclasses import replace
 from numbers import Integral, Real
 from pathlib import Path
@@ -18,6 +17,7 @@ from .art import ART_FULL, OLDER_NAMES
 from .columns import (
     TableLog,
     fill_missing,
+    ids,
     level_positions,
     plain,
     real_values,
@@ -26,10 +26,9 @@ from .columns import (
     time_values,
 )
 from .download import DEMO_NAME, data_folder, download_cohort
+from .feature import normal
+from .reading import read_table
 from .schema import Schema
-
-# What pandas reads as missing; a schema may name one of them ("None", "NA") as a level.
-_MISSING_TEXT = frozenset(("", "NA", "N/A", "n/a", "#NA", "#N/A", "<NA>", "NaN", "nan", "NULL", "null", "None"))
 
 
 def load_cohort(
@@ -66,7 +65,7 @@ def load_cohort(
     elif not isinstance(source, (str, Path)):
         raise ValueError(f"source must be a path, a DataFrame, 'figshare' or None, not {type(source).__name__}")
     path = Path(source).expanduser()
-    table = _read(path, schema)
+    table = read_table(path, schema)
     try:
         return validate_cohort(table, schema)
     except ValueError as error:
@@ -87,7 +86,8 @@ def validate_cohort(table: pd.DataFrame, schema: Schema, name: str = "") -> pd.D
 
     Returns:
         ``schema.length`` rows a patient, sorted by patient and time, index 0 ... n - 1, the schema's columns in the
-        order in which they stand in ``table``; real columns float64, the others the schema's codes.
+        order in which they stand in ``table``; real columns int64 where they are integers in ``table``, else float64,
+        the others the schema's codes.
 
     Raises:
         ValueError: naming column, patient, month and value, how many there are, and what to do.
@@ -100,8 +100,11 @@ def validate_cohort(table: pd.DataFrame, schema: Schema, name: str = "") -> pd.D
     report_static_changes(values, schema, log)
     columns: dict[str, Any] = {name: table[name] for name in table.columns}
     for feature in schema:
-        column = values[feature.name]
-        columns[feature.name] = column if feature.is_real else pd.Index(feature.codes).take(column.astype(np.intp))
+        column, stood = values[feature.name], table[feature.name].dtype
+        if not feature.is_real:
+            columns[feature.name] = pd.Index(feature.codes).take(column.astype(np.intp))
+        else:
+            columns[feature.name] = column.astype(np.int64) if stood.kind in "iu" else column
     return pd.DataFrame(columns)
 
 
@@ -124,10 +127,10 @@ def split_patients(
     """
     if schema.patient not in cohort.columns:
         raise ValueError(f"the table has no patient column {schema.patient!r}; pass schema= if it has another name")
-    ids = plain(cohort[schema.patient])
-    if ids.isna().any():
-        raise ValueError(f"column {schema.patient!r} has {int(ids.isna().sum())} missing values")
-    patient, names = pd.factorize(ids, sort=True)
+    column = ids(cohort[schema.patient])
+    if column.isna().any():
+        raise ValueError(f"column {schema.patient!r} has {int(column.isna().sum())} missing values")
+    patient, names = pd.factorize(column, sort=True)
     most = len(names) - 1
     if most < 1:
         raise ValueError(f"a split needs at least 2 patients, not {len(names)}")
@@ -154,32 +157,16 @@ def _checked_schema(schema: Any) -> Schema:
     return schema
 
 
-def _read(path: Path, schema: Schema) -> pd.DataFrame:
-    if not path.is_file():
-        raise FileNotFoundError(f"no file {path} (the current folder is {Path.cwd()})")
-    name = path.name.lower()
-    if not name.endswith((".csv", ".csv.gz", ".parquet")):
-        raise ValueError(f"{path}: a table must be a .csv, .csv.gz or .parquet file; save it as one of these")
-    try:
-        if name.endswith(".parquet"):
-            return pd.read_parquet(path)
-        # Levels that are text stay text even where they look like numbers ("01"), booleans or missing values ("None").
-        as_text = {f.name: set(f.codes) for f in schema.discrete if isinstance(f.codes[0], str)}
-        options: dict[str, Any] = {"low_memory": False, "dtype": dict.fromkeys(as_text, str)}
-        if any(codes & _MISSING_TEXT for codes in as_text.values()):
-            options["keep_default_na"] = False
-            options["na_values"] = {c: sorted(_MISSING_TEXT - as_text.get(c, set())) for c in schema.columns}
-        table = pd.read_csv(path, **options)
-        if not isinstance(table.index, pd.RangeIndex):  # pandas has made an index of the first, shifting all columns
-            raise ValueError("its rows have more values than its header has names")
-        return table
-    except (ValueError, OSError, EOFError, zlib.error) as error:  # parser, encoding and Arrow errors are ValueErrors
-        raise ValueError(f"{path} cannot be read as a table in UTF-8: {error}") from error
-
-
 def _select_columns(table: pd.DataFrame, schema: Schema, log: TableLog) -> pd.DataFrame:
     if not isinstance(table, pd.DataFrame):
         raise ValueError(f"a cohort is a pandas DataFrame, not {type(table).__name__}")
+    if table.columns.nlevels > 1:
+        raise ValueError(
+            f"the table's columns have {table.columns.nlevels} levels; give each one name, for example by "
+            "table.columns = table.columns.map('_'.join)"
+        )
+    wanted = set(schema.columns)
+    table = table.rename(columns=normal)
     if schema.time == ART_FULL.time and schema.time not in table.columns:
         table = table.rename(columns=OLDER_NAMES)
     absent = [name for name in schema.columns if name not in table.columns]
@@ -190,13 +177,13 @@ def _select_columns(table: pd.DataFrame, schema: Schema, log: TableLog) -> pd.Da
         )
     if table.empty:
         raise ValueError("the table has no rows")
-    wanted = set(schema.columns)
     kept = [name for name in table.columns if name in wanted]
     if len(kept) > len(wanted):
         twice = next(name for name in kept if kept.count(name) > 1)
         raise ValueError(f"the table has {kept.count(twice)} columns {twice!r}; rename or drop all but one")
     if len(kept) < table.shape[1]:
-        log.info("left out %d columns that the schema does not name", table.shape[1] - len(kept))
+        others = ", ".join(repr(name) for name in table.columns if name not in wanted)
+        log.info("left out %d columns that the schema does not name: %s", table.shape[1] - len(kept), others)
     return table[kept]
 
 
@@ -219,7 +206,7 @@ def _first_rows(table: pd.DataFrame, schema: Schema, log: TableLog) -> pd.DataFr
         if empty.any():
             rows = f"{int(empty.sum())} missing values, the first in row {int(empty.argmax()) + 1}"
             raise ValueError(f"column {name!r} has {rows}; every row needs its patient and its time")
-    table = table.assign(**{schema.patient: plain(table[schema.patient]), schema.time: plain(table[schema.time])})
+    table = table.assign(**{schema.patient: ids(table[schema.patient]), schema.time: plain(table[schema.time])})
     if infer_dtype(table[schema.patient]) in ("mixed", "mixed-integer"):
         raise ValueError(f"column {schema.patient!r} mixes numbers and text; convert it, for example by .astype(str)")
     time = time_values(table, schema)

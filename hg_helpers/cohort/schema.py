@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from .feature import Feature
+from .feature import Feature, normal
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,8 @@ class Schema:
     def __post_init__(self) -> None:
         features = tuple(self.features) if isinstance(self.features, Iterable) else ()
         object.__setattr__(self, "features", features)
+        for name in ("patient", "time"):
+            object.__setattr__(self, name, normal(getattr(self, name)))
         if not features or not all(isinstance(f, Feature) for f in features):
             raise ValueError("a schema needs a list of at least one Feature")
         names = [self.patient, self.time, *(f.name for f in features)]

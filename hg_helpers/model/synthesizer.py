@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -54,7 +55,8 @@ class Synthesizer:
     """
 
     def __init__(self, encoder: CohortEncoder, config: TrainConfig, generator: Generator, source: nn.Module) -> None:
-        self.encoder, self.config, self.generator, self.source = encoder, config, generator, source
+        self.encoder = copy.deepcopy(encoder)  # whoever fits theirs anew later does not change this model
+        self.config, self.generator, self.source = config, generator, source
 
     # --- sampling ---------------------------------------------------------------------------------------------------
 
@@ -151,7 +153,6 @@ class Synthesizer:
                     mode="a" if done else "w",
                     header=not done,
                     index=False,
-                    float_format="%.7g",
                     compression=compression,
                 )
 
