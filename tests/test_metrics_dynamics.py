@@ -128,6 +128,8 @@ def test_switching_by_hand():
     value, rates = switching_ratio(real_, flicker, DRUGS)
     assert value == pytest.approx((4 / 6) / (1 / 6))
     assert rates["feature"].tolist() == ["base x boost", "base", "boost"]
+    assert rates["value"].tolist() == [value, np.inf, 0.0]
+    assert rates["note"].tolist() == ["", "no real patient switches", ""]
     assert rates["real switchers"].tolist() == [0.5, 0, 0.5]
     assert rates["synthetic"].tolist() == pytest.approx([4 / 6, 4 / 6, 0])
 
@@ -153,6 +155,19 @@ def test_dwell_times_by_hand():
     assert value == pytest.approx(4 / 5 + 2 * (4 / 5 - 2 / 3))
 
 
+def test_without_a_regimen_all_features_that_may_change_switch_together_and_each_is_named():
+    schema = schema_of(binary("sex", static=True), binary("ill"), categorical("stage"), binary("fixed"), months=4)
+    real_ = table(schema, [[N] * 4], [[N, N, Y, Y]], ["aabb"], [[N] * 4])
+    frozen = table(schema, [[Y] * 4], [[N, N, N, N]], ["aaab"], [[N] * 4])
+    value, rates = switching_ratio(real_, frozen, schema)
+    assert rates["feature"].tolist() == ["ill x stage x fixed", "ill", "stage", "fixed"]  # a static one does not switch
+    assert value == 1 and rates["value"].tolist()[:3] == [1, 0, 1]
+    assert np.isnan(rates["value"].iloc[3]) and rates["note"].iloc[3] == "no real patient switches"
+    assert dwell_times(real_, frozen, schema)[0] == pytest.approx(1.0)  # stays of 2 and 2 months, of 3 and 1
+    only = schema_of(binary("ill"), months=4)
+    assert switching_ratio(*[table(only, [[N, Y, Y, Y]])] * 2, only)[1]["feature"].tolist() == ["ill"]
+
+
 def test_static_constant_counts_patients_none_of_whose_static_features_change():
     schema = schema_of(binary("sex", static=True), real("age", static=True), months=2)
     kept = table(schema, [[N, N], [Y, Y]], [[40, 40], [50, 50]])
@@ -166,12 +181,15 @@ def test_static_constant_counts_patients_none_of_whose_static_features_change():
 def test_schemas_that_are_too_short_or_lack_the_features_give_nan_with_a_reason():
     month = schema_of(real("x"), real("y"), binary("sex", static=True), binary("d", role="regimen"), months=1)
     one = table(month, [[1], [2]], [[1], [2]], [[N], [Y]], [[N], [Y]])
-    bare = schema_of(binary("p"), months=3)
-    none = table(bare, [[N, Y, Y]])
-    metrics = (trend_difference, cycle_difference, autocorrelation_difference, switching_ratio, static_constant)
+    bare = schema_of(binary("p", static=True), months=3)
+    none = table(bare, [[N, N, N]])
+    metrics = (trend_difference, cycle_difference, autocorrelation_difference, switching_ratio)
     for metric in metrics:
         for schema, cohort in ((month, one), (bare, none)):
             value, behind = metric(cohort, cohort, schema)
             assert np.isnan(value), metric
             assert behind.attrs["note"], metric
+    assert np.isnan(static_constant(one, one, month)[0])
+    still = table(DRUGS, ["aaaa"], [[N] * 4])
+    assert "no static" in static_constant(still, still, DRUGS)[1].attrs["note"]
     assert np.isnan(dwell_times(none, none, bare)[0])

@@ -8,9 +8,7 @@ import pytest
 from metric_tables import binary, real, schema_of, table
 
 from hg_helpers.cohort.arrays import as_arrays
-from hg_helpers.cohort.art import ART_DEMO
-from hg_helpers.cohort.simulate import simulate_cohort
-from hg_helpers.metrics import c2st_auc, trtr_auc, tstr_auc
+from hg_helpers.metrics import trtr_auc, tstr_auc
 from hg_helpers.metrics.utility import _examples
 
 MONTHS = 12
@@ -88,22 +86,3 @@ def test_short_schemas_and_schemas_without_roles_give_nan_with_a_reason():
     short = trial(0)
     _, questions = tstr_auc(short[short["month"] < 2], short[short["month"] < 2], two)
     assert questions["value"].iloc[0] > 0.99  # one month is enough to look back on
-
-
-def test_two_sample_test_tells_what_differs_and_only_that():
-    schema = replace(ART_DEMO, length=12)
-    a, b = (simulate_cohort(120, months=12, seed=seed) for seed in (1, 2))
-    assert 0.35 < c2st_auc(a, b, schema)[0] < 0.65
-    shifted = b.assign(CD4=b["CD4"] * 3)
-    assert c2st_auc(a, shifted, schema)[0] > 0.8
-    # the same values in a wrong order: only the changes from month to month give them away
-    shuffled = b.groupby("PatientID")[b.columns].sample(frac=1, random_state=0).reset_index(drop=True)
-    shuffled["Timestep"] = b["Timestep"].to_numpy()
-    assert c2st_auc(a, shuffled, schema)[0] > 0.9
-
-
-def test_two_sample_test_of_a_single_patient_is_nan():
-    one = simulate_cohort(1, months=12, seed=1)
-    value, behind = c2st_auc(one, one, replace(ART_DEMO, length=12))
-    assert np.isnan(value)
-    assert behind.attrs["note"]

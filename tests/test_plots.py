@@ -21,7 +21,7 @@ from hg_helpers import plots
 from hg_helpers.cohort.art import ART_DEMO, ART_FULL
 from hg_helpers.cohort.schema import Feature, Schema
 from hg_helpers.cohort.simulate import simulate_cohort
-from hg_helpers.metrics import association_matrix, coverage, dcr_share, within_patient_correlation
+from hg_helpers.metrics import association_matrix, c2st_auc, coverage, dcr_share, within_patient_correlation
 
 MONTHS = 12
 SCHEMA = replace(ART_DEMO, length=MONTHS)
@@ -73,11 +73,12 @@ OTHER = simulate_cohort(40, months=MONTHS, seed=4)
 TABLES = {"real": REAL, "v1": V1, "v2": V2}
 COVERAGE = {n: coverage(REAL, TABLES[n], SCHEMA, ["Gender", "Ethnic"])[1] for n in ("v1", "v2")}
 DISTANCES = {n: dcr_share(REAL, OTHER, TABLES[n], SCHEMA)[1] for n in ("v1", "v2")}
+GIVEAWAYS = {n: c2st_auc(REAL, TABLES[n], SCHEMA)[1] for n in ("v1", "v2")}
 HISTORY = {model: history_of(model) for model in ("v1", "v2")}
 RESULTS = results()
 POINTS = np.random.default_rng(2).normal(size=(60, 1, 5)) * [5, 3, 1, 1, 1]
 ETHNIC = REAL.groupby("PatientID")["Ethnic"].first().to_numpy()
-INPUTS = [*TABLES.values(), *COVERAGE.values(), *DISTANCES.values(), *HISTORY.values(), RESULTS]
+INPUTS = [RESULTS, *(t for tables in (TABLES, COVERAGE, DISTANCES, GIVEAWAYS, HISTORY) for t in tables.values())]
 
 FIGURES = {
     "distributions": lambda: plots.distributions(REAL, {"v1": V1, "v2": V2}, SCHEMA),
@@ -90,6 +91,8 @@ FIGURES = {
     "association, all features": lambda: plots.association(REAL, V2, replace(ART_FULL, length=MONTHS)),
     "trends_and_cycles": lambda: plots.trends_and_cycles(REAL, V2, replace(ART_FULL, length=MONTHS)),
     "trajectories": lambda: plots.trajectories(REAL, {"v1": V1, "v2": V2}, SCHEMA),
+    "patients": lambda: plots.patients(REAL, V2, SCHEMA),
+    "giveaways": lambda: plots.giveaways(GIVEAWAYS),
     "regimen_shares": lambda: plots.regimen_shares(TABLES, SCHEMA),
     "prototypes, levels": lambda: plots.prototypes(POINTS, ETHNIC, SCHEMA["Ethnic"]),
     "prototypes, numbers": lambda: plots.prototypes(POINTS, np.linspace(1, 5000, 60), SCHEMA["VL"]),
@@ -501,6 +504,52 @@ def test_wrong_features_over_time_are_refused():
         plots.trajectories(REAL, V1, SCHEMA, "Gender")
     with pytest.raises(ValueError, match="at least one"):
         plots.trajectories(REAL, V1, SCHEMA.select(["Gender"]))
+
+
+def test_single_patients_are_drawn_as_they_are_labs_as_lines_and_stays_in_the_bar(drawn):
+    figure, table = drawn["patients"]
+    levels = dict(enumerate(SCHEMA["Base Drug Combo"].levels))
+    panels = np.array(figure.axes[:20]).reshape(10, 2)  # behind them come the second labs' axes
+    for place, (name, cohort) in enumerate((("real", REAL), ("synthetic", V2))):
+        rows = table[table["source"] == name]
+        assert rows["patient"].nunique() == 10
+        for patient, axes in zip(rows["patient"].unique(), panels[:, place], strict=True):
+            own = cohort[cohort["PatientID"] == patient].sort_values("Timestep")
+            (line,) = axes.get_lines()
+            assert line.get_xdata().tolist() == own["Timestep"].tolist()
+            assert line.get_ydata().tolist() == own["VL"].tolist()
+            regimen = own["Base Drug Combo"].map(levels)
+            part = rows[(rows["patient"] == patient) & (rows["feature"] == "Base Drug Combo")]
+            assert part["level"].tolist() == regimen.tolist()
+            assert len(axes.patches) == 1 + int((regimen != regimen.shift()).iloc[1:].sum())
+    assert len({axes.get_ylim() for axes in panels.flat}) == 1  # one scale, so that patients compare
+    assert [t.get_text() for t in figure.legends[0].get_texts()][:2] == ["VL (copies/mL)", "CD4 (cells/µL)"]
+
+
+def test_single_patients_of_small_tables_and_of_features_without_labs():
+    schema = SCHEMA.select(["Gender", "Ethnic"])
+    figure, table = plots.patients(REAL[REAL["PatientID"] < 3], V2, schema, number=5)
+    rendered(figure)
+    assert table.groupby("source")["patient"].nunique().to_dict() == {"real": 3, "synthetic": 5}
+    with pytest.raises(ValueError, match="no feature with levels"):
+        plots.patients(REAL, V2, SCHEMA.select(["VL"]))
+    with pytest.raises(ValueError, match="cannot be called 'real'"):
+        plots.patients(REAL, V2, SCHEMA, label="real")
+
+
+def test_what_gives_patients_away_is_drawn_worst_first_with_its_means(drawn):
+    figure, table = drawn["giveaways"]
+    worst, other = GIVEAWAYS["v1"].head(10), GIVEAWAYS["v2"].set_index(["feature", "summary"])
+    axes = next(a for a in figure.axes if a.containers)
+    names = [t.get_text().split("\n") for t in axes.get_yticklabels()]
+    keys = list(zip(worst["feature"], worst["summary"], strict=True))
+    assert [first for first, _ in names] == [": ".join(key) for key in keys]
+    np.testing.assert_allclose(np.add(bars(axes), 0.5), [*worst["auc"], *(other.loc[key, "auc"] for key in keys)])
+    means = worst["real"][0], worst["synthetic"][0], other.loc[keys[0], "synthetic"]
+    assert names[0][1] == "real {:.2g}, v1 {:.2g}, v2 {:.2g}".format(*means)
+    assert table["drawn"].sum() == 20 and len(table) == 2 * len(other)
+    with pytest.raises(ValueError, match="'v2' has other summaries than 'v1'"):
+        plots.giveaways({"v1": GIVEAWAYS["v1"], "v2": GIVEAWAYS["v2"].iloc[1:]})
 
 
 # --- associations ---------------------------------------------------------------------------------------------------

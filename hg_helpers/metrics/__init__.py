@@ -31,7 +31,8 @@ from .fidelity import (
 from .metric import METRICS
 from .privacy import copies, copy_threshold, dcr_share, membership_auc, nndr, privacy_distances
 from .report import BEST, evaluate
-from .utility import c2st_auc, trtr_auc, tstr_auc
+from .two_sample import c2st_auc
+from .utility import trtr_auc, tstr_auc
 
 __all__ = [
     "BEST",

@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..cohort.arrays import CohortArrays
-from ..cohort.feature import Feature
-from . import diversity, dynamics, fidelity, privacy, utility
+from . import diversity, dynamics, fidelity, privacy, two_sample, utility
 from .disclosure import DISCLOSURE_THRESHOLD, disclosure_risk
 from .metric import Result, mean_defined
 
@@ -57,32 +56,35 @@ def overall(metric: Callable[..., Result], *cohorts: CohortArrays, feature: str 
     return metric.__name__, feature, value, table.attrs.get("note", "")
 
 
-def by_feature(metric: Callable[..., Result], *cohorts: CohortArrays, features: Sequence[Feature]) -> Iterator[Score]:
+def by_feature(metric: Callable[..., Result], *cohorts: CohortArrays, features: Sequence[str]) -> Iterator[Score]:
     """One score a feature: the mean of its rows; where there is no feature, one for all with the reason."""
     name, (_, table) = metric.__name__, metric(*cohorts)
     if not features:
         yield name, "all", float("nan"), table.attrs["note"]
     column = "difference" if "difference" in table else "value"
     for feature in features:
-        rows = table[table["feature"] == feature.name]
+        rows = table[table["feature"] == feature]
         value = mean_defined(rows[column])
         reason = rows["note"].iloc[0] if "note" in rows and len(rows) else ""
         if np.isnan(value):
             reason = reason or table.attrs["note"] or "the values do not vary"
-        yield name, feature.name, value, reason
+        yield name, feature, value, reason
 
 
 def against_holdout(c: Comparison, chosen: CohortArrays, seed: int) -> Iterator[Score]:
     """Fidelity, diversity, dynamics and the two-sample test of ``chosen`` patients against the held-out ones."""
     schema, pair = c.holdout.schema, (c.holdout, chosen)
-    yield from by_feature(fidelity.tv, *pair, features=schema.discrete)
+    reals, discrete = [f.name for f in schema.real], [f.name for f in schema.discrete]
+    switching = [joined(names) for names in dynamics.switching_names(schema)]
+    yield from by_feature(fidelity.tv, *pair, features=discrete)
     for metric in (fidelity.ks, fidelity.wasserstein, diversity.patient_spread, dynamics.autocorrelation_difference):
-        yield from by_feature(metric, *pair, features=schema.real)
+        yield from by_feature(metric, *pair, features=reals)
     for metric in (fidelity.association_difference, fidelity.contingency_similarity):
         yield overall(metric, *pair)
     for metric in (dynamics.trend_difference, dynamics.cycle_difference):
         yield overall(metric, *pair)
-    yield overall(dynamics.switching_ratio, *pair, feature=joined(f.name for f in schema.regimen))
+    yield from by_feature(dynamics.switching_ratio, *pair, features=switching)
+    yield overall(dynamics.dwell_times, *pair, feature=switching[0] if switching else "all")
     yield overall(dynamics.static_constant, *pair, feature=joined(f.name for f in schema.static))
     for names in c.joints:
         joint = {"feature": joined(names), "features": names or None}
@@ -98,7 +100,7 @@ def against_holdout(c: Comparison, chosen: CohortArrays, seed: int) -> Iterator[
     density, table = diversity.prdc_density(*few)
     yield "prdc_density", "all", density, table.attrs["note"]
     yield overall(diversity.prdc_coverage, *few, neighbourhoods=table)
-    yield overall(utility.c2st_auc, *pair, seed=seed)
+    yield overall(two_sample.c2st_auc, *pair, seed=seed)
 
 
 def prediction_scores(answers: Sequence[utility.Prediction], metric: str) -> Iterator[Score]:

@@ -21,12 +21,13 @@ import pandas as pd
 from scipy import stats
 
 from ..cohort.arrays import CohortArrays
+from ..cohort.schema import Schema
 from .fidelity import pair_differences
 from .metric import Result, gap, mean_defined, metric, takes_tables, with_note
 
 #: A trend or cycle with a smaller standard deviation (encoded scale, range 1) is a constant with rounding on it.
 _CONSTANT = 1e-7
-_NO_REGIMEN = "the schema has no feature with role 'regimen'"
+_NO_SWITCH = "the schema has no binary or categorical feature that may change"
 
 
 @takes_tables(scaled=True)
@@ -171,57 +172,57 @@ def _autocorrelation(values: np.ndarray, lags: int) -> np.ndarray:
 # --- regimens and what cannot change --------------------------------------------------------------------------------
 
 
+def switching_names(schema: Schema) -> list[list[str]]:
+    """What may switch: the regimen (without one, all features that have levels and are not static), then each alone."""
+    each = [f.name for f in schema.discrete if not f.static]
+    together = [f.name for f in schema.regimen] or each
+    return [together, *([name] for name in each if [name] != together)] if each else []
+
+
 @metric(best=1.0, limits=(0.0, float("inf")))
 def switching_ratio(real: CohortArrays, synthetic: CohortArrays) -> Result:
-    """Rate of regimen switches, synthetic over real.
+    """Rate of switches, synthetic over real, of the regimen and of every discrete feature that is not static.
 
-    A rate is the share of month-to-month transitions at which the joint of all regimen features changes. Best 1;
+    A rate is the share of month-to-month transitions at which the feature, or the joint of several, changes. Best 1;
     6 means that synthetic patients flicker six times too often; 0 that none ever switches.
 
     Returns:
-        ratio (inf where only synthetic patients switch; NaN with a note where there is no regimen feature, one month,
-        or nobody switches); table: feature (the joint first), real and synthetic rate, and ``switchers``, the share of
-        patients who switch at least once.
+        ratio of the joint of the regimen features, in a schema without them of all discrete features that are not
+        static (inf where only synthetic patients switch); table: feature (that joint first), real and synthetic rate,
+        value, the share of patients who switch at least once, and the note of a NaN: nobody switches, there is one
+        month, or no such feature.
     """
-    names = [f.name for f in real.schema.regimen]
-    sets = [names] + [[name] for name in names] if len(names) > 1 else [names]
     rows = []
-    for chosen in sets:
-        changes = [switches(c, chosen) for c in (real, synthetic)]
-        if not chosen or not changes[0].size:
-            break
-        ever = [c.any(axis=1).mean() for c in changes]
-        rows.append((" x ".join(chosen), *(c.mean() for c in changes), *ever))
-    columns = ["feature", "real", "synthetic", "real switchers", "synthetic switchers"]
+    for names in switching_names(real.schema) if real.months > 1 else []:
+        changes = [switches(c, names) for c in (real, synthetic)]
+        rates, ever = [c.mean() for c in changes], [c.any(axis=1).mean() for c in changes]
+        value = rates[1] / rates[0] if rates[0] else np.inf if rates[1] else np.nan
+        rows.append((" x ".join(names), *rates, value, *ever, "" if rates[0] else "no real patient switches"))
+    columns = ["feature", "real", "synthetic", "value", "real switchers", "synthetic switchers", "note"]
     table = pd.DataFrame(rows, columns=columns)
     if not rows:
-        return float("nan"), with_note(table, "a single month has no transitions" if names else _NO_REGIMEN)
-    rates = table.loc[0, ["real", "synthetic"]].astype(float)
-    if rates["real"] == 0:
-        note = "no real patient switches regimen"
-        return (float("inf") if rates["synthetic"] > 0 else float("nan")), with_note(table, note)
-    return float(rates["synthetic"] / rates["real"]), with_note(table)
+        return float("nan"), with_note(table, _NO_SWITCH if real.months > 1 else "a single month has no transitions")
+    return float(table.loc[0, "value"]), with_note(table, table.loc[0, "note"])
 
 
-@takes_tables()
+@metric(best=0.0, limits=(0.0, float("inf")))
 def dwell_times(real: CohortArrays, synthetic: CohortArrays) -> Result:
     """Earth mover's distance, in months, between the lengths of real and synthetic stays on one regimen.
 
-    A stay is a run of months on one combination of all regimen features, cut at the first and the last month. Range 0
-    to the schema's length less 1, best 0.
+    A stay is a run of months on one combination of all regimen features (in a schema without them, of all discrete
+    features that are not static), cut at the first and the last month. Range 0 to the schema's length less 1, best 0.
 
     Returns:
-        distance (NaN with a note where there is no regimen feature); table: months, real and synthetic share of stays.
+        distance (NaN with a note where there is no such feature); table: months, real and synthetic share of stays.
     """
-    names = [f.name for f in real.schema.regimen]
     months = np.arange(1, real.months + 1)
-    if not names:
-        return float("nan"), with_note(pd.DataFrame(columns=["months", "real", "synthetic"]), _NO_REGIMEN)
+    if not switching_names(real.schema):
+        return float("nan"), with_note(pd.DataFrame(columns=["months", "real", "synthetic"]), _NO_SWITCH)
     shares = []
     for cohort in (real, synthetic):
         edge = np.ones((len(cohort), 1), dtype=bool)
         # a switch begins a stay; the first month begins one and the end of the record ends one
-        starts = np.concatenate([edge, switches(cohort, names), edge], axis=1)
+        starts = np.concatenate([edge, switches(cohort, switching_names(real.schema)[0]), edge], axis=1)
         patient, month = np.nonzero(starts)
         stays = np.diff(month)[np.diff(patient) == 0]
         shares.append(np.bincount(stays, minlength=real.months + 1)[1:] / len(stays))

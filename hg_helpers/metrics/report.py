@@ -30,7 +30,7 @@ from .metric import METRICS, mean_defined
 log = logging.getLogger("hg_helpers")
 
 #: The modules of the metrics, in the order of the report.
-GROUPS = ["fidelity", "diversity", "dynamics", "privacy", "disclosure", "utility"]
+GROUPS = ["fidelity", "diversity", "dynamics", "privacy", "disclosure", "utility", "two_sample"]
 COLUMNS = ["metric", "feature", "value", "floor", "best", "low", "high", "note"]
 
 #: What each metric is at best. The report holds the metrics in this order.

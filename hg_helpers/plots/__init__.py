@@ -8,8 +8,10 @@ figures of your own.
 from . import style
 from .ablation import ablation
 from .distributions import distributions
+from .giveaways import giveaways
 from .groups import coverage_bars, joint_shares
 from .over_time import regimen_shares, trajectories
+from .patients import patients
 from .privacy import privacy_distances
 from .prototypes import prototypes
 from .relations import association, trends_and_cycles
@@ -20,7 +22,9 @@ __all__ = [
     "association",
     "coverage_bars",
     "distributions",
+    "giveaways",
     "joint_shares",
+    "patients",
     "privacy_distances",
     "prototypes",
     "regimen_shares",

@@ -58,7 +58,7 @@ def trajectories(
         KeyError, ValueError: naming the table and column that do not fit the schema.
     """
     tables = with_real(real, synthetic, label)
-    chosen = _reals(schema, feature)
+    chosen = reals_to_draw(schema, feature)
     figure = canvas(max(4.0 * len(tables), 7.0), 2.9 * len(chosen) + 0.3)
     grid = figure.subplots(len(chosen), len(tables), sharex=True, sharey="row", squeeze=False)
     drawn = []
@@ -75,14 +75,14 @@ def trajectories(
     for axes, name in zip(grid[0], tables, strict=True):
         axes.set_title(name, fontweight="bold", size=15)
     for axes in grid[-1]:
-        axes.set_xlabel(_time_label(schema))
+        axes.set_xlabel(time_label(schema))
     ncols = 4 if len(tables) > 2 else 2  # four entries are wider than two panels
     figure.legend(handles=_keys(), loc="outside lower center", ncols=ncols, handlelength=2.5)
     table = pd.concat(drawn)[["feature", "source", "line", "time", "value"]]
     return finish(figure, table, _paths_alt(table, schema))
 
 
-def _reals(schema: Schema, feature: str | Sequence[str] | None) -> list[Feature]:
+def reals_to_draw(schema: Schema, feature: str | Sequence[str] | None) -> list[Feature]:
     chosen = (
         schema.real if feature is None else [schema[n] for n in ([feature] if isinstance(feature, str) else feature)]
     )
@@ -96,11 +96,11 @@ def _reals(schema: Schema, feature: str | Sequence[str] | None) -> list[Feature]
     return chosen
 
 
-def _time_label(schema: Schema) -> str:
+def time_label(schema: Schema) -> str:
     return "month" if schema.regular else "visit"
 
 
-def _time(table: pd.DataFrame, schema: Schema, name: str) -> pd.Series:
+def visit_of(table: pd.DataFrame, schema: Schema, name: str) -> pd.Series:
     """Month of each row; where time is irregular, the visit's rank within its patient."""
     require(table, [schema.patient, schema.time], name)
     if table[schema.time].isna().any():
@@ -113,7 +113,7 @@ def _time(table: pd.DataFrame, schema: Schema, name: str) -> pd.Series:
 def _lines(table: pd.DataFrame, schema: Schema, feature: Feature, name: str, patients: int, seed: int) -> pd.DataFrame:
     table = table.reset_index(drop=True)
     values = column(table, feature, name)
-    known = pd.DataFrame({"value": values, "time": _time(table, schema, name), "patient": table[schema.patient]})
+    known = pd.DataFrame({"value": values, "time": visit_of(table, schema, name), "patient": table[schema.patient]})
     known = known[known["value"].notna() & (known["time"] < schema.length)]
     bands = (
         known.groupby("time")["value"].quantile(list(QUARTILES.values())).rename_axis(["time", "line"]).reset_index()
@@ -183,12 +183,12 @@ def regimen_shares(
     panels, drawn = figure.subplots(1, len(tables), sharey=True, squeeze=False)[0], {}
     for axes, (name, table) in zip(panels, tables.items(), strict=True):
         table = table.reset_index(drop=True)
-        values, time = column(table, chosen, name), _time(table, schema, name)
+        values, time = column(table, chosen, name), visit_of(table, schema, name)
         shares = pd.crosstab(time[values.index], values, normalize="index").reindex(columns=levels, fill_value=0.0)
         drawn[name] = shares[shares.index < schema.length].rename_axis(index="time", columns="level")
         _stack(axes, drawn[name])
         axes.set_title(name, fontweight="bold", size=15)
-        axes.set_xlabel(_time_label(schema))
+        axes.set_xlabel(time_label(schema))
     percent_axis(panels[0].yaxis)
     panels[0].set_ylabel("share of patients")
     handles = [
