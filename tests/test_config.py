@@ -133,6 +133,7 @@ BAD = {
     "learning_rate": [0, -1e-3, float("nan"), float("inf"), "1e-3", None, 1000],
     "betas": [(0.9,), (0.9, 1.0), (-0.1, 0.9), (0.9, 0.9, 0.9), 0.9, None, "ab", ("a", "b"), (0.9, float("nan"))],
     "lr_decay": ["no", 1, None],
+    "correlation_cap": ["no", 1, None],
     "static_heads": ["false", 0, None],
     "heads": ["sigmoid", None, 3, ["softmax"]],
     "start": ["xavier", None, 1],

@@ -9,8 +9,15 @@ import torch
 from torch.autograd import gradcheck
 
 from hg_helpers.cohort.art import ART_DEMO
-from hg_helpers.model.losses import autoencoder_loss, correlation_loss, correlation_matrix, gradient_penalty
-from hg_helpers.model.moments import RealMoments, co_moments, moment_loss
+from hg_helpers.model.losses import (
+    RealMoments,
+    autoencoder_loss,
+    co_moments,
+    correlation_loss,
+    correlation_matrix,
+    gradient_penalty,
+    moment_loss,
+)
 from hg_helpers.model.networks import Autoencoder, Critic
 from hg_helpers.runtime.distributed import ALONE, Peers
 
@@ -298,17 +305,26 @@ def test_a_latent_without_variance_has_a_finite_loss_and_finite_gradients(shape)
 
 REAL, FAKE, MIX = random(7, 3, 2), random(7, 3, 2, seed=1), random(7, 1, 1, seed=2).sigmoid()
 REAL_MOMENTS = RealMoments(REAL, ART_DEMO.select(["VL", "CD4"]), [3])
-#: each of some numbers w to be learnt (7, 3, 2), this process's patients, and its peers
+
+
+def penalty(w, peers):
+    real, fake, mix = map(peers.share, (REAL, FAKE, MIX))
+    return peers.mean(gradient_penalty(lambda x: (x.square() * w[0]).sum((1, 2))[:, None], real, fake, mix))
+
+
+def autoencoder(w, peers, posterior=None):
+    own = peers.share(w)
+    joined = [peers.join(part) for part in (own.sin(), peers.share(REAL), own, posterior and posterior(own))]
+    return sum(autoencoder_loss(*joined))
+
+
+#: each of some numbers w to be learnt (7, 3, 2) and this process among its peers, as the training steps do it
 SHARED = {
-    "penalty": lambda w, mine, peers: gradient_penalty(
-        lambda x: (x.square() * w[0]).sum((1, 2))[:, None], REAL[mine], FAKE[mine], MIX[mine], peers
-    ),
-    "correlation": lambda w, mine, peers: correlation_loss(w[mine], torch.eye(2).double(), peers),
-    "aggregate": lambda w, mine, peers: sum(autoencoder_loss(w[mine], REAL[mine], w[mine], peers=peers)),
-    "textbook": lambda w, mine, peers: sum(
-        autoencoder_loss(w[mine], REAL[mine], w[mine], (w[mine], w[mine].sin()), peers)
-    ),
-    "moments": lambda w, mine, peers: REAL_MOMENTS.loss(w[mine], peers),
+    "penalty": penalty,
+    "correlation": lambda w, peers: correlation_loss(peers.join(peers.share(w)), torch.eye(2).double()),
+    "aggregate": autoencoder,
+    "textbook": lambda w, peers: autoencoder(w, peers, lambda own: (own, own.cos())),
+    "moments": lambda w, peers: REAL_MOMENTS.loss(peers.join(peers.share(w))),
 }
 
 
@@ -327,7 +343,7 @@ def test_two_shares_of_a_batch_have_its_loss_and_together_its_gradient(monkeypat
         peers, w = Peers(), random(7, 3, 2, seed=3).requires_grad_()
         peers.rank, peers.size = rank, 2
         try:
-            loss = SHARED[name](w, peers.share(7), peers)  # 3 patients and 4
+            loss = SHARED[name](w, peers)  # 3 patients and 4
         except Exception:
             barrier.abort()
             raise
@@ -337,6 +353,6 @@ def test_two_shares_of_a_batch_have_its_loss_and_together_its_gradient(monkeypat
     with ThreadPoolExecutor(2) as threads:
         (first, slope), (second, other) = threads.map(process, (0, 1))
     w = random(7, 3, 2, seed=3).requires_grad_()
-    whole = SHARED[name](w, slice(None), ALONE)
+    whole = SHARED[name](w, ALONE)
     torch.testing.assert_close(torch.stack([first, second]), whole.detach().expand(2))
     torch.testing.assert_close(slope + other, torch.autograd.grad(whole, w)[0])

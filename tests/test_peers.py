@@ -7,7 +7,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -33,6 +32,7 @@ CASES = {
 
 WORK = """
 import json, sys, torch
+from dataclasses import replace
 import hg_helpers as hg
 from hg_helpers.runtime.distributed import Peers, join_torchrun
 from hg_helpers.cohort.simulate import simulate_cohort
@@ -41,16 +41,24 @@ torch.set_num_threads(1)
 device = join_torchrun("cpu")
 peers = Peers()
 out, cases = sys.argv[1], json.loads(sys.argv[2])
-cohort = simulate_cohort(15, months=60, seed=0)
-encoder = hg.CohortEncoder(hg.ART_DEMO).fit(cohort)
+cohort = simulate_cohort(15, months=6, seed=0)
+encoder = hg.CohortEncoder(replace(hg.ART_DEMO, length=6)).fit(cohort)
 x = encoder.transform(cohort)
-for name, (model, changes) in cases.items():
+names = [(name, "") for name in cases] + [(name, "nudged-") for name in cases if peers.size == 1]
+for name, nudged in names:
+    model, changes = cases[name]
     trainer = hg.Trainer(encoder, getattr(hg.TrainConfig, model)(**changes), device=device, peers=peers)
+    if nudged:  # the last digit of each weight
+        for network in trainer.networks().values():
+            for p in network.parameters():
+                p.data *= 1 + torch.finfo(p.dtype).eps * (torch.arange(p.numel()).view_as(p) % 3 - 1)
     for optimiser in trainer.optimisers.values():  # Adam makes a whole step of a gradient that is rounding alone
         optimiser.param_groups[0]["eps"] = 1e-3
     trainer.fit(x, progress=False)
-    trainer.history.drop(columns="seconds").to_csv(f"{out}/{name}-{peers.size}-{peers.rank}.csv", index=False)
-    weights = [p for network in trainer._networks().values() for p in network.state_dict().values()]
+    trainer.history.drop(columns="seconds").to_csv(f"{out}/{name}-{nudged}{peers.size}-{peers.rank}.csv", index=False)
+    if nudged:
+        continue
+    weights = [p for network in trainer.networks().values() for p in network.state_dict().values()]
     torch.save(weights, f"{out}/{name}-{peers.size}-{peers.rank}.pt")
     trainer.save(f"{out}/{name}-{peers.size}-by{peers.rank}.pt")
 """
@@ -89,10 +97,15 @@ def both(tmp_path_factory) -> Path:
 
 @pytest.mark.parametrize("name", CASES)
 def test_two_processes_have_the_losses_of_one_with_the_joined_batch(both, name):
-    alone, first, second = (pd.read_csv(both / f"{name}-{which}.csv") for which in ("1-0", "2-0", "2-1"))
+    which = ("1-0", "nudged-1-0", "2-0", "2-1")
+    alone, nudged, first, second = (pd.read_csv(both / f"{name}-{run}.csv") for run in which)
     assert len(alone) == 9  # 15 patients in three batches at each of three lengths
-    np.testing.assert_allclose(first, alone, rtol=1e-5, atol=1e-5)
     pd.testing.assert_frame_equal(first, second)
+    # Products of other sizes round otherwise, and training makes a difference larger from step to step. How much, on
+    # this processor, a second run alone shows, whose weights differed in the last digit at the start.
+    grown, found = (((run - alone).abs() / (1 + alone.abs())).max(axis=1) for run in (nudged, first))
+    assert grown.max() < 1e-3  # else what follows would say little
+    assert (found <= 1e-5 + 20 * grown.cummax()).all()
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -122,21 +135,24 @@ def test_a_batch_of_fewer_patients_than_processes_is_refused(monkeypatch):
     peers = Peers()
     monkeypatch.setattr(peers, "size", 3)
     with pytest.raises(ValueError, match=r"2 patients.*3 processes.*batch_size"):
-        peers.share(2)
+        peers.share(torch.zeros(2, 1))
 
 
-def test_shares_are_the_batch_in_order_and_of_nearly_equal_size():
-    peers = Peers()
-    peers.size, found = 3, []
+def test_shares_are_the_batch_in_order_and_of_nearly_equal_size(monkeypatch):
+    peers, batch, found = Peers(), torch.arange(10.0), []
+    peers.size = 3
+    monkeypatch.setattr("hg_helpers.runtime.distributed.dist.all_reduce", lambda own: None)
     for peers.rank in range(3):
-        mine = peers.share(10)
-        found += range(10)[mine]
-        assert peers.weight == pytest.approx(len(range(10)[mine]) / 10) and peers.rows(len(range(10)[mine])) == 10
-    assert found == list(range(10))
+        mine = peers.share(batch)
+        found += mine.tolist()
+        assert len(mine) in (3, 4)
+        assert peers.mean(mine.mean()) == pytest.approx(mine.sum().item() / 10)  # weighted by its part of the batch
+        assert peers.join(mine).nonzero()[:, 0].tolist() == [k for k in mine.tolist() if k]  # at its own place
+    assert found == batch.tolist()
 
 
 def test_one_process_alone_changes_nothing(monkeypatch):
     monkeypatch.delenv("TORCHELASTIC_RUN_ID", raising=False)
     x = torch.rand(4, 3, requires_grad=True)
-    assert ALONE.mean(x) is x and ALONE.gather(x) is x and ALONE.share(4) == slice(0, 4) and ALONE.rows(7) == 7
+    assert all(method(x) is x for method in (ALONE.mean, ALONE.join, ALONE.share))
     assert ALONE.any(True) is True and join_torchrun("auto") == "auto"

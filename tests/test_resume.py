@@ -21,7 +21,7 @@ import torch
 from training_states import MODELS, PER_EPOCH, assert_equal, everything, same, weights
 
 import hg_helpers
-from hg_helpers.model import steps
+from hg_helpers.model import training
 from hg_helpers.model.config import TrainConfig
 from hg_helpers.model.training import Trainer, TrainingStopped
 from hg_helpers.runtime.checkpoint import load_checkpoint
@@ -45,7 +45,7 @@ def test_a_loss_that_is_no_number_stops_at_once_and_the_last_good_checkpoint_sta
     make, x, tmp_path, monkeypatch, network, loss, value
 ):
     trainer, path, good = make("v2"), tmp_path / "model.pt", {}
-    original = getattr(steps, loss)
+    original = getattr(training, loss)
 
     def broken(*args):
         found, at_fault = original(*args), trainer.step == PER_EPOCH + 2
@@ -59,7 +59,7 @@ def test_a_loss_that_is_no_number_stops_at_once_and_the_last_good_checkpoint_sta
         good["weights"] = weights(getattr(trainer, network))
         good["prototypes"] = trainer.source.prototypes.clone()
 
-    monkeypatch.setattr(steps, loss, broken)
+    monkeypatch.setattr(training, loss, broken)
     with pytest.raises(TrainingStopped, match=rf"{network}'s loss is -?{value} at step {PER_EPOCH + 2} \(epoch 2\)"):
         trainer.fit(x, checkpoint=path, callbacks=[note], progress=False)
     assert path.read_bytes() == good["file"] and os.listdir(tmp_path) == ["model.pt"]

@@ -8,7 +8,7 @@ import pytest
 import torch
 from training_states import MODELS, PER_EPOCH, same, weights
 
-from hg_helpers.model import moments, steps
+from hg_helpers.model import losses, training
 from hg_helpers.model.losses import correlation_matrix
 from hg_helpers.model.networks import Autoencoder, VariationalAutoencoder
 from hg_helpers.model.training import Trainer
@@ -54,8 +54,8 @@ def test_the_critics_loss_is_the_designs(make, x, monkeypatch):
         seen["penalty"] = original(critic, real, fake, mix)
         return seen["penalty"]
 
-    original = steps.gradient_penalty
-    monkeypatch.setattr(steps, "gradient_penalty", penalty)
+    original = training.gradient_penalty
+    monkeypatch.setattr(training, "gradient_penalty", penalty)
     trainer.autoencoder_step(real)
     row = trainer.critic_step(real)
     score_real, score_fake = seen["scores"]
@@ -75,8 +75,8 @@ def test_the_generators_loss_is_the_designs(make, x, monkeypatch):
         seen["loss"] = original(fake, target)
         return seen["loss"]
 
-    original = steps.correlation_loss
-    monkeypatch.setattr(steps, "correlation_loss", correlation)
+    original = training.correlation_loss
+    monkeypatch.setattr(training, "correlation_loss", correlation)
     trainer._accept(x)
     row = trainer.generator_step(8, 3)
     assert seen["fake"].shape == (8, 3, 22) and torch.equal(seen["target"], trainer.target)
@@ -95,8 +95,8 @@ def test_the_moment_loss_compares_with_the_training_patients_in_standard_units(m
         k = trainer.schema.spans[feature.name].start
         for part in (real, made):
             part[..., k] = (part[..., k] - x[..., k].mean()) / x[..., k].std()
-    squared = moments.co_moments(real, 2).mean(0)
-    expected = moments.moment_loss(moments.co_moments(made), moments.co_moments(real).mean(0), squared)
+    squared = losses.co_moments(real, 2).mean(0)
+    expected = losses.moment_loss(losses.co_moments(made), losses.co_moments(real).mean(0), squared)
     assert row["moment_loss"] == pytest.approx(expected.item(), rel=1e-3)
     parts = 10 * row["correlation_loss"] + 0.5 * row["moment_loss"]
     assert row["generator_loss"] == pytest.approx(parts - trainer.critic(fakes[-1]).mean().item(), abs=1e-3)
@@ -144,7 +144,7 @@ def test_the_critic_is_unfrozen_even_after_an_error_in_the_generators_step(make,
         assert not any(p.requires_grad for p in trainer.critic.parameters())
         raise RuntimeError("out of memory")
 
-    monkeypatch.setattr(steps, "correlation_loss", fail)
+    monkeypatch.setattr(training, "correlation_loss", fail)
     with pytest.raises(RuntimeError, match="out of memory"):
         trainer.generator_step(8, 3)
     assert all(p.requires_grad for p in trainer.critic.parameters())
@@ -172,13 +172,13 @@ def test_a_batch_is_one_autoencoder_step_then_n_critic_steps_then_one_generator_
 
 def test_each_critic_step_meets_new_fake_patients(make, x, monkeypatch):
     trainer, fakes = make("v1", epochs=1, n_critic=3), []
-    original = steps.gradient_penalty
+    original = training.gradient_penalty
 
     def spy(critic, real, fake, mix, *_):
         fakes.append((fake, mix))
         return original(critic, real, fake, mix)
 
-    monkeypatch.setattr(steps, "gradient_penalty", spy)
+    monkeypatch.setattr(training, "gradient_penalty", spy)
     trainer.fit(x, progress=False)
     for (a, mix), (b, other) in itertools.pairwise(fakes):
         assert a.shape != b.shape or (not torch.equal(a, b) and not torch.equal(mix, other))
@@ -193,13 +193,13 @@ def test_real_weight_multiplies_reals_before_critic_and_autoencoder_and_nothing_
     trainer.critic.register_forward_pre_hook(lambda _, args: inputs.append(args[0].detach()))
     trainer.generator.register_forward_hook(lambda *args: fakes.append(args[2].detach()))
     trainer.autoencoder.register_forward_pre_hook(lambda _, args: penalised.append(("e", args[0])))
-    original = steps.gradient_penalty
+    original = training.gradient_penalty
 
     def spy(critic, real, fake, mix, *_):
         penalised.append((real, fake))
         return original(critic, real, fake, mix)
 
-    monkeypatch.setattr(steps, "gradient_penalty", spy)
+    monkeypatch.setattr(training, "gradient_penalty", spy)
     batch = x[:16]
     trainer._accept(x)
     e_before = trainer.critic.embed(batch * trainer.weights).detach()

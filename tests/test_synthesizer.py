@@ -92,7 +92,7 @@ def test_blocks_are_small_whatever_is_asked_for(synthesizers):
 
 def test_sampling_changes_neither_model_nor_trainer(trainers, synthesizers):
     for model, synthesizer in synthesizers.items():
-        for module in (synthesizer.generator, synthesizer.source, *trainers[model]._networks().values()):
+        for module in (synthesizer.generator, synthesizer.source, *trainers[model].networks().values()):
             before = {k: v.clone() for k, v in module.state_dict().items()}
             synthesizer.sample(3, decode="sample")
             assert all(torch.equal(v, before[k]) for k, v in module.state_dict().items())

@@ -8,8 +8,14 @@ order: config, networks, latent, losses, training, synthesizer.
 from .config import TrainConfig
 from .curriculum import curriculum_batches
 from .latent import GaussianPrototypes, LatentBuffer, PersistentNoise, UniformNoise
-from .losses import autoencoder_loss, correlation_loss, correlation_matrix, gradient_penalty
-from .moments import co_moments, moment_loss
+from .losses import (
+    autoencoder_loss,
+    co_moments,
+    correlation_loss,
+    correlation_matrix,
+    gradient_penalty,
+    moment_loss,
+)
 from .networks import Autoencoder, BiLSTM, Critic, Generator, VariationalAutoencoder
 from .synthesizer import Synthesizer
 from .training import Trainer, TrainingStopped

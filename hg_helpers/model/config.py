@@ -63,6 +63,7 @@ class TrainConfig:
     correlation_weight: float = 10.0
     moment_weight: float = 0.0
     learning_rate: float = 1e-3
+    correlation_cap: bool = False
     betas: tuple[float, float] = (0.9, 0.99)
     lr_decay: bool = False
     heads: str = "softmax"
@@ -117,7 +118,7 @@ class TrainConfig:
         if len(betas) != 2 or not all(_is_number(b, Real, 0, 1) and b < 1 for b in betas):
             raise ValueError(f"betas must be two numbers of at least 0 and below 1, not {self.betas!r}")
         object.__setattr__(self, "betas", tuple(map(float, betas)))
-        for name in ("lr_decay", "static_heads"):
+        for name in ("lr_decay", "static_heads", "correlation_cap"):
             if not isinstance(getattr(self, name), bool):
                 raise ValueError(f"{name} must be True or False, not {getattr(self, name)!r}")
         choices = {

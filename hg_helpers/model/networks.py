@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..cohort.schema import Schema
-from ..runtime.fast_lstm import recurrence
+from ..runtime.fast_lstm import bilstm
 
 #: Temperature of the Gumbel-softmax heads in training (Jang et al. 2017).
 TEMPERATURE = 0.66
@@ -19,8 +19,12 @@ TEMPERATURE = 0.66
 class BiLSTM(nn.Module):
     """One bidirectional LSTM layer (Hochreiter & Schmidhuber 1997), both directions aligned in time.
 
-    f, i, o = sigmoid and a = tanh of W x + U h + b; c' = f c + i a; h' = o tanh(c'). Gate order: o, i, f, a.
+    Attributes:
+        fast: training runs :mod:`hg_helpers.runtime.fast_lstm`, which gives the same numbers sooner; with False, it
+            runs what stands here.
     """
+
+    fast = True
 
     def __init__(self, inputs: int, hidden: int) -> None:
         super().__init__()
@@ -34,34 +38,28 @@ class BiLSTM(nn.Module):
 
         Args:
             x: (B, L, inputs).
-            twice: whether a second derivative may be asked for, as the gradient penalty does. torch's own LSTM is
-                faster, two to three times on a CPU, and has none.
+            twice: whether a second derivative may be asked for, as the gradient penalty does. The fast LSTM is faster
+                still without; cuDNN's, on a GPU, has none.
 
         Returns:
             Hidden states of both directions at each month, (B, L, 2 H), and the last state of each direction, (B, 2 H):
             the forward one's after the last month, the backward one's after the first.
         """
-        return self._own(x) if twice and torch.is_grad_enabled() else self._torchs(x)
+        if self.fast:
+            return bilstm(x, self.input_weight, self.hidden_weight, self.bias, twice, self.training)
+        ahead, back = self._months(x, 0), self._months(x.flip(1), 1).flip(1)  # (B, L, H) each
+        return torch.cat([ahead, back], -1), torch.cat([ahead[:, -1], back[:, 0]], -1)
 
-    def _own(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        # W x + b is one product for all months and both directions; only U h has to wait for the month before
-        batch, months, _ = x.shape
-        x = x.transpose(0, 1)  # (L, B, inputs)
-        both = torch.stack([x, x.flip(0)]).flatten(1, 2)  # (2, L B, inputs); each direction in its own order
-        s = torch.baddbmm(self.bias, both, self.input_weight).unflatten(1, (months, batch))
-        h = recurrence(s, self.hidden_weight)  # (2, L, B, H)
-        aligned = torch.cat([h[0], h[1].flip(0)], -1).transpose(0, 1)  # (B, L, 2 H)
-        return aligned, torch.cat([h[0, -1], h[1, -1]], -1)
-
-    def _torchs(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        width = self.hidden_weight.shape[1]
-        # torch's gates stand in the order i, f, a, o, and it has a second bias
-        inward, onward, bias = (p.roll(-width, -1) for p in (self.input_weight, self.hidden_weight, self.bias[:, 0]))
-        none = torch.zeros_like(bias[0])
-        weights = [w for d in (0, 1) for w in (inward[d].mT, onward[d].mT, bias[d], none)]
-        start = x.new_zeros(2, len(x), width)
-        aligned, last, _ = torch.lstm(x, (start, start), weights, True, 1, 0.0, self.training, True, True)
-        return aligned, torch.cat([last[0], last[1]], -1)
+    def _months(self, x: Tensor, direction: int) -> Tensor:
+        W, U, b = (p[direction] for p in (self.input_weight, self.hidden_weight, self.bias))
+        h = c = x.new_zeros(len(x), len(U))
+        states = []
+        for month in x.unbind(1):
+            o, i, f, a = (month @ W + h @ U + b).chunk(4, -1)
+            c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(a)
+            h = torch.sigmoid(o) * torch.tanh(c)
+            states.append(h)
+        return torch.stack(states, 1)
 
 
 class Generator(nn.Module):
@@ -161,16 +159,17 @@ class Critic(nn.Module):
 
     def __init__(self, schema: Schema, hidden: int) -> None:
         super().__init__()
-        # All embedding matrices stand in one block matrix, so that the soft embedding is one product.
-        embedding = torch.zeros(schema.channels, schema.width)
-        learned = torch.zeros_like(embedding)
+        # The matrices of all features stand along the diagonal of one, so that the soft embedding is one product.
+        embedding, learned, passed_on = (torch.zeros(schema.channels, schema.width) for _ in range(3))
         for f in schema:
-            block = schema.spans[f.name], schema.embedded_spans[f.name]
-            embedding[block] = torch.ones(1, 1) if f.is_real else torch.randn(f.channels, f.embedding)
-            learned[block] = 0.0 if f.is_real else 1.0
-        self.embedding = nn.Parameter(embedding * learned)
+            own = schema.spans[f.name], schema.embedded_spans[f.name]
+            if f.is_real:
+                passed_on[own] = 1
+            else:
+                embedding[own], learned[own] = torch.randn(f.channels, f.embedding), 1
+        self.embedding = nn.Parameter(embedding)
         self.register_buffer("learned", learned, persistent=False)
-        self.register_buffer("passed_on", embedding * (1 - learned), persistent=False)
+        self.register_buffer("passed_on", passed_on, persistent=False)
         self.body = nn.Sequential(
             nn.Linear(schema.width, hidden), nn.LeakyReLU(0.1), nn.Linear(hidden, hidden), nn.LeakyReLU(0.1)
         )

@@ -1,20 +1,20 @@
 """Training on several processes at once: each takes a share of every batch, and all make the same step.
 
 Written by hand around ``torch.distributed``, because its wrapper of a network does not support the gradient penalty's
-second derivative. Every loss is put together from means over the batch's patients, so it is enough that
+second derivative. Three things make the step the one that a single process would make with the whole batch:
 
-- each mean is that of the joined batch, while its derivative is that of the process's own patients
-  (:meth:`Peers.mean`), and
-- gradients are summed over the processes before each step (:meth:`Peers.sum_gradients`).
-
-Losses that are no means, of correlations, moments or the latent's variance, are functions of such means. A mean must
-not enter another one with its derivative: each process would then miss what its patients do to the others' part.
+- every process draws the noise of the whole batch, and keeps what belongs to its own patients (:meth:`Peers.share`);
+- a loss that ties patients together, as a correlation does, is taken of all patients, gathered from all processes
+  (:meth:`Peers.join`); one that is a mean over patients is taken of its own, then averaged (:meth:`Peers.mean`);
+- in both, only what a process computed itself has a derivative, so that the gradients of all processes add up to that
+  of the batch (:meth:`Peers.sum_gradients`).
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -22,51 +22,57 @@ from torch import Tensor
 
 
 class Peers:
-    """One process among ``size``; alone unless ``torch.distributed`` has been started."""
+    """One process among ``size`` that train together; alone unless ``torch.distributed`` has been started."""
 
     def __init__(self) -> None:
         there = dist.is_available() and dist.is_initialized()
         self.rank, self.size = (dist.get_rank(), dist.get_world_size()) if there else (0, 1)
-        self.weight = 1.0
+        self._first = self._last = self._patients = 0  # this process's patients of the batch, and how many it has
 
-    def share(self, patients: int) -> slice:
-        """This process's patients of a batch of so many; also what the following means are weighted by.
+    def share(self, batch: Tensor) -> Tensor:
+        """This process's patients of a batch; the other methods then speak of that batch.
 
         Raises:
             ValueError: for fewer patients than processes.
         """
+        if self.size == 1:
+            return batch
+        patients = len(batch)
         if patients < self.size:
             raise ValueError(
                 f"a batch of {patients} patients cannot be shared by {self.size} processes: use fewer, or a larger "
                 "batch_size"
             )
-        first, last = (patients * k // self.size for k in (self.rank, self.rank + 1))
-        self.weight = (last - first) / patients
-        return slice(first, last)
+        self._first, self._last = (patients * k // self.size for k in (self.rank, self.rank + 1))
+        self._patients = patients
+        return batch[self._first : self._last]
 
-    def rows(self, own: int) -> int:
-        """Number of rows of the joined batch, from that of this process's share."""
-        return round(own / self.weight)
+    def join(self, own: Any) -> Any:
+        """All processes' patients, in the order of the batch; this process's part carries its derivative.
+
+        Args:
+            own: a tensor with a row for each of this process's patients, a tuple of such, or None.
+        """
+        if self.size == 1 or own is None:
+            return own
+        if isinstance(own, tuple):
+            return tuple(map(self.join, own))
+        whole = own.new_zeros(self._patients, *own.shape[1:])
+        whole[self._first : self._last] = own.detach()
+        dist.all_reduce(whole)  # each row is that of one process plus zeros
+        return torch.cat([whole[: self._first], own, whole[self._last :]])
 
     def mean(self, own: Tensor) -> Tensor:
-        """The joined batch's mean from the mean over this process's patients; the derivative is this process's part."""
+        """The batch's mean from the mean over this process's patients; the derivative is that of its own part."""
         if self.size == 1:
             return own
-        part = own * self.weight
+        part = own * ((self._last - self._first) / self._patients)
         joined = part.detach().clone()
         dist.all_reduce(joined)
         return part + (joined - part.detach())
 
-    def gather(self, own: Tensor) -> Tensor:
-        """All processes' rows, in the order of the batch; without derivative."""
-        if self.size == 1:
-            return own
-        parts: list = [None] * self.size
-        dist.all_gather_object(parts, own.detach().cpu())
-        return torch.cat(parts).to(own.device)
-
     def sum_gradients(self, parameters: Iterable[Tensor]) -> None:
-        """Give every process the gradient of the joined batch."""
+        """Give every process the gradient of the whole batch."""
         if self.size == 1:
             return
         gradients = [p.grad for p in parameters if p.grad is not None]

@@ -1,0 +1,44 @@
+"""Numbers that come from outside: what they must be is said by the error, and Python's own number comes back.
+
+>>> whole_number("patients", 3)
+3
+>>> whole_number("patients", True)
+Traceback (most recent call last):
+ValueError: patients must be a whole number of at least 1, not True
+>>> real_number("ema", 2, 0, 1)
+Traceback (most recent call last):
+ValueError: ema must lie between 0 and 1, not 2
+"""
+
+from __future__ import annotations
+
+from numbers import Integral, Real
+from typing import Any
+
+#: What fits into torch's and numpy's whole numbers.
+LARGEST = 2**63 - 1
+
+
+def whole_number(name: str, value: Any, least: int = 1, most: int = LARGEST) -> int:
+    """The value as an ``int``, from Python or numpy; True and False are no numbers.
+
+    Raises:
+        ValueError: naming what it is a value of, and the bounds.
+    """
+    if isinstance(value, bool) or not isinstance(value, Integral) or not least <= value <= most:
+        limit = f" and at most {most}" if most < LARGEST else ""
+        if isinstance(value, Integral) and value > LARGEST:
+            limit = " and below 2**63"
+        raise ValueError(f"{name} must be a whole number of at least {least}{limit}, not {value!r}")
+    return int(value)
+
+
+def real_number(name: str, value: Any, low: float, high: float) -> float:
+    """The value as a ``float``, from Python or numpy; NaN lies nowhere, and True and False are no numbers.
+
+    Raises:
+        ValueError: naming what it is a value of, and the bounds.
+    """
+    if isinstance(value, bool) or not isinstance(value, Real) or not low <= value <= high:
+        raise ValueError(f"{name} must lie between {low} and {high}, not {value!r}")
+    return float(value)
