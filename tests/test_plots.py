@@ -98,6 +98,8 @@ FIGURES = {
     "prototypes, numbers": lambda: plots.prototypes(POINTS, np.linspace(1, 5000, 60), SCHEMA["VL"]),
     "privacy_distances": lambda: plots.privacy_distances(DISTANCES),
     "coverage_bars": lambda: plots.coverage_bars(COVERAGE),
+    "models": plots.models,
+    "models, one part": lambda: plots.models("memory", ["v1", "v2"]),
     "ablation": lambda: plots.ablation(RESULTS, floor={"ks": 0.1}),
 }
 
@@ -690,6 +692,21 @@ def test_privacy_distances_are_cumulative_shares_and_state_the_share_at_equal_si
         assert sorted(part["distance"]) == sorted(found["to train"])
         assert f"{name} {found['closer to train'].mean():.2f}" in table.attrs["alt"]
         assert any(f"{found['closer to train'].mean():.2f}" in axes.get_title() for axes in figure.axes)
+
+
+def test_the_map_of_the_models_marks_the_part_of_today_where_a_model_has_it():
+    figure, table = plots.models(["memory", "critic"])
+    assert table[table["today"]].groupby("model")["part"].apply(sorted).to_dict() == {
+        "v1": ["critic"],
+        "v2": ["critic", "memory"],
+        "v2_plus": ["critic", "memory"],
+    }
+    framed = [p for axes in figure.axes for p in axes.patches if p.get_linewidth() > 3]
+    assert len(framed) == 5 and figure.alt.endswith("today's part: critic, memory.")
+    added = table[table["new"]].groupby("model")["part"].apply(set).to_dict()
+    assert added == {"v2": {"memory", "mix", "autoencoder"}, "v2_plus": {"heads"}}
+    with pytest.raises(KeyError, match=r"no .'head'.; parts: noise, memory"):
+        plots.models("head")
 
 
 # --- wrong input ----------------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ figures of your own.
 from . import style
 from .ablation import ablation
 from .distributions import distributions
+from .drawing import models
 from .giveaways import giveaways
 from .groups import coverage_bars, joint_shares
 from .over_time import regimen_shares, trajectories
@@ -24,6 +25,7 @@ __all__ = [
     "distributions",
     "giveaways",
     "joint_shares",
+    "models",
     "patients",
     "privacy_distances",
     "prototypes",
