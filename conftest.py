@@ -1,6 +1,6 @@
 """How the notebooks run beside the unit tests: at the root, because it must hold for `tests` and for `notebooks`.
 
-    python -m pytest -n 2 --nbval-lax --nbval-current-env tests notebooks
+    pytest -n2 --nbval-lax tests notebooks
 
 A notebook's cells share one kernel, so they belong on one worker and in order; unit tests go wherever there is room.
 Marking the cells with `xdist_group` does not do it: under pytest 9.2, pytest-xdist 3.8 ignores the mark without a word
@@ -56,6 +56,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if config.pluginmanager.hasplugin("nbval"):
         from nbval import kernel
 
+        config.option.nbval_current_env = True  # what is tested is this environment's, whatever a notebook calls it
         kernel.start_new_kernel = with_other_ports(kernel.start_new_kernel)
 
 
