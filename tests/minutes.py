@@ -1,7 +1,7 @@
-"""How long a notebook takes a learner, counted from its words, code lines and exercises: ``python -m tests.minutes``.
+"""How long a notebook takes a learner, from its words, code lines and exercises: ``python -m tests.minutes``.
 
-Words at 150 a minute, code lines that are read at 10 a minute, seven minutes an exercise; imports, set-up and the hidden
-solutions are not counted. Rates are a convention, to be replaced by a class's measured minutes
+Words at 150 a minute, code lines at 10, seven minutes an exercise; imports, set-up and the hidden solutions are
+not counted. Rates are a convention, to be replaced by a class's measured minutes
 (notebooks/README.md has the form).
 """
 
@@ -31,7 +31,9 @@ def counted(notebook: nbformat.NotebookNode) -> dict[str, list]:
                 row[0] += len(re.sub(r"!?\[([^\]]*)\]\([^)]*\)", r"\1", part).split())
                 row[2] += len(re.findall(r"^### Your turn \d+", part, re.M))
             elif not {"setup", "solution"} & set(tags) and "exercises.check_" not in part:
-                row[1] += sum(bool(line.strip()) and not re.match(r"(import|from|%)", line) for line in part.split("\n"))
+                row[1] += sum(
+                    bool(line.strip()) and not re.match(r"(import|from|%)", line) for line in part.split("\n")
+                )
     sections.pop("Read next", None)
     sections["all"] = [sum(column) for column in zip(*sections.values(), strict=True)]
     return {
