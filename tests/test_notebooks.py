@@ -19,6 +19,8 @@ from pathlib import Path
 import nbformat
 import pytest
 
+from tests.minutes import counted
+
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "notebooks"
 SERIES = ["01_preprocessing", "02_wgan_gp_v1", "03_vae", "04_latent_buffer_v2", "05_evaluation"]
@@ -202,6 +204,18 @@ def test_the_first_cell_has_title_promise_badge_links_time_and_prerequisites(nam
         cell.source,
     )
     assert re.search(r"prerequisite|you need|assum", cell.source, re.I)
+
+
+def test_the_stated_minutes_are_those_that_words_lines_and_exercises_take(notebook):
+    told = int(re.search(r"Time: about (\d+) minutes", notebook.cells[0].source)[1])
+    *_, minutes = counted(notebook)["all"]
+    assert abs(told - minutes) <= 5, f"stated {told}, counted {minutes:.0f}; see python -m tests.minutes"
+
+
+def test_names_come_from_hg_and_never_from_inside_a_room(notebook):
+    for cell in code_of(notebook):
+        deep = re.findall(r"^\s*(?:from|import)\s+hg_helpers\b.*$", cell.source, re.M)
+        assert {line.strip() for line in deep} <= {"import hg_helpers as hg"}, first_line(cell)
 
 
 def test_every_link_to_a_file_leads_somewhere(notebook):
