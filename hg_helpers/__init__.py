@@ -9,6 +9,7 @@ __version__ = "2.0.0"
 try:
     from . import cohort, exercises, metrics, model, plots
     from .app.parquet_parts import write_parts
+    from .app.shorthand import train
     from .cohort import *
     from .metrics import evaluate
     from .model import *
@@ -26,4 +27,4 @@ except (ImportError, OSError) as error:  # OSError: a torch whose libraries do n
         raise ImportError(import_failed(_failed)) from _failed
 else:
     __all__ = ["evaluate", "exercises", "load_checkpoint", "metrics", "plots", "save_checkpoint", "seed_everything"]
-    __all__ += ["setup", "write_parts", *cohort.__all__, *model.__all__]
+    __all__ += ["setup", "train", "write_parts", *cohort.__all__, *model.__all__]

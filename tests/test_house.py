@@ -62,5 +62,5 @@ def test_the_public_names_are_a_contract():
     model |= {"Synthesizer", "TrainConfig", "Trainer", "TrainingStopped", "UniformNoise", "VariationalAutoencoder"}
     model |= {"autoencoder_loss", "co_moments", "correlation_loss", "correlation_matrix", "curriculum_batches"}
     model |= {"gradient_penalty", "moment_loss"}
-    assert set(hg.__all__) == {"evaluate", "exercises", "metrics", "plots"} | machinery | cohort | model
+    assert set(hg.__all__) == {"evaluate", "exercises", "metrics", "plots", "train"} | machinery | cohort | model
     assert all(hasattr(hg, name) for name in hg.__all__)

@@ -13,8 +13,7 @@ from tqdm import tqdm
 
 from ..cohort.art import ART_DEMO, ART_FULL
 from ..cohort.download import download_cohort
-from ..cohort.encoding import CohortEncoder
-from ..cohort.load import load_cohort, split_patients
+from ..cohort.load import load_cohort
 from ..cohort.schema import Schema
 from ..cohort.simulate import simulate_cohort
 from ..metrics import evaluate as evaluate_tables
@@ -27,6 +26,7 @@ from .ablation import medians, panels, run_ablation
 from .demo import MODELS, run_demo, summary_text
 from .files import read_split, write_split, write_table
 from .parquet_parts import write_parts
+from .shorthand import prepare
 
 
 class UserError(Exception):
@@ -51,22 +51,20 @@ def train(options: argparse.Namespace) -> int:
     if options.resume:
         return _resume(options)
     out = _output(options, ".pt")
-    schema = _schema(options.schema or "art-demo")
-    changes: dict[str, Any] = {"seed": options.seed}
-    if options.epochs is not None:
-        changes["epochs"] = options.epochs
-    config = MODELS[options.model or "v2_plus"](preset=options.preset, **changes)
-    cohort = load_cohort(options.data, schema=schema)
-    split: dict[str, Any] = {"data": options.data, "holdout": options.holdout, "seed": options.seed}
-    if options.holdout:
-        cohort, held_out = split_patients(cohort, options.holdout, seed=options.seed, schema=schema)
-        split["holdout_patients"] = held_out[schema.patient].unique().tolist()
-    split["train_patients"] = cohort[schema.patient].unique().tolist()
-    encoder = CohortEncoder(schema).fit(cohort)
-    trainer = Trainer(encoder, config, device=options.device, peers=Peers())
-    if trainer.peers.rank == 0:
-        write_split(split, out)
-    return _fit(trainer, encoder.transform(cohort), out, options)
+    begun = prepare(
+        options.data,
+        options.model or "v2_plus",
+        _schema(options.schema or "art-demo"),
+        options.holdout,
+        options.seed,
+        options.epochs,
+        options.device,
+        options.preset,
+        Peers(),
+    )
+    if begun.trainer.peers.rank == 0:
+        write_split(begun.split, out)
+    return _fit(begun.trainer, begun.encoder.transform(begun.train), out, options)
 
 
 def _resume(options: argparse.Namespace) -> int:

@@ -1,0 +1,143 @@
+"""The way from a table to a trained model in one call, and the parts that it is short for.
+
+>>> import hg_helpers as hg
+>>> cohort = hg.simulate_cohort(30, months=60, seed=1)
+>>> model = hg.train(cohort, model="v1", epochs=1, progress=False)
+>>> len(model.train[model.schema.patient].unique()), len(model.holdout[model.schema.patient].unique())
+(24, 6)
+>>> model.sample(5, seed=2).shape
+(300, 9)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+
+from ..cohort.art import ART_DEMO
+from ..cohort.encoding import CohortEncoder
+from ..cohort.load import load_cohort, split_patients
+from ..cohort.schema import Schema
+from ..metrics import evaluate
+from ..model.synthesizer import Synthesizer
+from ..model.training import Trainer
+from ..runtime.distributed import ALONE, Peers
+from .demo import MODELS
+from .files import write_split
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A trainer with the patients that it learns from and those kept aside.
+
+    Attributes:
+        trainer: the networks, the settings (``trainer.config``) and the course of the training (``trainer.history``).
+        train, holdout: the two tables; ``holdout`` is empty where everybody trained.
+        split: what :meth:`save` writes beside the model: where the table came from, and the ids of both groups.
+    """
+
+    trainer: Trainer
+    train: pd.DataFrame
+    holdout: pd.DataFrame
+    split: dict[str, Any]
+
+    @property
+    def encoder(self) -> CohortEncoder:
+        """Turns a table into the tensor that the networks see, and back; fitted on ``train``."""
+        return self.trainer.encoder
+
+    @property
+    def schema(self) -> Schema:
+        """What the columns mean."""
+        return self.encoder.schema
+
+    @cached_property
+    def synthesizer(self) -> Synthesizer:
+        """What draws patients; it can be exported to be passed on."""
+        return self.trainer.synthesizer()
+
+    def sample(self, patients: int, seed: int = 0, decode: str = "argmax") -> pd.DataFrame:
+        """Synthetic patients as a table like the one that was given: :meth:`Synthesizer.sample`."""
+        return self.synthesizer.sample(patients, seed=seed, decode=decode)
+
+    def evaluate(self, synthetic: pd.DataFrame, **options: Any) -> pd.DataFrame:
+        """Every metric beside its floor: :func:`hg_helpers.evaluate` with both groups of real patients.
+
+        Raises:
+            ValueError: where nobody was held out.
+        """
+        if self.holdout.empty:
+            raise ValueError("nobody was held out (holdout=0): call hg.evaluate with a table of other real patients")
+        return evaluate(self.train, self.holdout, synthetic, self.schema, **options)
+
+    def save(self, path: str | Path) -> None:
+        """Write the trainer, and beside it who was in which group, as ``python -m hg_helpers train`` leaves them."""
+        write_split(self.split, Path(path))
+        self.trainer.save(path)
+
+
+def train(
+    cohort: str | Path | pd.DataFrame | None,
+    model: str = "v2_plus",
+    schema: Schema | None = None,
+    holdout: float | int = 0.2,
+    seed: int = 0,
+    epochs: int | None = None,
+    device: str | torch.device = "auto",
+    preset: str = "workshop",
+    progress: bool = True,
+) -> Trained:
+    """Load, split, encode and train in one call; short for the parts that the result holds.
+
+    Args:
+        cohort: what :func:`hg_helpers.load_cohort` takes: a table, a file, None for the bundled cohort.
+        model: ``"v1"``, ``"v2"`` or ``"v2_plus"``.
+        schema: what the table means; by default ``ART_DEMO``.
+        holdout: patients kept aside, as share or number; 0 trains on everybody.
+        seed: of the split, the initial weights and the noise.
+        epochs: by default the preset's.
+        device: where to compute.
+        preset: ``"workshop"`` or ``"published"``.
+        progress: show a progress bar.
+
+    Raises:
+        ValueError: for a wrong setting or table, in words that name it, before training.
+        TrainingStopped: for a loss that is not finite.
+    """
+    begun = prepare(cohort, model, schema, holdout, seed, epochs, device, preset)
+    begun.trainer.fit(begun.encoder.transform(begun.train), progress=progress)
+    return begun
+
+
+def prepare(
+    cohort: str | Path | pd.DataFrame | None,
+    model: str,
+    schema: Schema | None,
+    holdout: float | int,
+    seed: int,
+    epochs: int | None,
+    device: str | torch.device,
+    preset: str,
+    peers: Peers = ALONE,
+) -> Trained:
+    """All of :func:`train` but the training; ``peers`` as for :class:`hg_helpers.Trainer`."""
+    if model not in MODELS:
+        raise ValueError(f"model {model!r} is none of {', '.join(MODELS)}")
+    changes = {} if epochs is None else {"epochs": epochs}
+    config = MODELS[model](preset=preset, seed=seed, **changes)
+    schema = ART_DEMO if schema is None else schema
+    table = load_cohort(cohort, schema=schema)
+    data = None if isinstance(cohort, pd.DataFrame) else cohort and str(cohort)
+    split: dict[str, Any] = {"data": data, "holdout": holdout, "seed": seed}
+    held_out = table.iloc[:0]
+    if holdout:
+        table, held_out = split_patients(table, holdout, seed=seed, schema=schema)
+        split["holdout_patients"] = held_out[schema.patient].unique().tolist()
+    split["train_patients"] = table[schema.patient].unique().tolist()
+    trainer = Trainer(CohortEncoder(schema).fit(table), config, device, peers)
+    return Trained(trainer, table, held_out, split)
