@@ -38,7 +38,7 @@ def test_a_seed_fixes_all_three_global_generators_and_the_one_returned():
 
 @pytest.mark.parametrize("seed", [-1, 2**32, 1.5, "1", None, True])
 def test_a_seed_that_is_none_is_refused(seed):
-    with pytest.raises(ValueError, match="whole number from 0 to 4294967295"):
+    with pytest.raises(ValueError, match="whole number of at least 0"):
         seed_everything(seed)
 
 

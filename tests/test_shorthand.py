@@ -1,58 +1,57 @@
 """Three lines from a table to a report: the same as with the parts, none of them hidden."""
 
+import doctest
 from dataclasses import FrozenInstanceError
 
 import pandas as pd
 import pytest
+import yaml
 
 import hg_helpers as hg
 from hg_helpers.__main__ import main
+from hg_helpers.app import shorthand
 from hg_helpers.app.files import read_split
 
 
 @pytest.fixture(scope="module")
-def cohort():
-    return hg.simulate_cohort(60, months=60, seed=3)
+def model(cohort, schema):
+    return hg.train(cohort, "v2", schema, seed=4, epochs=1, device="cpu", progress=False)
 
 
-@pytest.fixture(scope="module")
-def model(cohort):
-    return hg.train(cohort, model="v2", seed=4, epochs=1, device="cpu", progress=False)
-
-
-def test_it_gives_the_same_synthetic_rows_as_the_six_objects_it_stands_for(cohort, model):
-    table = hg.load_cohort(cohort, schema=hg.ART_DEMO)
-    train, holdout = hg.split_patients(table, holdout=0.2, seed=4, schema=hg.ART_DEMO)
-    encoder = hg.CohortEncoder(hg.ART_DEMO).fit(train)
+def test_it_gives_the_same_synthetic_rows_as_the_six_objects_it_stands_for(cohort, schema, model):
+    table = hg.load_cohort(cohort, schema=schema)
+    train, holdout = hg.split_patients(table, holdout=0.2, seed=4, schema=schema)
+    encoder = hg.CohortEncoder(schema).fit(train)
     trainer = hg.Trainer(encoder, hg.TrainConfig.v2(preset="workshop", seed=4, epochs=1), device="cpu")
     trainer.fit(encoder.transform(train), progress=False)
     pd.testing.assert_frame_equal(model.sample(9, seed=5), trainer.synthesizer().sample(9, seed=5))
     pd.testing.assert_frame_equal(model.train, train)
     pd.testing.assert_frame_equal(model.holdout, holdout)
-    assert model.trainer.config == trainer.config and model.encoder.schema == model.schema == hg.ART_DEMO
+    assert model.trainer.config == trainer.config and model.encoder.schema == model.schema == schema
 
 
 def test_its_report_is_the_one_on_the_patients_that_it_kept(model):
     synthetic = model.sample(30, seed=1)
     quick = {"draws": 1, "bootstrap": 0}
-    expected = hg.evaluate(model.train, model.holdout, synthetic, hg.ART_DEMO, **quick)
+    expected = hg.evaluate(model.train, model.holdout, synthetic, model.schema, **quick)
     pd.testing.assert_frame_equal(model.evaluate(synthetic, **quick), expected)
 
 
-def test_what_it_saves_is_what_the_command_line_leaves(cohort, model, tmp_path, capsys):
+def test_what_it_saves_is_what_the_command_line_leaves(cohort, schema, model, tmp_path, capsys):
     model.save(tmp_path / "m.pt")
+    (tmp_path / "six.yaml").write_text(yaml.safe_dump(schema.to_dict()))
     cohort.to_csv(tmp_path / "c.csv", index=False)
     line = ["train", "--data", str(tmp_path / "c.csv"), "--model", "v2", "--seed", "4", "--epochs", "1", "--quiet"]
-    assert main([*line, "--out", str(tmp_path / "other.pt")]) == 0
+    assert main([*line, "--schema", str(tmp_path / "six.yaml"), "--out", str(tmp_path / "other.pt")]) == 0
     ours, other = (hg.Synthesizer.load(tmp_path / name).sample(9, seed=5) for name in ("m.pt", "other.pt"))
     pd.testing.assert_frame_equal(ours, other, check_exact=False, rtol=1e-5)
     ours, other = (read_split(tmp_path / name) for name in ("m.pt", "other.pt"))
     assert {**ours, "data": str(tmp_path / "c.csv")} == other
 
 
-def test_it_may_train_on_everybody_and_then_says_that_nobody_is_left_to_compare_with(cohort):
-    everybody = hg.train(cohort, model="v1", holdout=0, epochs=1, progress=False)
-    assert everybody.holdout.empty and everybody.train["PatientID"].nunique() == 60
+def test_it_may_train_on_everybody_and_then_says_that_nobody_is_left_to_compare_with(cohort, schema):
+    everybody = hg.train(cohort, "v1", schema, holdout=0, epochs=1, progress=False)
+    assert everybody.holdout.empty and everybody.train["PatientID"].nunique() == 40
     with pytest.raises(ValueError, match="nobody was held out"):
         everybody.evaluate(everybody.sample(5))
 
@@ -68,10 +67,21 @@ def test_it_may_train_on_everybody_and_then_says_that_nobody_is_left_to_compare_
         ({"schema": "art-demo"}, "schema must be a Schema"),
     ],
 )
-def test_what_is_wrong_is_said_before_any_training(cohort, monkeypatch, wrong, words):
+def test_what_is_wrong_is_said_before_any_training(cohort, schema, monkeypatch, wrong, words):
     monkeypatch.setattr(hg.Trainer, "fit", lambda *_, **__: pytest.fail("trained"))
     with pytest.raises(ValueError, match=words):
-        hg.train(cohort, **wrong)
+        hg.train(cohort, **{"schema": schema, **wrong})
+
+
+def test_without_a_schema_the_table_is_in_the_layout_of_the_demo(monkeypatch):
+    monkeypatch.setattr(hg.Trainer, "fit", lambda *_, **__: None)
+    model = hg.train(None, "v1")
+    assert model.schema == hg.ART_DEMO and model.train["PatientID"].nunique() == 800
+    assert model.trainer.config == hg.TrainConfig.v1(preset="workshop")
+
+
+def test_its_example_holds():
+    assert doctest.testmod(shorthand) == (0, 4)
 
 
 def test_the_result_does_not_change(model):

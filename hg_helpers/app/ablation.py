@@ -17,8 +17,7 @@ from ..cohort.arrays import CohortArrays, as_arrays
 from ..cohort.art import ART_DEMO
 from ..cohort.encoding import CohortEncoder
 from ..cohort.load import load_cohort, split_patients
-from ..model.config import WORKSHOP, TrainConfig
-from .demo import MODELS
+from ..model.config import MODELS, WORKSHOP, TrainConfig
 from .experiments import HOLDOUT, SYNTHETIC_PATIENTS, scores, train_in_process
 from .files import write_table
 from .processes import in_processes

@@ -17,13 +17,14 @@ from ..cohort.load import load_cohort
 from ..cohort.schema import Schema
 from ..cohort.simulate import simulate_cohort
 from ..metrics import evaluate as evaluate_tables
+from ..model.config import MODELS
 from ..model.synthesizer import Synthesizer
 from ..model.training import Trainer
 from ..plots import ablation as draw_ablation
 from ..plots.report import report_figures
 from ..runtime.distributed import Peers, join_torchrun
 from .ablation import medians, panels, run_ablation
-from .demo import MODELS, run_demo, summary_text
+from .demo import run_demo, summary_text
 from .files import read_split, write_split, write_table
 from .parquet_parts import write_parts
 from .shorthand import prepare

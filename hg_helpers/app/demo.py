@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,18 +14,13 @@ from ..cohort.art import ART_DEMO
 from ..cohort.encoding import CohortEncoder
 from ..cohort.load import load_cohort, split_patients, validate_cohort
 from ..metrics import coverage
-from ..model.config import TrainConfig
+from ..model.config import MODELS, TrainConfig
 from ..model.synthesizer import Synthesizer
 from ..plots import distributions, joint_shares
 from .experiments import HOLDOUT, LABELS, SYNTHETIC_PATIENTS, scores, train_in_process
 from .files import write_table
 from .processes import in_processes
 
-MODELS: dict[str, Callable[..., TrainConfig]] = {
-    "v1": TrainConfig.v1,
-    "v2": TrainConfig.v2,
-    "v2_plus": TrainConfig.v2_plus,
-}
 #: The table's rows.
 ROWS = ["coverage_month", "coverage_patient", "coverage_drawn", "joint_tv", "static_groups"]
 ROWS += [*(f"ks {f.name}" for f in ART_DEMO.real), "patient_spread", "switching_ratio", "static_changes"]

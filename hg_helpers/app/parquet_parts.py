@@ -6,11 +6,11 @@ import hashlib
 import json
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from ..model.synthesizer import BLOCK, Progress, Synthesizer
 from ..runtime.checkpoint import atomic
+from ..runtime.checks import whole_number
 from .files import write_table
 
 MANIFEST = "_parts.json"  # readers of Parquet folders pass over names that begin so
@@ -41,7 +41,7 @@ def write_parts(
     Raises:
         ValueError: for wrong numbers, or a folder with parts of another model, seed, decoding or size.
     """
-    if isinstance(per_part, bool) or not isinstance(per_part, (int, np.integer)) or per_part < 1 or per_part % BLOCK:
+    if whole_number("per_part", per_part) % BLOCK:
         raise ValueError(f"per_part must be a multiple of {BLOCK}, not {per_part!r}")
     synthesizer.sample_encoded(patients, seed, decode)  # refuses wrong input
     folder = Path(folder)

@@ -1,12 +1,10 @@
 """The way from a table to a trained model in one call, and the parts that it is short for.
 
->>> import hg_helpers as hg
->>> cohort = hg.simulate_cohort(30, months=60, seed=1)
->>> model = hg.train(cohort, model="v1", epochs=1, progress=False)
->>> len(model.train[model.schema.patient].unique()), len(model.holdout[model.schema.patient].unique())
-(24, 6)
->>> model.sample(5, seed=2).shape
-(300, 9)
+>>> import dataclasses, hg_helpers as hg
+>>> schema = dataclasses.replace(hg.ART_DEMO, length=6)
+>>> model = hg.train(hg.simulate_cohort(30, months=6), "v1", schema, epochs=1, device="cpu", progress=False)
+>>> len(model.train), len(model.holdout), len(model.sample(5, seed=2))  # six months of 24, 6 and 5 patients
+(144, 36, 30)
 """
 
 from __future__ import annotations
@@ -24,10 +22,10 @@ from ..cohort.encoding import CohortEncoder
 from ..cohort.load import load_cohort, split_patients
 from ..cohort.schema import Schema
 from ..metrics import evaluate
+from ..model.config import MODELS
 from ..model.synthesizer import Synthesizer
 from ..model.training import Trainer
 from ..runtime.distributed import ALONE, Peers
-from .demo import MODELS
 from .files import write_split
 
 
@@ -132,7 +130,7 @@ def prepare(
     config = MODELS[model](preset=preset, seed=seed, **changes)
     schema = ART_DEMO if schema is None else schema
     table = load_cohort(cohort, schema=schema)
-    data = None if isinstance(cohort, pd.DataFrame) else cohort and str(cohort)
+    data = "a table in memory" if isinstance(cohort, pd.DataFrame) else cohort and str(cohort)
     split: dict[str, Any] = {"data": data, "holdout": holdout, "seed": seed}
     held_out = table.iloc[:0]
     if holdout:

@@ -201,3 +201,7 @@ def _is_number(value: Any, kind: type, low: float, high: float) -> bool:
 
 def _is_list(value: Any) -> bool:
     return isinstance(value, Iterable) and not isinstance(value, str)
+
+
+#: The three models by name: what makes the settings of each, for a preset and with changes.
+MODELS = {"v1": TrainConfig.v1, "v2": TrainConfig.v2, "v2_plus": TrainConfig.v2_plus}

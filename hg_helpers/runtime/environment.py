@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 import random
 import sys
-from numbers import Integral
 
 import numpy as np
 import torch
+
+from .checks import whole_number
 
 log = logging.getLogger("hg_helpers")
 
@@ -21,12 +22,11 @@ def seed_everything(seed: int) -> torch.Generator:
     Raises:
         ValueError: for anything but a whole number from 0 to 2**32 - 1.
     """
-    if isinstance(seed, bool) or not isinstance(seed, Integral) or not 0 <= seed < 2**32:
-        raise ValueError(f"seed {seed!r} must be a whole number from 0 to {2**32 - 1}")
-    random.seed(int(seed))
-    np.random.seed(int(seed))
-    torch.manual_seed(int(seed))
-    return torch.Generator().manual_seed(int(seed))
+    seed = whole_number("seed", seed, 0, 2**32 - 1)
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
+    return torch.Generator().manual_seed(seed)
 
 
 def resolve_device(device: str | torch.device = "auto") -> torch.device:
