@@ -198,6 +198,12 @@ def test_the_lstm_to_read_and_the_fast_one_with_and_without_a_second_derivative_
             torch.testing.assert_close(mine, other, rtol=tolerance, atol=tolerance)
 
 
+@pytest.mark.parametrize("width", [4, 6])
+def test_inputs_of_another_width_are_refused_and_do_not_read_beyond_memory(width):
+    with pytest.raises(ValueError, match=f"takes 5 numbers a month, not {width}"):
+        BiLSTM(5, 8)(torch.zeros(3, 4, width), twice=False)
+
+
 def test_the_critics_second_derivative_is_there_unless_it_is_declined():
     critic, x = built(Critic, SMALL, 4, dtype=torch.float32), random(2, 3, 7, dtype=torch.float32).requires_grad_()
     (slope,) = grad(critic(x).sum(), x, create_graph=True)

@@ -81,7 +81,13 @@ def by_hand(x: Tensor, input_weight: Tensor, hidden_weight: Tensor, bias: Tensor
 def by_torch(
     x: Tensor, input_weight: Tensor, hidden_weight: Tensor, bias: Tensor, training: bool
 ) -> tuple[Tensor, Tensor]:
-    """torch's own LSTM with the same weights."""
+    """torch's own LSTM with the same weights.
+
+    Raises:
+        ValueError: for inputs of another width; torch.lstm itself would read beyond its memory.
+    """
+    if x.shape[-1] != input_weight.shape[1]:
+        raise ValueError(f"the LSTM takes {input_weight.shape[1]} numbers a month, not {x.shape[-1]}")
     width = hidden_weight.shape[1]
     # torch's gates stand in the order i, f, a, o, and it has a second bias
     inward, onward, once = (p.roll(-width, -1) for p in (input_weight, hidden_weight, bias[:, 0]))
