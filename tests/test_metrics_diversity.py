@@ -110,6 +110,14 @@ def test_joints_refuse_what_is_no_group():
         joint_tv(cohort, cohort, ART_FULL, [])
 
 
+@pytest.mark.parametrize("name", ["covered", "real share", "synthetic share"])
+def test_a_feature_with_the_name_of_a_result_keeps_a_column_of_its_own(name):
+    schema = schema_of(binary(name), months=2)
+    value, groups = coverage(table(schema, [[N, Y]]), table(schema, [[N, N]]), schema)
+    assert value == 0.5 and groups["covered"].tolist() == [True, False] and groups["real share"].tolist() == [0.5, 0.5]
+    assert groups[f"{name} (feature)"].tolist() == [N, Y]
+
+
 def test_log_cluster_by_hand():
     schema = schema_of(categorical("group"), months=4)
     # two clusters with real shares 3/4 and 1/4 of a merged half

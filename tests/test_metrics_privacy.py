@@ -79,6 +79,17 @@ def test_dcr_share_by_hand():
     assert value == pytest.approx(0.25)
 
 
+def test_dcr_share_says_what_copies_would_reach_and_holds_distances_at_equal_numbers(cohorts):
+    train, holdout, _ = cohorts
+    value, patients = dcr_share(train, holdout, train, ART_DEMO)
+    assert "would reach 0.75" in patients.attrs["note"]  # a random half of 60 holds a copy's original every other time
+    assert value == pytest.approx(0.75, abs=0.07)
+    assert (patients["to train"] == 0).all() and (patients["to train, equal numbers"] == 0).sum() == 30
+    assert (patients["to holdout, equal numbers"] == patients["to holdout"]).all()
+    few = train[train["PatientID"] < 30]
+    assert "would reach 1.00" in dcr_share(few, holdout, few, ART_DEMO)[1].attrs["note"]
+
+
 def test_dcr_share_with_more_held_out_than_training_patients_turns_the_subsampling_round():
     # two of five held-out patients count: the only closer one is not among them with chance C(4, 2) / C(5, 2)
     assert dcr_share(line(2, 10), line(4, 9, 9.5, 10, 10), line(5), LINE)[0] == pytest.approx(6 / 10)
@@ -166,6 +177,15 @@ def test_a_real_value_is_learnt_when_a_match_is_near_it():
     assert disclosure_risk(train, near, schema)[0] == pytest.approx(1 / 11)
     constant = table(schema, ["a"] + ["b"] * 10, [[5.0]] * 11)
     assert disclosure_risk(constant, far, schema)[0] == 0  # no deviation, nothing to learn
+
+
+@pytest.mark.parametrize("name", ["risk", "learnt", "train patients"])
+def test_a_quasi_identifier_with_the_name_of_a_result_keeps_a_column_of_its_own(name):
+    schema = schema_of(categorical(name, static=True), binary("rare"), months=1)
+    both = table(schema, list("abbb"), [[Y], [N], [N], [N]])
+    value, classes = disclosure_risk(both, both, schema)
+    assert value == classes["risk"].sum() == 0.25 and classes["train patients"].tolist() == [1, 3]
+    assert classes[f"{name} (feature)"].tolist() == ["a", "b"]
 
 
 def test_disclosure_risk_checks_its_arguments():

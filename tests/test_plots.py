@@ -22,6 +22,8 @@ from hg_helpers.cohort.art import ART_DEMO, ART_FULL
 from hg_helpers.cohort.schema import Feature, Schema
 from hg_helpers.cohort.simulate import simulate_cohort
 from hg_helpers.metrics import association_matrix, c2st_auc, coverage, dcr_share, within_patient_correlation
+from hg_helpers.plots.report import report_figures
+from hg_helpers.plots.style import contrast
 
 MONTHS = 12
 SCHEMA = replace(ART_DEMO, length=MONTHS)
@@ -80,6 +82,11 @@ POINTS = np.random.default_rng(2).normal(size=(60, 1, 5)) * [5, 3, 1, 1, 1]
 ETHNIC = REAL.groupby("PatientID")["Ethnic"].first().to_numpy()
 INPUTS = [RESULTS, *(t for tables in (TABLES, COVERAGE, DISTANCES, GIVEAWAYS, HISTORY) for t in tables.values())]
 
+TITLES = {
+    "coverage_month": "groups covered,\nby month",
+    "ks": "distance of\ndistributions",
+    "switching_ratio": "switches,\nof real",
+}
 FIGURES = {
     "distributions": lambda: plots.distributions(REAL, {"v1": V1, "v2": V2}, SCHEMA),
     "distributions, all features": lambda: plots.distributions(REAL, V1, replace(ART_FULL, length=MONTHS), label="v1"),
@@ -185,6 +192,62 @@ def test_tick_labels_do_not_overlap(drawn, name):
         boxes = [label.get_window_extent(renderer) for label in labels]
         for i, box in enumerate(boxes):
             assert not any(box.overlaps(other) for other in boxes[i + 1 :]), [label.get_text() for label in labels]
+
+
+@pytest.mark.parametrize("name", [name for name in FIGURES if not name.startswith("models")])  # a drawing, not a result
+def test_figures_are_as_wide_as_a_page_and_of_one_resolution(drawn, name):
+    figure, _ = drawn[name]
+    assert figure.get_size_inches()[0] == plots.style.WIDTH and figure.dpi == plots.style.DPI
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_words_can_be_read_on_white(drawn, name):
+    maps = [axes for axes in drawn[name][0].axes if axes.images]
+    for text in (t for t in written(drawn[name][0]) if t.axes not in maps or t not in t.axes.texts):
+        assert contrast(text.get_color(), "white") >= 4.5, text.get_text()
+
+
+@pytest.mark.parametrize("name", ["joint_shares", "joint_shares of three", "association", "trends_and_cycles"])
+def test_numbers_can_be_read_on_their_cells(drawn, name):
+    for axes in (axes for axes in drawn[name][0].axes if axes.images):
+        (image,) = axes.images
+        for text in (t for t in axes.texts if t.get_bbox_patch() is None and re.search(r"\d", t.get_text())):
+            column, row = (round(at) for at in text.get_position())
+            if text.get_transform() == axes.transData:
+                under = image.cmap(image.norm(image.get_array()[row, column]))
+                assert contrast(text.get_color(), under) >= 4.5
+
+
+def test_a_level_that_looks_like_markup_is_drawn_as_it_is_written():
+    income = Feature("$ a year", "categorical", levels=("$10k-$50k", "$1_$2", "<b>&</b>"), role="regimen")
+    schema = Schema((income, Feature("sex", "binary", levels=("m", "f"))), patient="id", time="month", length=2)
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame({"id": np.repeat(np.arange(30), 2), "month": np.tile([0, 1], 30)})
+    table["$ a year"], table["sex"] = rng.choice(income.levels, 60), rng.choice(["m", "f"], 60)
+    for figure, _ in (
+        plots.distributions(table, table, schema),
+        plots.joint_shares({"real": table, "$1_$2": table}, schema, ["$ a year", "sex"]),
+        plots.regimen_shares(table, schema),
+        plots.coverage_bars(coverage(table, table, schema)[1]),
+        plots.patients(table, table, schema),
+    ):
+        rendered(figure)
+        texts = [text for text in written(figure) if "$" in text.get_text()]
+        assert texts
+        assert not any(text.get_parse_math() for text in texts)
+
+
+@pytest.mark.parametrize("name", ["covered", "real share", "source", "share", "group", "drawn"])
+def test_a_feature_with_the_name_of_a_result_is_kept_apart_from_it(name):
+    schema = Schema((Feature(name, "binary", levels=("m", "f")), SCHEMA["Ethnic"]), length=MONTHS)
+    real, other = (t.rename(columns={"Gender": name}).replace({name: {1: "m", 2: "f"}}) for t in (REAL, V2))
+    found = coverage(real, other, schema)[1]
+    _, table = plots.coverage_bars(found)
+    assert set(table["group"].str.split(" · ").str[0]) <= {"m", "f"}
+    assert table.groupby("source")["share"].sum()["real"] == pytest.approx(found["real share"].sum())
+    assert any(column.startswith(name) and set(table[column]) == {"m", "f"} for column in table)
+    _, joint = plots.joint_shares({"real": real, "other": other}, schema, [name, "Ethnic"])
+    assert joint["share"].sum() == pytest.approx(2) and set(joint["source"]) == {"real", "other"}
 
 
 def test_drawing_leaves_inputs_settings_and_pyplot_as_they_were(drawn):
@@ -418,7 +481,10 @@ def test_coverage_bars_are_sorted_by_real_share_and_name_who_is_missing(drawn):
     uncovered = table[~table["covered"].fillna(True).astype(bool)]
     assert words(figure, "absent") + words(figure, "too few") == len(uncovered)
     assert words(figure, "absent") == (uncovered["share"] == 0).sum()
-    np.testing.assert_allclose(bars(figure.axes[0]), table["share"])
+    np.testing.assert_allclose(bars(figure.axes[0]), real["share"])
+    for line, name in zip(figure.axes[0].lines, ("v1", "v2"), strict=True):
+        np.testing.assert_allclose(line.get_xdata(), table.loc[table["source"] == name, "share"])
+        assert np.abs(line.get_ydata() - np.arange(len(real))).max() < 0.5  # each mark in the row of its group
     assert figure.axes[0].get_xlim()[0] == 0
 
 
@@ -494,7 +560,7 @@ def test_regimen_shares_equal_a_cross_table_by_month_with_absent_levels_at_zero(
     box = next(t.get_text() for t in figure.findobj(Text) if t.get_text().startswith("absent:"))
     assert set(box.split("\n")[1:]) == set(levels) - {"FTC + TDF"}
     keys = [t.get_text() for t in figure.legends[0].get_texts()]
-    assert keys == list(levels)[::-1]
+    assert keys == list(levels)
 
 
 def test_wrong_features_over_time_are_refused():
@@ -666,7 +732,7 @@ def test_ablation_shows_every_seed_and_their_median_in_the_given_order(drawn):
     assert rows == ["v1", "v2", "v2 with static heads"]
     for axes in figure.axes:
         dots = np.concatenate([line.get_xdata() for line in axes.lines if line.get_linestyle() == "None"])
-        want = table.loc[table["metric"] == axes.get_title(), "value"]
+        want = table.loc[table["metric"].map(TITLES) == axes.get_title(), "value"]
         assert sorted(dots[~np.isnan(dots)]) == sorted(want.dropna())
         for line in (line for line in axes.lines if line.get_linestyle() == "None"):
             for value, row in zip(*line.get_data(), strict=True):
@@ -679,7 +745,7 @@ def test_ablation_tells_features_of_one_metric_apart():
     two = pd.concat([RESULTS.assign(feature="all"), RESULTS.assign(feature="VL", value=RESULTS["value"] + 1)])
     figure, table = plots.ablation(two)
     assert len(figure.axes) == 6 and len(table) == len(two)
-    assert "ks\nVL" in [axes.get_title() for axes in figure.axes]
+    assert TITLES["ks"] + "\n(VL)" in [axes.get_title() for axes in figure.axes]
     assert set(table.loc[table["feature"] == "VL", "median"].dropna() > 1) == {True}
 
 
@@ -688,8 +754,8 @@ def test_privacy_distances_are_cumulative_shares_and_state_the_share_at_equal_si
     for name, found in DISTANCES.items():
         part = table[(table["source"] == name) & (table["set"] == "training patient")]
         for row in part.itertuples():
-            assert row.share <= (found["to train"] <= row.distance).mean() + 1e-12
-        assert sorted(part["distance"]) == sorted(found["to train"])
+            assert row.share <= (found["to train, equal numbers"] <= row.distance).mean() + 1e-12
+        assert sorted(part["distance"]) == sorted(found["to train, equal numbers"])
         assert f"{name} {found['closer to train'].mean():.2f}" in table.attrs["alt"]
         assert any(f"{found['closer to train'].mean():.2f}" in axes.get_title() for axes in figure.axes)
 
@@ -707,6 +773,52 @@ def test_the_map_of_the_models_marks_the_part_of_today_where_a_model_has_it():
     assert added == {"v2": {"memory", "mix", "autoencoder"}, "v2_plus": {"heads"}}
     with pytest.raises(KeyError, match=r"no .'head'.; parts: noise, memory"):
         plots.models("head")
+
+
+def test_curves_of_two_equally_near_sets_are_equal_whatever_their_sizes():
+    many = simulate_cohort(300, months=MONTHS, seed=5)
+    _, table = plots.privacy_distances(dcr_share(many, OTHER, V2, SCHEMA)[1])
+    medians = table.groupby("set")["distance"].median()
+    assert medians["training patient"] == pytest.approx(medians["held-out patient"], rel=0.15)
+    found = dcr_share(many, OTHER, V2, SCHEMA)[1]
+    assert found["to train"].median() < 0.85 * found["to holdout"].median()  # seven times as many come nearer
+
+
+def test_the_ablation_says_in_which_direction_values_are_better(drawn):
+    figure, _ = drawn["ablation"]
+    said = {axes.get_title(): axes.get_xlabel() for axes in figure.axes}
+    assert said == {
+        TITLES["coverage_month"]: "better →",
+        TITLES["ks"]: "← better",
+        TITLES["switching_ratio"]: "best at 1",
+    }
+
+
+def test_the_pictures_of_a_report_name_each_set_with_its_number_of_patients():
+    pictures = dict(report_figures(REAL, OTHER, V2, SCHEMA))
+    assert set(pictures) == {
+        "distributions",
+        "association",
+        "trends_and_cycles",
+        "joint_shares",
+        "coverage",
+        "trajectories",
+        "regimen_shares",
+        "patients",
+        "giveaways",
+        "privacy_distances",
+    }
+    sets = ["holdout (n = 40)", "training (n = 60)", "synthetic (n = 50)"]
+    for name, figure in pictures.items():
+        words_of = " ".join(t.get_text() for t in figure.findobj(Text))
+        shown = [one for one in sets if one in words_of]
+        both = name in ("distributions", "joint_shares", "coverage", "trajectories", "regimen_shares")
+        assert sets[2] in shown and (both is (shown == sets) or name == "privacy_distances"), (name, shown)
+        assert not re.search(r"\breal\b(?! patients)", figure.alt) or name in (
+            "association",
+            "trends_and_cycles",
+            "giveaways",
+        )
 
 
 # --- wrong input ----------------------------------------------------------------------------------------------------

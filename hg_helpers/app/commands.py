@@ -22,6 +22,7 @@ from ..model.synthesizer import Synthesizer
 from ..model.training import Trainer
 from ..plots import ablation as draw_ablation
 from ..plots.report import report_figures
+from ..plots.style import FILE_DPI
 from ..runtime.distributed import Peers, join_torchrun
 from .ablation import medians, panels, run_ablation
 from .demo import run_demo, summary_text
@@ -161,7 +162,7 @@ def evaluate(options: argparse.Namespace) -> int:
     folder.mkdir(parents=True, exist_ok=True)
     write_table(report, folder / "report.csv")
     for name, figure in report_figures(real, holdout, synthetic, schema, seed=options.seed):
-        figure.savefig(folder / f"{name}.png", dpi=150)
+        figure.savefig(folder / f"{name}.png", dpi=FILE_DPI)
     if options.json:
         print(report.to_json(orient="records", indent=1))
     else:
@@ -196,7 +197,7 @@ def ablate(options: argparse.Namespace) -> int:
     if figure_file:
         figure_file.parent.mkdir(parents=True, exist_ok=True)
         drawn, _ = draw_ablation(*panels(results))
-        drawn.savefig(figure_file, dpi=150)
+        drawn.savefig(figure_file, dpi=FILE_DPI)
     if options.json:
         medians_of = json.loads(summary.to_json(orient="index"))
         print(json.dumps({"file": options.out, **counts, "medians": medians_of}, indent=1))

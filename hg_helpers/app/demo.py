@@ -17,6 +17,7 @@ from ..metrics import coverage
 from ..model.config import MODELS, TrainConfig
 from ..model.synthesizer import Synthesizer
 from ..plots import distributions, joint_shares
+from ..plots.style import FILE_DPI
 from .experiments import HOLDOUT, LABELS, SYNTHETIC_PATIENTS, scores, train_in_process
 from .files import write_table
 from .processes import in_processes
@@ -77,9 +78,9 @@ def _evaluate(folder: Path, train: pd.DataFrame, holdout: pd.DataFrame, seed: in
     write_table(table, folder / "summary.csv", index=True, float_format="%.5f")
     write_table(_who_is_covered(real, cohorts), folder / "coverage.csv", float_format="%.5f")
     figure, _ = joint_shares({"real": train, **synthetic}, ART_DEMO)
-    figure.savefig(folder / "gender_ethnic.png", dpi=150)
+    figure.savefig(folder / "gender_ethnic.png", dpi=FILE_DPI)
     figure, _ = distributions(train, synthetic, schema=ART_DEMO)
-    figure.savefig(folder / "distributions.png", dpi=150)
+    figure.savefig(folder / "distributions.png", dpi=FILE_DPI)
     return table
 
 

@@ -18,7 +18,7 @@ from sklearn.cluster import KMeans
 
 from ..cohort.arrays import CohortArrays, joint_groups, most_frequent_levels
 from ..cohort.schema import Schema
-from .metric import Result, metric, one_thread, with_note
+from .metric import Result, apart, metric, one_thread, with_note
 
 #: Largest acceptable risk for releasing data (European Medicines Agency 2016, Health Canada 2019; El Emam et al. 2020).
 DISCLOSURE_THRESHOLD = 0.09
@@ -78,7 +78,9 @@ def disclosure_risk(
     risky = news & (matches[own] > 0)
     n = len(train)
     part = np.bincount(own, weights=risky / size[own], minlength=len(groups)) / (population or n)
-    table = pd.DataFrame({name: _labels(schema, name, groups[:, i]) for i, name in enumerate(names)})
+    labels = [_labels(schema, name, groups[:, i]) for i, name in enumerate(names)]
+    results = ["train patients", "synthetic patients", "learnt", "risk"]
+    table = pd.DataFrame(dict(zip(apart(names, results), labels, strict=True)))
     table["train patients"], table["synthetic patients"] = size, matches
     table["learnt"] = np.bincount(own, weights=risky, minlength=len(groups)) / np.maximum(size, 1)
     table["risk"] = part

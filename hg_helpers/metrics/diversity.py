@@ -19,7 +19,7 @@ from sklearn.cluster import KMeans
 from ..cohort.arrays import CohortArrays, discrete_positions, group_rows, joint_groups
 from ..cohort.schema import Schema
 from .distances import blocks, flatten, neighbours
-from .metric import Result, mean_defined, metric, one_thread, with_note
+from .metric import Result, apart, mean_defined, metric, one_thread, with_note
 
 #: A group counts from this share of the real months (or patients); with this part of its real share it is covered.
 COUNTED, COVERED = 0.005, 0.25
@@ -59,8 +59,9 @@ def coverage(
         minimum: smallest real share of a group that counts.
 
     Returns:
-        share of groups covered (NaN where no group reaches ``minimum``); table: the levels, ``real share``,
-        ``synthetic share``, ``covered``, largest real share first.
+        share of groups covered (NaN where no group reaches ``minimum``); table: the levels (in a column "covered
+        (feature)" where a feature has the name of a result), ``real share``, ``synthetic share``, ``covered``, largest
+        real share first.
 
     Raises:
         KeyError, ValueError: for a feature that is unknown or real, or a ``by`` that is neither.
@@ -110,7 +111,8 @@ def _joint_shares(
 
 
 def _group_table(schema: Schema, names: list[str], groups: np.ndarray, shares: np.ndarray) -> pd.DataFrame:
-    columns = {name: [schema[name].levels[k] for k in groups[:, i]] for i, name in enumerate(names)}
+    columns = [[schema[name].levels[k] for k in groups[:, i]] for i, name in enumerate(names)]
+    columns = dict(zip(apart(names, ["real share", "synthetic share", "covered"]), columns, strict=True))
     table = pd.DataFrame({**columns, "real share": shares[0], "synthetic share": shares[1]})
     return table.sort_values("real share", ascending=False, kind="stable", ignore_index=True)
 

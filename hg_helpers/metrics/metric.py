@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -126,3 +126,9 @@ def with_note(table: pd.DataFrame, note: str = "") -> pd.DataFrame:
     """Attach the reason of a NaN (or a warning) to a table: ``table.attrs["note"]``."""
     table.attrs["note"] = note
     return table
+
+
+def apart(names: Iterable[str], results: Iterable[str]) -> list[str]:
+    """Names of features as columns of a table; one that has a result's name says that it is the feature."""
+    taken = set(results)
+    return [f"{name} (feature)" if name in taken else name for name in names]

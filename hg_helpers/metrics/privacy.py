@@ -34,6 +34,7 @@ class PrivacyDistances:
     synthetic: CohortArrays
     to_train: Neighbours  # of synthetic patients, two nearest
     to_holdout: Neighbours  # of synthetic patients
+    equal: tuple[np.ndarray, np.ndarray]  # distances to both at equal numbers: a random part of the larger set
 
 
 @takes_tables(scaled=True)
@@ -49,7 +50,13 @@ def privacy_distances(train: CohortArrays, holdout: CohortArrays, synthetic: Coh
     else:
         to_train = neighbours(y, x, k=2)
         to_holdout = neighbours(y, other, radii=to_train.distance[:, 0])
-    return PrivacyDistances(train, holdout, synthetic, to_train, to_holdout)
+    fewer = min(len(train), len(holdout))
+    equal = [found.distance[:, 0] for found in (to_train, to_holdout)]
+    for place, larger in enumerate((x, other)):
+        if len(larger) > fewer:
+            part = np.random.default_rng(0).choice(len(larger), fewer, replace=False)
+            equal[place] = neighbours(y, larger[part]).distance[:, 0]
+    return PrivacyDistances(train, holdout, synthetic, to_train, to_holdout, tuple(equal))
 
 
 @takes_tables(scaled=True)
@@ -67,14 +74,16 @@ def dcr_share(
     Of the larger of the two sets only as many patients count as the smaller has, so that 0.5 is ideal; the share is the
     average over *all* such subsamples, which is exact: among n training patients of whom c lie closer than the nearest
     of h held-out ones, a random h include none of the c with probability C(n-c, h) / C(n, h). Equal distances count
-    one half. Above 0.5 the cohort leans towards its training patients; exact copies of everybody, with n = h, give 1.
+    one half. Above 0.5 the cohort leans towards its training patients. Exact copies of everybody reach 1 with h >= n,
+    and about (1 + h / n) / 2 with fewer held out, for their originals are not always drawn: the note says how much.
 
     Args:
         distances: from :func:`privacy_distances`, to save time.
 
     Returns:
         share; table: synthetic patient, distance to the closest training and held-out patient, the position of the
-        latter, and the probability that a subsample is closer.
+        latter, the probability that a subsample is closer, and the two distances at equal numbers, to a random part of
+        the larger set.
 
     Source: Platzer & Reutterer 2021, Front. Big Data 4:679939 (with a holdout); subsampling for sets of unequal size.
     """
@@ -91,9 +100,12 @@ def dcr_share(
             "to holdout": found.to_holdout.distance[:, 0],
             "nearest holdout": found.to_holdout.position[:, 0],
             "closer to train": share,
+            "to train, equal numbers": found.equal[0],
+            "to holdout, equal numbers": found.equal[1],
         }
     )
-    return float(share.mean()), with_note(table)
+    reach = 1 - 0.5 * max(0.0, 1 - h / n)
+    return float(share.mean()), with_note(table, f"copies of everybody would reach {reach:.2f} at these numbers")
 
 
 def _chance_of_closer(closer: np.ndarray, equal: np.ndarray, n: int, drawn: int) -> np.ndarray:

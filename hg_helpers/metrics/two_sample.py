@@ -15,7 +15,7 @@ from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import StratifiedKFold
 
 from ..cohort.arrays import CohortArrays
-from .metric import Result, metric, with_note
+from .metric import Result, apart, metric, with_note
 from .utility import learn
 
 _MOST_BINS = 20
@@ -65,7 +65,8 @@ def c2st_auc(
     table = table.sort_values("auc", ascending=False, kind="stable", ignore_index=True)
     table.attrs["folds"] = found
     if parts:
-        owner = [name if real.schema[name].is_real else "discrete" for name, _ in names]
+        labs = {f.name: apart([f.name], ["discrete"])[0] for f in real.schema.real}
+        owner = [labs.get(name, "discrete") for name, _ in names]
         table.attrs["parts"] = {name: float(np.mean(told([o == name for o in owner]))) for name in dict.fromkeys(owner)}
     return float(np.mean(found)), with_note(table)
 

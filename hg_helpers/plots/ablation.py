@@ -9,10 +9,24 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
+from ..metrics import METRICS
 from .features import require
-from .style import SYNTHETIC, Picture, canvas, finish, picture
+from .style import SYNTHETIC, WIDTH, Picture, canvas, finish, ink, picture
 
 FLOOR = {"color": "black", "linewidth": 1.4, "linestyle": (0, (5, 2)), "zorder": 1}
+#: Metrics as a reader says them.
+WORDS = {
+    "coverage_month": "groups covered,\nby month",
+    "coverage_patient": "groups covered,\nby patient",
+    "joint_tv": "total variation\nof the joint",
+    "ks": "distance of\ndistributions",
+    "patient_spread": "spread between\npatients, of real",
+    "switching_ratio": "switches,\nof real",
+    "static_constant": "patients whose sex and\nethnicity stay",
+    "dwell_times": "stays on a regimen,\nmonths off",
+    "c2st_auc": "told from real\nones (AUC)",
+    "autocorrelation_difference": "autocorrelation,\ndifference",
+}
 
 
 @picture
@@ -39,14 +53,14 @@ def ablation(results: pd.DataFrame, floor: dict[str, float] | None = None) -> tu
     configurations, decodings, names = (list(table[c].unique()) for c in ("configuration", "decode", "panel"))
     down = math.ceil(len(names) / 4)
     across = math.ceil(len(names) / down)
-    side = 0.09 * max(len(str(c)) for c in configurations) + 0.3
-    figure = canvas(max(2.7 * across + side, 7.0), down * (0.42 * len(configurations) + 0.9) + 0.5)
+    figure = canvas(WIDTH, down * (0.26 * len(configurations) + 1.2) + 0.5)
     panels = list(figure.subplots(down, across, sharey=True, squeeze=False).flat)
     for axes, name in zip(panels, names, strict=False):
         _ablation_panel(axes, table[table["panel"] == name], configurations, decodings)
         if floor and name in floor:
             axes.axvline(floor[name], **FLOOR)
-        axes.set_title(name.replace(": ", "\n"))
+        axes.set_title(in_words(name), size=12)
+        axes.set_xlabel(_better(name), size=11)
     for axes in panels[len(names) :]:
         axes.remove()
     panels[0].set_ylim(len(configurations) - 0.5, -0.5)
@@ -57,6 +71,21 @@ def ablation(results: pd.DataFrame, floor: dict[str, float] | None = None) -> tu
         handles.append(Line2D([], [], label="real against real", **FLOOR))
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
     return finish(figure, table, _ablation_alt(table))
+
+
+def in_words(panel: str) -> str:
+    """What a panel shows, in words and at most three lines: a metric, or a metric and its feature."""
+    metric, _, feature = panel.partition(": ")
+    return WORDS.get(metric, metric.replace("_", " ")) + f"\n({feature})" * bool(feature)
+
+
+def _better(panel: str) -> str:
+    """Where the better values lie; a metric that is best in the middle of its range says where."""
+    metric = METRICS.get(panel.partition(": ")[0])
+    if metric is None:
+        return ""
+    ends = dict(zip(metric.limits, ("← better", "better →"), strict=True))
+    return ends.get(metric.best, f"best at {metric.best:g}")
 
 
 def _with_panels(results: pd.DataFrame) -> pd.DataFrame:
@@ -75,7 +104,7 @@ def _with_panels(results: pd.DataFrame) -> pd.DataFrame:
 def _seed_look(number: int) -> dict:
     look = SYNTHETIC[(1, 0, 2, 3, 4)[number % 5]]
     filling = "none" if number else look["color"]  # later decodings are open, so that both show where they meet
-    return {"marker": look["marker"], "color": look["color"], "markersize": 7, "markerfacecolor": filling}
+    return {"marker": look["marker"], "color": look["color"], "markersize": 6, "markerfacecolor": filling}
 
 
 def _ablation_panel(axes: Axes, part: pd.DataFrame, configurations: list, decodings: list) -> None:
@@ -86,7 +115,7 @@ def _ablation_panel(axes: Axes, part: pd.DataFrame, configurations: list, decodi
         at = chosen["configuration"].map(configurations.index) + 0.34 * ((number + 0.5) / len(decodings) - 0.5) * 2
         axes.vlines(chosen["median"], at - 0.2, at + 0.2, color="black", linewidth=2.5, zorder=5)
         for place in at[chosen["median"].isna()].unique():
-            text = {"size": 10, "va": "center", "style": "italic", "color": _seed_look(number)["color"]}
+            text = {"size": 10, "va": "center", "style": "italic", "color": ink(_seed_look(number)["color"])}
             axes.annotate("undefined", (0, place), (4, 0), ("axes fraction", "data"), "offset points", **text)
         axes.plot(chosen["value"], at, linestyle="", zorder=4, alpha=0.85, **_seed_look(number))
     axes.set_yticks(range(len(configurations)), [str(c) for c in configurations])

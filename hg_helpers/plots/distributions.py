@@ -10,7 +10,20 @@ from matplotlib.axes import Axes
 
 from ..cohort.schema import Feature, Schema
 from .features import column, is_logarithmic, level_names, percent, row_noun, with_real
-from .style import Picture, bar_text, canvas, finish, legend_of, logarithmic_axis, looks, percent_axis, picture
+from .style import (
+    WIDTH,
+    Picture,
+    bar_text,
+    canvas,
+    finish,
+    ink,
+    legend_columns,
+    legend_of,
+    logarithmic_axis,
+    looks,
+    percent_axis,
+    picture,
+)
 
 MOST_BINS = 36
 WIDE = 3  # panels side by side
@@ -21,7 +34,11 @@ DRAWN = ["feature", "source", "level", "left", "right", "share"]
 
 @picture
 def distributions(
-    real: pd.DataFrame, synthetic: pd.DataFrame | dict[str, pd.DataFrame], schema: Schema, label: str = "synthetic"
+    real: pd.DataFrame,
+    synthetic: pd.DataFrame | dict[str, pd.DataFrame],
+    schema: Schema,
+    label: str = "synthetic",
+    real_label: str = "real",
 ) -> tuple[Picture, pd.DataFrame]:
     """Every feature's distribution over all months: step histograms for reals, grouped bars for categories.
 
@@ -34,7 +51,7 @@ def distributions(
         real: cohort table.
         synthetic: one synthetic table, or several as ``{name: table}``.
         schema: features to draw; use :meth:`Schema.select` for fewer.
-        label: name of a single synthetic table.
+        label, real_label: names of a single synthetic table and of the real one.
 
     Returns:
         The figure, and a table with the columns ``feature, source, level, left, right, share``, one row a bar:
@@ -43,7 +60,7 @@ def distributions(
     Raises:
         KeyError, ValueError: naming the table and column that do not fit the schema.
     """
-    tables = with_real(real, synthetic, label)
+    tables = with_real(real, synthetic, label, real_label)
     look, rows, drawn = looks(tables), row_noun(schema), []
     figure, panels = _panels(schema, look)
     for feature, axes in panels.items():
@@ -52,7 +69,7 @@ def distributions(
         drawn.append(draw(axes, values, schema[feature], look, rows).assign(feature=feature))
         axes.set_title(feature, fontweight="bold")
     table = pd.concat(drawn, ignore_index=True).reindex(columns=DRAWN)
-    return finish(figure, table, _alt(table, schema, list(tables)[1:]))
+    return finish(figure, table, _alt(table, schema, *tables))
 
 
 def _panels(schema: Schema, look: dict[str, dict]) -> tuple[Picture, dict[str, Axes]]:
@@ -64,8 +81,9 @@ def _panels(schema: Schema, look: dict[str, dict]) -> tuple[Picture, dict[str, A
     deep = max((sum(h for _, h in stack) for stack in stacks), default=0.0)
     across = min(WIDE, len(schema.real))
     down = math.ceil(len(schema.real) / across) if across else 0
-    heights = [h for h in (0.45, 2.7 * down, deep) if h]
-    figure = canvas(4.2 * max(across, len(stacks), 2), sum(heights))
+    legend = 0.2 + 0.25 * math.ceil(len(look) / legend_columns(look, bool(schema.real)))
+    heights = [h for h in (legend, 2.5 * down, deep) if h]
+    figure = canvas(WIDTH, sum(heights))
     head, *parts = figure.subfigures(len(heights), 1, height_ratios=heights)
     legend_of(head, look, lines=bool(schema.real))
     panels: dict[str, Axes] = {}
@@ -75,7 +93,10 @@ def _panels(schema: Schema, look: dict[str, dict]) -> tuple[Picture, dict[str, A
         for axes in grid.flat[len(schema.real) :]:
             axes.remove()
     if stacks:
-        for part, stack in zip(parts[-1].subfigures(1, len(stacks), squeeze=False).flat, stacks, strict=True):
+        # so that the bars of all stacks are about as long, whatever the names of their levels
+        wide = [1.4 + 0.08 * max(len(n) for name, _ in stack for n in level_names(schema[name])) for stack in stacks]
+        beside = parts[-1].subfigures(1, len(stacks), squeeze=False, width_ratios=wide)
+        for part, stack in zip(beside.flat, stacks, strict=True):
             spare = deep - sum(h for _, h in stack)
             grid = part.subplots(len(stack) + 1, 1, height_ratios=[*(h for _, h in stack), max(spare, 1e-3)])
             panels.update(zip((name for name, _ in stack), grid, strict=False))
@@ -96,7 +117,7 @@ def _histogram(
     drawn = []
     for name, numbers in values.items():
         share, style = np.histogram(numbers, edges)[0] / len(numbers), look[name]
-        if name == "real":
+        if not drawn:
             axes.stairs(share, edges, fill=True, color="#CFCFCF")
         axes.stairs(share, edges, color=style["color"], linestyle=style["linestyle"], linewidth=2.2)
         drawn.append(pd.DataFrame({"source": name, "left": edges[:-1], "right": edges[1:], "share": share}))
@@ -114,7 +135,8 @@ def _cut_spikes(axes: Axes, table: pd.DataFrame, look: dict[str, dict]) -> None:
     """End the axis a little above the histograms that are not spikes, and say how high the others go."""
     shares = {name: part["share"].to_numpy() for name, part in table.groupby("source", sort=False)}
     tops = {name: share.max() for name, share in shares.items()}
-    cut = [name for name in tops if tops[name] > SPIKE * tops["real"]]
+    first = next(iter(tops))
+    cut = [name for name in tops if tops[name] > SPIKE * tops[first]]
     if not cut:
         return
     axes.set_ylim(0, 1.25 * max(top for name, top in tops.items() if name not in cut))
@@ -126,7 +148,7 @@ def _cut_spikes(axes: Axes, table: pd.DataFrame, look: dict[str, dict]) -> None:
             (4 if left else -4, -4 - 15 * line),
             "axes fraction",
             "offset points",
-            color=look[name]["color"],
+            color=ink(look[name]["color"]),
             size=10.5,
             ha="left" if left else "right",
             va="top",
@@ -152,18 +174,18 @@ def _bars(axes: Axes, values: dict[str, pd.Series], feature: Feature, look: dict
     return pd.concat(drawn)
 
 
-def _alt(table: pd.DataFrame, schema: Schema, names: list[str]) -> str:
-    """For each synthetic table the levels that it lacks and the feature in which it is furthest from the real one."""
+def _alt(table: pd.DataFrame, schema: Schema, first: str, *others: str) -> str:
+    """For each other table the levels that it lacks and the feature in which it is furthest from the first one."""
     wide = table.pivot_table("share", ["feature", table.groupby(["feature", "source"]).cumcount()], "source")
     levels = table[table["level"].notna()].pivot_table("share", ["feature", "level"], "source")
     told = []
-    for name in names:
-        distance = (wide[name] - wide["real"]).abs().groupby("feature").sum() / 2
+    for name in others:
+        distance = (wide[name] - wide[first]).abs().groupby("feature").sum() / 2
         far = distance.idxmax()
         lacks = ""
         if not levels.empty:
-            there = levels["real"] > 0
+            there = levels[first] > 0
             missing = int((levels[name][there] == 0).sum())
-            lacks = f"lacks {missing} of the {int(there.sum())} levels seen in the real cohort and "
+            lacks = f"lacks {missing} of the {int(there.sum())} levels seen in {first} and "
         told.append(f"{name} {lacks}is furthest from it in {far} (total variation {distance[far]:.2f})")
     return f"Distributions of {len(schema)} features over {row_noun(schema)}: {'; '.join(told)}."

@@ -28,17 +28,20 @@ def named(tables: pd.DataFrame | dict[str, pd.DataFrame], label: str = "syntheti
 
 
 def with_real(
-    real: pd.DataFrame, synthetic: pd.DataFrame | dict[str, pd.DataFrame], label: str = "synthetic"
+    real: pd.DataFrame,
+    synthetic: pd.DataFrame | dict[str, pd.DataFrame],
+    label: str = "synthetic",
+    real_label: str = "real",
 ) -> dict[str, pd.DataFrame]:
-    """The real table under the name ``real``, then the synthetic ones under theirs.
+    """The real table under its name, then the synthetic ones under theirs.
 
     Raises:
-        ValueError: as :func:`named`, and where a synthetic table is called ``real``.
+        ValueError: as :func:`named`, and where a synthetic table has the real one's name.
     """
     others = named(synthetic, label)
-    if "real" in others:
-        raise ValueError("a synthetic table cannot be called 'real'; give it another name")
-    return named({"real": real, **others})
+    if real_label in others:
+        raise ValueError(f"a synthetic table cannot be called {real_label!r}; give it another name")
+    return named({real_label: real, **others})
 
 
 def require(table: pd.DataFrame, names: Sequence[str], label: str) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pandas as pd
 
 from .features import named, require
-from .style import Picture, canvas, finish, legend_of, looks, picture
+from .style import WIDTH, Picture, canvas, finish, legend_columns, legend_of, looks, picture
 
 COLUMNS = ["feature", "summary", "auc", "real", "synthetic"]
 
@@ -46,9 +48,11 @@ def giveaways(
     long = pd.concat(parts, names=["source"]).reset_index()
     long["drawn"] = np.tile(np.arange(len(keys)) < most, len(tables))
     shown = keys[:most]
-    figure = canvas(9.0, 0.42 * len(shown) + 1.6)
-    head, body = figure.subfigures(2, 1, height_ratios=[0.45, 0.42 * len(shown) + 1.15])
-    axes, look = body.subplots(), looks(tables)
+    look = looks(tables)
+    heights = [0.2 + 0.25 * math.ceil(len(tables) / legend_columns(tables)), 0.42 * len(shown) + 1.1]
+    figure = canvas(WIDTH, sum(heights))
+    head, body = figure.subfigures(2, 1, height_ratios=heights)
+    axes = body.subplots()
     legend_of(head, look)
     thickness = 0.8 / len(tables)
     for number, (name, part) in enumerate(parts.items()):
@@ -58,7 +62,8 @@ def giveaways(
         axes.barh(at, width, thickness, left=0.5, **bar)
     names = []
     for key in shown:
-        means = {"real": parts[first].loc[key, "real"]} | {n: part.loc[key, "synthetic"] for n, part in parts.items()}
+        means = {"real": parts[first].loc[key, "real"]}
+        means |= {n if len(parts) > 1 else "synthetic": part.loc[key, "synthetic"] for n, part in parts.items()}
         names.append(f"{': '.join(key)}\n" + ", ".join(f"{name} {mean:.2g}" for name, mean in means.items()))
     axes.set_yticks(range(len(shown)), names)
     axes.tick_params(axis="y", length=0)

@@ -11,16 +11,17 @@ from matplotlib.axes import Axes
 from matplotlib.colors import PowerNorm
 
 from ..cohort.schema import Feature, Schema
+from ..metrics.metric import apart
 from .features import column, discrete, level_names, named, percent, require, row_noun
 from .style import (
-    REAL,
     SHARES,
+    WIDTH,
     Picture,
-    bar_text,
     canvas,
     finish,
     heat,
-    legend_of,
+    ink,
+    legend_columns,
     looks,
     percent_axis,
     picture,
@@ -29,8 +30,8 @@ from .style import (
 
 MOST_COLUMNS = 16
 COVERAGE = ["real share", "synthetic share", "covered"]
+LONG = ["group", "source", "share", "covered", "drawn"]
 WIDE_BAR = "#C4C4C4"
-WIDEST = 14.0  # inches
 
 
 @picture
@@ -73,22 +74,23 @@ def joint_shares(
     figure, panels = _panels(grids)
     norm = PowerNorm(0.5, 0.0, max(share.max() for share in shares.values()))
     for (name, grid), axes in zip(grids.items(), panels, strict=True):
-        image = heat(axes, grid.replace(0.0, np.nan), norm, SHARES, percent, size=15, empty="absent")
-        axes.set_title(name, loc="left", fontweight="bold", size=17, pad=42)
+        image = heat(axes, grid.replace(0.0, np.nan), norm, SHARES, percent, size=12, empty="absent")
+        axes.set_title(name, loc="left", fontweight="bold", pad=36)
         axes.annotate(
-            "\n".join([*told[name], ""][:2]), (0, 1), (0, 6), "axes fraction", "offset points", va="bottom", size=13
+            "\n".join([*told[name], ""][:2]), (0, 1), (0, 6), "axes fraction", "offset points", va="bottom", size=11
         )
-        axes.set_xlabel(" × ".join(f.name for f in chosen[1:]), size=14)
-        axes.set_ylabel(chosen[0].name, size=14)
+        axes.set_xlabel(" × ".join(f.name for f in chosen[1:]))
+        axes.set_ylabel(chosen[0].name)
         axes.label_outer()
     width, height = figure.get_size_inches()
     bar = figure.colorbar(image, ax=panels, location="bottom", aspect=width / 0.25, pad=0.12 / height)
     bar.set_label(f"share of {row_noun(schema)} (colour grows with its square root)")
     bar.set_ticks(root_ticks(norm.vmax))
     percent_axis(bar.ax.xaxis)
-    table = pd.concat(shares, names=["source"]).rename("share").reset_index()
+    table = pd.concat(shares, names=["source"]).rename("share")
+    table = table.rename_axis(index=["source", *apart(table.index.names[1:], ["source", "share"])]).reset_index()
     alt = "; ".join(f"{name} has {', '.join(lines)}, most in {_largest(shares[name])}" for name, lines in told.items())
-    return finish(figure, table, f"Joint shares of {' and '.join(features)} over {row_noun(schema)}: {alt}.", 13)
+    return finish(figure, table, f"Joint shares of {' and '.join(features)} over {row_noun(schema)}: {alt}.")
 
 
 def _joint(table: pd.DataFrame, chosen: list[Feature], name: str) -> pd.Series:
@@ -125,12 +127,12 @@ def _panels(grids: dict[str, pd.DataFrame]) -> tuple[Picture, list[Axes]]:
     grid = next(iter(grids.values()))
     rows, across = grid.shape
     longest = max(len(line) for names in grid.columns for line in names.split("\n"))
-    wide = max(0.3 + across * max(0.95, 0.1 * longest + 0.2), 2.6)
-    tall = 1.55 + 0.8 * rows + 0.2 * grid.columns[0].count("\n")
-    side = 0.7 + 0.1 * max(map(len, grid.index))
-    down = math.ceil(len(grids) / max(1, int((WIDEST - side) // wide)))
+    wide = max(0.2 + across * max(0.8, 0.08 * longest + 0.15), 1.8)
+    tall = 1.4 + 0.6 * rows + 0.2 * grid.columns[0].count("\n")
+    side = 0.5 + 0.085 * max(map(len, grid.index))
+    down = math.ceil(len(grids) / max(1, int((WIDTH - side) // wide)))
     beside = math.ceil(len(grids) / down)
-    figure = canvas(side + beside * wide, 0.9 + down * tall)
+    figure = canvas(WIDTH, 0.9 + down * tall)
     panels = list(figure.subplots(down, beside, squeeze=False).flat)
     for axes in panels[len(grids) :]:
         axes.remove()
@@ -139,18 +141,21 @@ def _panels(grids: dict[str, pd.DataFrame]) -> tuple[Picture, list[Axes]]:
 
 @picture
 def coverage_bars(
-    tables: pd.DataFrame | dict[str, pd.DataFrame], label: str = "synthetic", most: int = 30
+    tables: pd.DataFrame | dict[str, pd.DataFrame],
+    label: str = "synthetic",
+    most: int = 40,
+    real_label: str = "real",
 ) -> tuple[Picture, pd.DataFrame]:
-    """The share of each group of patients, real and synthetic, largest first, and which groups are not covered.
+    """The share of each group of patients: real as bars, largest first, synthetic as marks, and who is not covered.
 
-    Bars start at 0 and grow with the square root of the share, so that rare groups can be seen beside common ones. A
-    group that is not covered is marked ``absent``, or ``too few`` where somebody is there, but fewer than ``coverage``
-    was asked to count (by default a quarter of the real share).
+    The axis starts at 0 and grows with the square root of the share, so that rare groups can be seen beside common
+    ones. Beside a group that is not covered stands ``absent``, or ``too few`` where somebody is there, but fewer than
+    ``coverage`` was asked to count (by default a quarter of the real share), in a column for each table.
 
     Args:
-        tables: from :func:`hg_helpers.metrics.diversity.coverage`: columns of levels, ``real share``, ``synthetic
-            share``, ``covered``; one table, or ``{name: table}`` of several models against the same real cohort.
-        label: name of a single table.
+        tables: from :func:`hg_helpers.metrics.coverage`: columns of levels, ``real share``, ``synthetic share``,
+            ``covered``; one table, or ``{name: table}`` of several models against the same real cohort.
+        label, real_label: names of a single table and of the real cohort.
         most: groups that are drawn; the others stand in the returned table.
 
     Returns:
@@ -160,36 +165,44 @@ def coverage_bars(
         KeyError, ValueError: for a table without these columns, or of other groups than the first.
     """
     tables = named(tables, label)
-    long = _long_coverage(tables, most)
+    long = _long_coverage(tables, most, real_label)
     if long.empty:
         raise ValueError("the coverage table has no group to draw")
     drawn = long[long["drawn"]].set_index(["source", "group"])
-    groups, look = drawn.loc["real"].index, looks(["real", *tables])
-    tall, wide = len(groups) * (0.12 + 0.17 * max(len(tables), 1.3)) + 1.0, 0.085 * max(map(len, groups)) + 6.0
-    figure = canvas(wide, tall + 0.45)
-    head, body = figure.subfigures(2, 1, height_ratios=[0.45, tall])
-    legend_of(head, {"real": {**REAL, "color": WIDE_BAR}, **{n: look[n] for n in tables}})
-    axes = body.subplots()
-    axes.barh(groups, drawn.loc["real", "share"], 0.88, color=WIDE_BAR)
+    groups, look = drawn.loc[real_label].index, looks(tables)
+    figure = canvas(WIDTH, 0.22 * len(groups) + 1.6)
+    room = WIDTH - 0.075 * max(map(len, groups)) - 0.5  # beside the names
+    axes, strip = figure.subplots(1, 2, sharey=True, width_ratios=[room - 0.62 * len(tables), 0.62 * len(tables)])
+    handles: list = [axes.barh(groups, drawn.loc[real_label, "share"], 0.8, color=WIDE_BAR, label=real_label)]
+    reach, rows = float(drawn["share"].max()), np.arange(len(groups))
     for number, name in enumerate(tables):
-        thickness = 0.72 / len(tables)
-        at = np.arange(len(groups)) + (number - (len(tables) - 1) / 2) * thickness
-        _thin_bars(axes, at, thickness, drawn.loc[name], drawn.loc["real", "share"], look[name])
-    reach = float(drawn["share"].max())
+        part = drawn.loc[name]
+        mark = {k: look[name][k] for k in ("color", "marker")} | {"linestyle": "", "markersize": 8}
+        at = rows + 0.5 * ((number + 0.5) / len(tables) - 0.5)
+        (marks,) = axes.plot(part["share"], at, markeredgecolor="white", label=name, **mark)
+        handles.append(marks)
+        strip.plot([number], [-1.1], clip_on=False, **mark)
+        for row in rows[~part["covered"].astype(bool)]:
+            words = "absent" if part["share"].iloc[row] == 0 else "too few"
+            text = {"ha": "center", "va": "center", "size": 10, "style": "italic", "color": ink(look[name]["color"])}
+            strip.text(number, row, words, **text)
     axes.set_xscale("function", functions=(lambda x: np.sqrt(np.clip(x, 0, None)), np.square))
-    axes.set_xlim(0, (np.sqrt(reach) * 1.12) ** 2)
-    axes.set_xticks(root_ticks(reach))
+    axes.set_xlim(0, (np.sqrt(reach) * 1.05) ** 2)
+    axes.set_xticks(root_ticks(reach, 0.17))
     percent_axis(axes.xaxis)
+    strip.set_xlim(-0.5, len(tables) - 0.5)
+    strip.set_axis_off()
     hidden = len(long) // (len(tables) + 1) - len(groups)
     note = f"\nthe {hidden} smallest groups are not drawn" if hidden else ""
     axes.set(ylim=(len(groups) - 0.4, -0.6), xlabel=f"share (the axis grows with its square root){note}")
     axes.tick_params(axis="y", length=0)
-    names = " · ".join(c for c in long.columns if c not in ("group", "source", "share", "covered", "drawn"))
+    names = " · ".join(c for c in long.columns if c not in LONG)
     axes.annotate(names, (0, 1), (-6, 2), "axes fraction", "offset points", ha="right", va="bottom", style="italic")
-    return finish(figure, long, _coverage_alt(long, list(tables)))
+    figure.legend(handles=handles, loc="outside upper center", ncols=legend_columns([real_label, *tables]))
+    return finish(figure, long, _coverage_alt(long, real_label, *tables), 10.5)
 
 
-def _long_coverage(tables: dict[str, pd.DataFrame], most: int) -> pd.DataFrame:
+def _long_coverage(tables: dict[str, pd.DataFrame], most: int, real_label: str) -> pd.DataFrame:
     """All groups of the real cohort, largest first, then of each model in the same order."""
     name, first = next(iter(tables.items()))
     require(first, COVERAGE, name)
@@ -198,8 +211,10 @@ def _long_coverage(tables: dict[str, pd.DataFrame], most: int) -> pd.DataFrame:
     # numeric levels such as (0, 0.5, 1) come as floats; they read 0, 0.5, 1
     names = order[levels].map(lambda level: f"{level:g}" if isinstance(level, float) else str(level))
     group = names.agg(" · ".join, axis=1)
-    base = order[levels].assign(group=group, drawn=np.arange(len(group)) < most)
-    parts = [base.assign(source="real", share=order["real share"], covered=pd.array([None] * len(base), "boolean"))]
+    own = dict(zip(levels, apart(levels, LONG), strict=True))
+    base = order[levels].rename(columns=own).assign(group=group, drawn=np.arange(len(group)) < most)
+    nobody = pd.array([None] * len(base), "boolean")
+    parts = [base.assign(source=real_label, share=order["real share"], covered=nobody)]
     for name, table in tables.items():
         require(table, [*levels, *COVERAGE], name)
         same = order.merge(table, how="left", on=levels, suffixes=("", " here"), validate="one_to_one")
@@ -207,19 +222,11 @@ def _long_coverage(tables: dict[str, pd.DataFrame], most: int) -> pd.DataFrame:
             raise ValueError(f"table {name!r} has other groups or other real shares than {next(iter(tables))!r}")
         found = {"share": same["synthetic share"].to_numpy(), "covered": same["covered"].astype("boolean").to_numpy()}
         parts.append(base.assign(source=name, **found))
-    return pd.concat(parts, ignore_index=True)[[*levels, "group", "source", "share", "covered", "drawn"]]
+    return pd.concat(parts, ignore_index=True)[[*own.values(), *LONG]]
 
 
-def _thin_bars(axes: Axes, at: np.ndarray, thickness: float, part: pd.DataFrame, real: pd.Series, look: dict) -> None:
-    axes.barh(at, part["share"], thickness, color=look["color"], hatch=look["hatch"], edgecolor="white", linewidth=0.5)
-    ends = np.maximum(part["share"], real)
-    for place, end, share, covered in zip(at, ends, part["share"], part["covered"], strict=True):
-        if not covered:
-            bar_text(axes, end, place, look["color"], "absent" if share == 0 else "too few")
-
-
-def _coverage_alt(long: pd.DataFrame, names: list[str]) -> str:
-    real = long[long["source"] == "real"]
+def _coverage_alt(long: pd.DataFrame, first: str, *names: str) -> str:
+    real = long[long["source"] == first]
     told = []
     for name in names:
         part = long[long["source"] == name]
@@ -227,6 +234,6 @@ def _coverage_alt(long: pd.DataFrame, names: list[str]) -> str:
         largest = ""
         if len(lacks):
             share = real.loc[real["group"] == lacks.iloc[0], "share"].iloc[0]
-            largest = f", the largest uncovered one {lacks.iloc[0]} ({percent(share)} of the real cohort)"
+            largest = f", the largest uncovered one {lacks.iloc[0]} ({percent(share)} of {first})"
         told.append(f"{name} covers {len(part) - len(lacks)} of {len(part)} groups{largest}")
-    return f"Shares of groups, real and synthetic: {'; '.join(told)}."
+    return f"Shares of groups: {'; '.join(told)}."

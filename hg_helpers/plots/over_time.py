@@ -15,10 +15,12 @@ from ..cohort.schema import Feature, Schema
 from .features import column, discrete, is_logarithmic, level_names, named, percent, require, row_noun, with_real
 from .style import (
     GREY,
+    WIDTH,
     Picture,
     canvas,
     category_looks,
     finish,
+    legend_columns,
     logarithmic_axis,
     looks,
     outlined,
@@ -36,6 +38,7 @@ def trajectories(
     schema: Schema,
     feature: str | Sequence[str] | None = None,
     label: str = "synthetic",
+    real_label: str = "real",
     patients: int = 4,
     seed: int = 0,
 ) -> tuple[Picture, pd.DataFrame]:
@@ -45,7 +48,7 @@ def trajectories(
     of all patients who have one are taken together.
 
     Args:
-        real, synthetic, schema, label: as for :func:`distributions`.
+        real, synthetic, schema, label, real_label: as for :func:`distributions`.
         feature: a real feature, a list of them, or None for all.
         patients: number of single patients, drawn at random.
         seed: draws them.
@@ -57,9 +60,9 @@ def trajectories(
     Raises:
         KeyError, ValueError: naming the table and column that do not fit the schema.
     """
-    tables = with_real(real, synthetic, label)
+    tables = with_real(real, synthetic, label, real_label)
     chosen = reals_to_draw(schema, feature)
-    figure = canvas(max(4.0 * len(tables), 7.0), 2.9 * len(chosen) + 0.3)
+    figure = canvas(WIDTH, 2.7 * len(chosen) + 0.4)
     grid = figure.subplots(len(chosen), len(tables), sharex=True, sharey="row", squeeze=False)
     drawn = []
     for row, each in zip(grid, chosen, strict=True):
@@ -67,17 +70,16 @@ def trajectories(
             [_lines(table, schema, each, name, patients, seed) for name, table in tables.items()], ignore_index=True
         )
         for axes, (name, look) in zip(row, looks(tables).items(), strict=True):
-            _path_panel(axes, lines, name, look)
+            _path_panel(axes, lines, name, look, real_label)
         if is_logarithmic(each, [column(table, each, name) for name, table in tables.items()]):
             logarithmic_axis(row[0].yaxis, lines["value"].min() / 1.2, lines["value"].max() * 1.2)
         row[0].set_ylabel(each.label)
         drawn.append(lines.assign(feature=each.name))
     for axes, name in zip(grid[0], tables, strict=True):
-        axes.set_title(name, fontweight="bold", size=15)
+        axes.set_title(name, fontweight="bold")
     for axes in grid[-1]:
         axes.set_xlabel(time_label(schema))
-    ncols = 4 if len(tables) > 2 else 2  # four entries are wider than two panels
-    figure.legend(handles=_keys(), loc="outside lower center", ncols=ncols, handlelength=2.5)
+    figure.legend(handles=_keys(real_label), loc="outside lower center", ncols=2, handlelength=2.5)
     table = pd.concat(drawn)[["feature", "source", "line", "time", "value"]]
     return finish(figure, table, _paths_alt(table, schema))
 
@@ -126,24 +128,24 @@ def _lines(table: pd.DataFrame, schema: Schema, feature: Feature, name: str, pat
     return pd.concat([bands, single], ignore_index=True).assign(source=name)[["source", "line", "time", "value"]]
 
 
-def _path_panel(axes: Axes, lines: pd.DataFrame, name: str, look: dict) -> None:
+def _path_panel(axes: Axes, lines: pd.DataFrame, name: str, look: dict, first: str) -> None:
     own = {line: part.sort_values("time") for line, part in lines[lines["source"] == name].groupby("line")}
     low, middle, high = (own.pop(line) for line in QUARTILES)
     axes.fill_between(middle["time"], low["value"], high["value"], facecolor=look["color"], alpha=0.25, linewidth=0)
     for part in own.values():
         axes.plot(part["time"], part["value"], color=look["color"], linewidth=0.9, alpha=0.9)
-    if name != "real":
-        truth = lines[(lines["source"] == "real") & (lines["line"] == "median")].sort_values("time")
+    if name != first:
+        truth = lines[(lines["source"] == first) & (lines["line"] == "median")].sort_values("time")
         axes.plot(truth["time"], truth["value"], color="black", linewidth=1.6, zorder=3)
     outlined(axes, middle["time"], middle["value"], color=look["color"], linewidth=3.2, linestyle=look["linestyle"])
 
 
-def _keys() -> list[Artist]:
+def _keys(first: str) -> list[Artist]:
     return [
         Line2D([], [], color=GREY, linewidth=3.2, label="median"),
         Patch(facecolor=GREY, alpha=0.35, label="middle half of patients"),
         Line2D([], [], color=GREY, linewidth=0.9, label="single patients"),
-        Line2D([], [], color="black", linewidth=1.6, label="median of real"),
+        Line2D([], [], color="black", linewidth=1.6, label=f"median of {first}"),
     ]
 
 
@@ -179,7 +181,7 @@ def regimen_shares(
         raise ValueError("the schema has no feature with role 'regimen'; name a feature to draw")
     chosen = discrete(schema, schema.regimen[0].name if feature is None else feature)
     levels = level_names(chosen)
-    figure = canvas(3.6 * len(tables) + 2.4, 4.2)
+    figure = canvas(WIDTH, 4.2)
     panels, drawn = figure.subplots(1, len(tables), sharey=True, squeeze=False)[0], {}
     for axes, (name, table) in zip(panels, tables.items(), strict=True):
         table = table.reset_index(drop=True)
@@ -187,7 +189,7 @@ def regimen_shares(
         shares = pd.crosstab(time[values.index], values, normalize="index").reindex(columns=levels, fill_value=0.0)
         drawn[name] = shares[shares.index < schema.length].rename_axis(index="time", columns="level")
         _stack(axes, drawn[name])
-        axes.set_title(name, fontweight="bold", size=15)
+        axes.set_title(name, fontweight="bold")
         axes.set_xlabel(time_label(schema))
     percent_axis(panels[0].yaxis)
     panels[0].set_ylabel("share of patients")
@@ -195,9 +197,8 @@ def regimen_shares(
         Patch(facecolor=look["color"], hatch=look["hatch"], edgecolor="white", label=level)
         for level, look in zip(levels, category_looks(len(levels)), strict=True)
     ]
-    figure.legend(
-        handles=handles[::-1], title=chosen.name, loc="outside right center", handlelength=2.2, handleheight=1.4
-    )
+    ncols = legend_columns(levels)
+    figure.legend(handles=handles, title=chosen.name, loc="outside lower center", ncols=ncols, handlelength=2.2)
     table = pd.concat({n: s.stack() for n, s in drawn.items()}, names=["source"]).rename("share").reset_index()
     return finish(figure, table, _regimen_alt(drawn, chosen, schema))
 

@@ -12,9 +12,9 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from ..cohort.schema import Feature, Schema
-from .features import column, discrete, is_logarithmic, level_names, named, row_noun
+from .features import column, discrete, is_logarithmic, level_names, row_noun, with_real
 from .over_time import reals_to_draw, time_label, visit_of
-from .style import BLUE, VERMILLION, Picture, canvas, category_looks, finish, logarithmic_axis, picture
+from .style import BLUE, VERMILLION, WIDTH, Picture, canvas, category_looks, finish, ink, logarithmic_axis, picture
 
 #: The first real feature on the left axis, the second on the right.
 LINES = ({"color": BLUE, "linestyle": "-"}, {"color": VERMILLION, "linestyle": (0, (4, 1))})
@@ -29,13 +29,14 @@ def patients(
     features: Sequence[str] | None = None,
     bar: str | None = None,
     label: str = "synthetic",
+    real_label: str = "real",
     number: int = 10,
     seed: int = 0,
 ) -> tuple[Picture, pd.DataFrame]:
     """Single patients at random, real on the left and synthetic on the right: labs as lines, the regimen as a bar.
 
     Args:
-        real, synthetic, schema, label: as for :func:`distributions`, one synthetic table.
+        real, synthetic, schema, label, real_label: as for :func:`distributions`, one synthetic table.
         features: one or two real features; None takes the first two.
         bar: a discrete feature; None takes the first of the regimen, else the first that may change.
         number: patients of each table, or all where there are fewer.
@@ -47,9 +48,7 @@ def patients(
     Raises:
         KeyError, ValueError: naming the table and column that do not fit the schema, or a feature that cannot be drawn.
     """
-    tables = named({"real": real, label: synthetic})
-    if len(tables) < 2:
-        raise ValueError("a synthetic table cannot be called 'real'; give it another name")
+    tables = with_real(real, synthetic, label, real_label)
     labs = list(schema.real if features is None else reals_to_draw(schema, features))[:2]
     moving = [*schema.regimen, *(f for f in schema.discrete if not f.static), *schema.discrete]
     if bar is None and not moving:
@@ -58,7 +57,7 @@ def patients(
     long = pd.concat([_long(t, schema, [*labs, regimen], name, number, seed) for name, t in tables.items()])
     people = {name: list(dict.fromkeys(part["patient"])) for name, part in long.groupby("source", sort=False)}
     rows = max(map(len, people.values()))
-    figure = canvas(10.0, 0.85 * rows + 1.5)
+    figure = canvas(WIDTH, 0.85 * rows + 1.5)
     grid = figure.subplots(rows, 2, sharex=True, squeeze=False)
     scales = {lab.name: _scale(lab, long.loc[long["feature"] == lab.name, "value"]) for lab in labs}
     for place, (name, ids) in enumerate(people.items()):
@@ -67,7 +66,7 @@ def patients(
             _panel(axes, own, labs, regimen, scales, outer=(place == 0, place == 1))
         for axes in grid[len(ids) :, place]:
             axes.set_visible(False)
-        grid[0, place].set_title(name, fontweight="bold", size=15)
+        grid[0, place].set_title(name, fontweight="bold")
         grid[len(ids) - 1, place].set_xlabel(time_label(schema))
         grid[len(ids) - 1, place].tick_params(labelbottom=True)
     figure.legend(handles=_keys(labs, regimen), loc="outside lower center", ncols=4, handlelength=2.6)
@@ -112,7 +111,7 @@ def _panel(
         low, high, logarithmic = scales[lab.name]
         logarithmic_axis(side.yaxis, low, high) if logarithmic else side.set_ylim(low, high)
         left, right = seen and side is axes, seen and side is not axes
-        side.tick_params(axis="y", colors=look["color"], left=left, labelleft=left, right=right, labelright=right)
+        side.tick_params(axis="y", colors=ink(look["color"]), left=left, labelleft=left, right=right, labelright=right)
         side.minorticks_off()
     levels = own[own["feature"] == regimen.name]
     places = dict(zip(level_names(regimen), category_looks(len(regimen.levels)), strict=True))

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pandas as pd
 
 from .features import named, require
-from .style import Picture, canvas, finish, looks, picture
+from .style import WIDTH, Picture, canvas, finish, looks, picture
 
-SETS = {"to train": "training patient", "to holdout": "held-out patient"}
+SETS = {"to train, equal numbers": "training patient", "to holdout, equal numbers": "held-out patient"}
 
 
 @picture
@@ -17,13 +19,13 @@ def privacy_distances(
 ) -> tuple[Picture, pd.DataFrame]:
     """How far the closest training and the closest held-out patient are: cumulative shares of synthetic patients.
 
-    A cohort that copies its training patients starts at distance 0. The larger of the two real sets lies closer by its
-    size alone, so hold a cohort against others in the same picture, best against real patients in its place (the
-    floor); the share written above each panel counts both sets at equal size, and 0.5 is ideal.
+    A cohort that copies its training patients starts at distance 0. The larger of the two real sets would lie closer by
+    its size alone, so curves and the share written above each panel are of both sets at equal numbers, the curves of a
+    random part of the larger one. 0.5 is ideal; real patients in the cohort's place (the floor) show what chance does.
 
     Args:
-        tables: from :func:`hg_helpers.metrics.privacy.dcr_share`: columns ``to train``, ``to holdout``, ``closer to
-            train``, one row a synthetic patient; one table, or ``{name: table}``.
+        tables: from :func:`hg_helpers.metrics.privacy.dcr_share`: columns ``to train``, ``closer to train`` and
+            the two ``..., equal numbers``, one row a synthetic patient; one table, or ``{name: table}``.
         label: name of a single table.
 
     Returns:
@@ -33,12 +35,16 @@ def privacy_distances(
         KeyError, ValueError: for a table without these columns, without rows, or with undefined distances.
     """
     tables = named(tables, label)
-    figure = canvas(max(3.9 * len(tables), 6.5), 4.4)
-    panels = figure.subplots(1, len(tables), sharex=True, sharey=True, squeeze=False)[0]
+    across = min(len(tables), 3)
+    down = math.ceil(len(tables) / across)
+    figure = canvas(WIDTH, 3.6 * down)
+    panels = list(figure.subplots(down, across, sharex=True, sharey=True, squeeze=False).flat)
+    for axes in panels[len(tables) :]:
+        axes.remove()
     drawn, told = [], []
-    for axes, (name, look) in zip(panels, looks(tables).items(), strict=True):
+    for axes, (name, look) in zip(panels, looks(tables).items(), strict=False):
         table = tables[name]
-        require(table, [*SETS, "closer to train"], name)
+        require(table, [*SETS, "to train", "closer to train"], name)
         for column, style in zip(SETS, (look, {"color": "black", "linestyle": (0, (1, 1))}), strict=True):
             distance = np.sort(table[column].to_numpy(float))
             if np.isnan(distance).any():
@@ -53,7 +59,9 @@ def privacy_distances(
         axes.set_xlabel("distance to the closest patient")
         axes.legend(loc="lower right", handlelength=2.4)
         told.append(f"{name} {closer:.2f} (copies {copies:.1%}, median distance {table['to train'].median():.3f})")
-    panels[0].set_ylabel("share of patients at most this far")
+    for place, axes in enumerate(panels[: len(tables)]):
+        axes.tick_params(labelbottom=place + across >= len(tables))
+        axes.set_ylabel("" if place % across else "share at most this far")
     alt = (
         "Distances of synthetic patients to the closest training and held-out patient; share closer to training, 0.5 "
         f"being ideal: {'; '.join(told)}."

@@ -14,7 +14,7 @@ from sklearn.decomposition import PCA
 
 from ..cohort.schema import Feature
 from .features import column, is_logarithmic
-from .style import CATEGORIES, Picture, canvas, category_looks, finish, picture
+from .style import CATEGORIES, WIDTH, Picture, canvas, category_looks, finish, picture
 
 
 @picture
@@ -46,7 +46,7 @@ def prototypes(points: Any, values: Sequence[Any], name: str | Feature) -> tuple
     pca = PCA(2, svd_solver="full").fit(points)
     shares = [float(s) for s in np.nan_to_num(pca.explained_variance_ratio_)]
     table = pd.DataFrame(pca.transform(points), columns=["first", "second"]).assign(value=_values(values, name))
-    figure = canvas(8.6, 5.4)
+    figure = canvas(WIDTH, 5.0)
     axes = figure.subplots()
     if isinstance(table["value"].dtype, pd.CategoricalDtype):
         told = _colour_levels(axes, table)

@@ -13,15 +13,16 @@ from matplotlib.figure import FigureBase
 from ..cohort.schema import Schema
 from ..metrics.dynamics import cycle_difference, trend_difference
 from ..metrics.fidelity import association_difference
-from .style import SIGNED, Picture, canvas, finish, heat, looks, picture
+from .style import REAL, SIGNED, WIDTH, Picture, canvas, finish, heat, looks, picture
 
 #: One scale for all correlations and for their differences, the same in every picture, so that models compare.
 SCALE = Normalize(-1.0, 1.0)
+FEW = 8  # features whose correlations are written with two decimals
 
 
 @picture
 def association(
-    real: pd.DataFrame, synthetic: pd.DataFrame, schema: Schema, label: str = "synthetic"
+    real: pd.DataFrame, synthetic: pd.DataFrame, schema: Schema, label: str = "synthetic", real_label: str = "real"
 ) -> tuple[Picture, pd.DataFrame]:
     """Association of every pair of features, real beside synthetic, and synthetic minus real, on one colour scale.
 
@@ -32,7 +33,7 @@ def association(
     Args:
         real, synthetic: cohort tables.
         schema: two or more features.
-        label: name of the synthetic table.
+        label, real_label: names of the two tables.
 
     Returns:
         The figure, and a table with the columns ``first, second, real, synthetic, difference`` (synthetic minus real).
@@ -44,23 +45,26 @@ def association(
         raise ValueError("associations need a schema of at least two features")
     value, table = association_difference(real, synthetic, schema)
     table["difference"] = table["synthetic"] - table["real"]
-    titles = {"real": "real", "synthetic": label, "difference": f"{label} − real"}
-    few = len(schema) <= 8
-    figure, panels = _triangles(schema.names, 1 if few else 2, 3 if few else 2, 0.6 if few else 0.46)
+    titles = {"real": real_label, "synthetic": label, "difference": "synthetic − real"}
+    few = len(schema) <= FEW
+    figure, panels = _triangles(schema.names, 1 if few else 2, 3 if few else 2)
     for axes, (source, title) in zip(panels, titles.items(), strict=False):
-        image = _triangle(axes, table, schema.names, source, 12 if few else 10)
-        axes.set_title(title, fontweight="bold", size=15)
+        image = _triangle(axes, table, schema.names, source, 10)
+        axes.set_title(title, fontweight="bold")
     if not few:
         panels[1].tick_params(labelbottom=True)  # no matrix stands below it
-        _largest_differences(panels[3], table, label)
-    _bar(figure, image, panels, "Pearson's r, correlation ratio or Cramér's V; hatched: undefined")
+        _largest_differences(panels[3], table, label, real_label)
+    _bar(
+        figure, image, panels, f"Pearson's r, correlation ratio or Cramér's V{_note(schema.names)}; hatched: undefined"
+    )
     return finish(figure, table, _association_alt(table, value, label))
 
 
-def _triangles(names: Sequence[str], down: int, across: int, cell: float) -> tuple[Picture, list[Axes]]:
+def _triangles(names: Sequence[str], down: int, across: int) -> tuple[Picture, list[Axes]]:
     """Panels for lower triangles, row names on the left and column names at the bottom only."""
-    size, room = max((len(names) - 1) * cell, 2.4), 0.085 * max(map(len, names)) + 0.2
-    figure = canvas(across * (size + 0.15) + room + 0.3, down * (size + 0.5) + 0.75 * room + 1.0)
+    room = 0.085 * max(map(len, names)) + 0.5
+    size = max((WIDTH - room) / across - 0.15, 2.4)
+    figure = canvas(WIDTH, down * (min(size, (len(names) - 1) * 0.6 + 0.1) + 0.5) + 0.75 * room + 0.7)
     return figure, list(figure.subplots(down, across, squeeze=False).flat)
 
 
@@ -68,7 +72,7 @@ def _triangle(axes: Axes, pairs: pd.DataFrame, names: Sequence[str], source: str
     """Lower triangle of a symmetric matrix, without its diagonal, from a table of pairs."""
     grid = pairs.pivot(index="second", columns="first", values=source).reindex(index=names[1:], columns=names[:-1])
     above = np.triu(np.ones(grid.shape, bool), 1)
-    image = heat(axes, grid, SCALE, SIGNED, _short, size=size, hidden=above)
+    image = heat(axes, grid, SCALE, SIGNED, _short if len(names) <= FEW else _hundredths, size=size, hidden=above)
     if max(map(len, names)) * 0.09 > axes.figure.get_figwidth() / 3 / len(names):
         axes.tick_params(axis="x", labelrotation=40)
         for text in axes.get_xticklabels():
@@ -84,6 +88,15 @@ def _short(number: float) -> str:
     return ("−" if number < 0 and text != ".00" else "") + text
 
 
+def _note(names: Sequence[str]) -> str:
+    return "" if len(names) <= FEW else ", written in hundredths"
+
+
+def _hundredths(number: float) -> str:
+    """In hundredths: 43, −43, 100; many features leave no room for more."""
+    return f"{100 * number:.0f}".replace("-0", "0").replace("-", "−")
+
+
 def _bar(figure: FigureBase, image: object, panels: list[Axes], label: str) -> None:
     width, height = figure.get_size_inches()
     bar = figure.colorbar(image, ax=panels, location="bottom", aspect=width / 0.22, pad=0.1 / height)
@@ -91,18 +104,17 @@ def _bar(figure: FigureBase, image: object, panels: list[Axes], label: str) -> N
     bar.set_ticks([-1, -0.5, 0, 0.5, 1])
 
 
-def _largest_differences(axes: Axes, table: pd.DataFrame, label: str, most: int = 10) -> None:
+def _largest_differences(axes: Axes, table: pd.DataFrame, label: str, real_label: str, most: int = 10) -> None:
     """The pairs that differ most, as two marks each: what the small numbers of a large matrix would hide."""
     largest = table.dropna(subset=["difference"]).sort_values("difference", key=np.abs, ascending=False).head(most)
     rows = np.arange(len(largest))
     axes.hlines(rows, largest["real"], largest["synthetic"], color="#8C8C8C", linewidth=2.5, zorder=1)
-    look = looks(["real", label])
-    for name, source in (("real", "real"), (label, "synthetic")):
-        axes.scatter(largest[source], rows, s=70, color=look[name]["color"], marker=look[name]["marker"], label=name)
+    for name, source, look in ((real_label, "real", REAL), (label, "synthetic", looks([label])[label])):
+        axes.scatter(largest[source], rows, s=70, color=look["color"], marker=look["marker"], label=name)
     for row, pair in zip(rows, largest["first"] + " × " + largest["second"], strict=True):
         axes.text(0.5, row - 0.45, pair, transform=axes.get_yaxis_transform(), ha="center", va="center", size=11)
-    axes.set(ylim=(most + 0.1, -0.9), yticks=[], xlabel="association")
-    axes.set_title("largest differences", fontweight="bold", size=15)
+    axes.set(ylim=(most + 0.9, -0.9), yticks=[], xlabel="association")
+    axes.set_title("largest differences", fontweight="bold")
     axes.spines["left"].set_visible(False)
     axes.margins(x=0.08)
     axes.legend(loc="lower center", ncols=2)
@@ -129,6 +141,7 @@ def trends_and_cycles(
     synthetic: pd.DataFrame,
     schema: Schema,
     label: str = "synthetic",
+    real_label: str = "real",
     features: Sequence[str] | None = None,
 ) -> tuple[Picture, pd.DataFrame]:
     """How features move together within patients: trends above, cycles below, real on the left, synthetic on the right.
@@ -139,7 +152,7 @@ def trends_and_cycles(
     Args:
         real, synthetic: cohort tables.
         schema: two or more real features.
-        label: name of the synthetic table.
+        label, real_label: names of the two tables.
         features: two or more real or binary features; None takes all real ones.
 
     Returns:
@@ -151,17 +164,17 @@ def trends_and_cycles(
     names = [f.name for f in schema.real] if features is None else list(features)
     if len(names) < 2:
         raise ValueError(f"trends and cycles need at least two features, not {names}")
-    figure, panels = _triangles(names, 2, 2, 0.6 if len(names) <= 8 else 0.46)
+    figure, panels = _triangles(names, 2, 2)
     drawn, told = [], []
     for row, (part, metric) in enumerate({"trend": trend_difference, "cycle": cycle_difference}.items()):
         value, pairs = metric(real, synthetic, schema, features=features)
         told.append(f"{part}s differ by {value:.2f} on average{_first_pair(pairs, label)}")
         for axes, source in zip(panels[2 * row :], ("real", "synthetic"), strict=False):
-            image = _triangle(axes, pairs, names, source, 13 if len(names) <= 8 else 10)
-            axes.set_title(f"{label if source == 'synthetic' else source}: {part}s", fontweight="bold")
+            image = _triangle(axes, pairs, names, source, 13 if len(names) <= FEW else 10)
+            axes.set_title(f"{label if source == 'synthetic' else real_label}: {part}s", fontweight="bold")
             long = pairs[["first", "second"]].assign(part=part, source=source, correlation=pairs[source])
             drawn.append(long.assign(patients=pairs[f"{source} patients"]))
-    _bar(figure, image, panels, "correlation within patients; hatched: undefined")
+    _bar(figure, image, panels, f"correlation within patients{_note(names)}; hatched: undefined")
     table = pd.concat(drawn)[["part", "source", "first", "second", "correlation", "patients"]]
     alt = f"Correlations of {len(names)} features within patients, real against {label}: {'; '.join(told)}."
     return finish(figure, table, alt)

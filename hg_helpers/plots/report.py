@@ -9,11 +9,12 @@ import numpy as np
 import pandas as pd
 
 from ..cohort.schema import Schema
-from ..metrics.diversity import coverage
-from ..metrics.privacy import dcr_share
+from ..metrics import c2st_auc, coverage, dcr_share
 from .distributions import distributions
+from .giveaways import giveaways
 from .groups import coverage_bars, joint_shares
 from .over_time import regimen_shares, trajectories
+from .patients import patients
 from .privacy import privacy_distances
 from .relations import association, trends_and_cycles
 from .style import Picture
@@ -26,9 +27,11 @@ def report_figures(
 ) -> Iterator[tuple[str, Picture]]:
     """Draw, one after the other, what ``python -m hg_helpers evaluate`` leaves beside its table.
 
-    Real patients are the held-out ones, whom the model has not seen; only the privacy distances look at the training
-    patients too, and hold the synthetic cohort against the second half of them in its place. A figure that the schema
-    does not allow (no regimen, one feature) is left out with a line in the log.
+    Each set stands under its name and size. Synthetic patients are held against the held-out ones, whom the model has
+    not seen; training patients stand beside them, so that who is missing among the fewer held-out ones by chance is not
+    taken for a group that real patients lack. Groups are those of the training patients. The privacy distances also
+    put the second half of the training patients in the synthetic cohort's place. A figure that the schema does not
+    allow (no regimen, one feature) is left out with a line in the log.
 
     Args:
         train, holdout, synthetic, schema: as for :func:`hg_helpers.evaluate`, checked tables.
@@ -37,17 +40,24 @@ def report_figures(
     Yields:
         name of the figure, figure.
     """
-    both = {"real": holdout, "synthetic": synthetic}
-    pair = (holdout, synthetic, schema)
+    sets = {"holdout": holdout, "training": train, "synthetic": synthetic}
+    sets = {f"{name} (n = {t[schema.patient].nunique():,})": t for name, t in sets.items()}
+    held, trained, made = sets
+    others, pair = {name: sets[name] for name in (trained, made)}, (holdout, synthetic, schema)
+    pair_names = {"label": made, "real_label": held}
     drawn: dict[str, Callable] = {
-        "distributions": lambda: distributions(*pair),
-        "association": lambda: association(*pair),
-        "trends_and_cycles": lambda: trends_and_cycles(*pair),
-        "joint_shares": lambda: joint_shares(both, schema, _two(schema)),
-        "coverage": lambda: coverage_bars(coverage(*pair)[1]),
-        "trajectories": lambda: trajectories(*pair, seed=seed),
-        "regimen_shares": lambda: regimen_shares(both, schema),
-        "privacy_distances": lambda: privacy_distances(_distances(train, holdout, synthetic, schema, seed)),
+        "distributions": lambda: distributions(holdout, others, schema, real_label=held),
+        "association": lambda: association(*pair, **pair_names),
+        "trends_and_cycles": lambda: trends_and_cycles(*pair, **pair_names),
+        "joint_shares": lambda: joint_shares(sets, schema, _two(schema)),
+        "coverage": lambda: coverage_bars(
+            {name: coverage(train, sets[name], schema)[1] for name in (held, made)}, real_label=trained
+        ),
+        "trajectories": lambda: trajectories(holdout, others, schema, real_label=held, seed=seed),
+        "regimen_shares": lambda: regimen_shares(sets, schema),
+        "patients": lambda: patients(*pair, **pair_names, seed=seed),
+        "giveaways": lambda: giveaways(c2st_auc(*pair, seed=seed)[1], made),
+        "privacy_distances": lambda: privacy_distances(_distances(train, holdout, synthetic, schema, seed, made)),
     }
     for name, draw in drawn.items():
         try:
@@ -65,12 +75,13 @@ def _two(schema: Schema) -> list[str]:
 
 
 def _distances(
-    train: pd.DataFrame, holdout: pd.DataFrame, synthetic: pd.DataFrame, schema: Schema, seed: int
+    train: pd.DataFrame, holdout: pd.DataFrame, synthetic: pd.DataFrame, schema: Schema, seed: int, made: str
 ) -> dict[str, pd.DataFrame]:
     """Of the synthetic cohort, and of half of the training patients in its place, as the report's floor has it."""
-    found = {"synthetic": dcr_share(train, holdout, synthetic, schema)[1]}
+    found = {made: dcr_share(train, holdout, synthetic, schema)[1]}
     patients = np.random.default_rng(seed).permutation(train[schema.patient].unique())
     if len(patients) > 1:
         half = train[schema.patient].isin(patients[: len(patients) // 2])
-        found["other real patients"] = dcr_share(train[half], holdout, train[~half], schema)[1]
+        other = f"other real patients (n = {len(patients) - len(patients) // 2:,})"
+        found[other] = dcr_share(train[half], holdout, train[~half], schema)[1]
     return found

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import io
+import itertools
 import re
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -19,17 +20,21 @@ import pandas as pd
 from matplotlib import style
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
-from matplotlib.colors import Colormap, LinearSegmentedColormap, Normalize
+from matplotlib.colors import Colormap, LinearSegmentedColormap, Normalize, to_hex, to_rgb
 from matplotlib.figure import Figure, FigureBase
 from matplotlib.legend_handler import HandlerTuple
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
+from matplotlib.text import Text
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 #: Okabe and Ito's palette, told apart by readers with any common colour vision.
 BLACK, ORANGE, SKY, GREEN = "#000000", "#E69F00", "#56B4E9", "#009E73"
 YELLOW, BLUE, VERMILLION, PURPLE = "#F0E442", "#0072B2", "#D55E00", "#CC79A7"
 GREY = "#8C8C8C"
+
+#: All pictures are as wide as a page of a notebook, inches, and come in one resolution on a screen and one in files.
+WIDTH, DPI, FILE_DPI = 9.0, 100, 150
 
 STYLE = {
     "font.size": 12,
@@ -46,12 +51,14 @@ STYLE = {
     "grid.color": "#D9D9D9",
     "hatch.linewidth": 1.2,
     "lines.linewidth": 2.0,
-    "figure.dpi": 100,
+    "figure.dpi": DPI,
     "savefig.dpi": "figure",
 }
 
-#: The look of the real cohort, then of each synthetic one in turn: colour, line and hatching all differ.
+#: The look of the real cohort, and of another one beside it; then of each synthetic one in turn: colour, line, hatching
+#: and marker all differ.
 REAL = {"color": "#595959", "linestyle": "-", "hatch": "", "marker": "s"}
+OTHER_REAL = {"color": "#8C8C8C", "linestyle": (0, (3, 1)), "hatch": "---", "marker": "X"}
 SYNTHETIC = (
     {"color": VERMILLION, "linestyle": (0, (4, 1.5)), "hatch": "///", "marker": "o"},
     {"color": BLUE, "linestyle": (0, (6, 1.2, 1.2, 1.2)), "hatch": "...", "marker": "^"},
@@ -107,21 +114,38 @@ def finish(figure: Picture, table: pd.DataFrame, alt: str, size: float = 11) -> 
     """Fix what would otherwise be read from the reader's settings at drawing time, and attach the alternative text."""
     for axes in figure.axes:
         axes.tick_params(which="both", labelsize=size)
+    for text in figure.findobj(Text):
+        text.set_parse_math(False)  # a level may be called $10k-$50k
     table = table.reset_index(drop=True)
     table.attrs["alt"] = figure.alt = alt
     return figure, table
 
 
 def looks(names: Iterable[str]) -> dict[str, dict]:
-    """A look for each name: grey where it says ``real`` as a word of its own; the series' models keep theirs in all
-    pictures; any other name takes the next one that is free.
+    """A look for each name: greys where it says real, holdout or training as a word of its own; the series' models keep
+    theirs in all pictures; any other name takes the next one that is free.
     """
     names = list(names)
-    taken = [MODELS[name] for name in names if name in MODELS]
-    free = [look for look in SYNTHETIC if look not in taken] or list(SYNTHETIC)
-    others = [name for name in names if name not in MODELS and not re.search(r"\breal\b", name, re.IGNORECASE)]
-    found = {name: free[number % len(free)] for number, name in enumerate(others)}
-    return {name: MODELS.get(name, found.get(name, REAL)) for name in names}
+    reals = [n for n in names if n not in MODELS and re.search(r"\b(real|holdout|training)\b", n, re.IGNORECASE)]
+    found = dict(zip(reals, itertools.cycle((REAL, OTHER_REAL)))) | {n: MODELS[n] for n in names if n in MODELS}
+    free = [look for look in SYNTHETIC if look not in found.values()] or list(SYNTHETIC)
+    found |= dict(zip((n for n in names if n not in found), itertools.cycle(free)))
+    return {name: found[name] for name in names}
+
+
+def contrast(first: Any, second: Any) -> float:
+    """Contrast of two colours, 1 to 21 (Web Content Accessibility Guidelines 2.2); text needs 4.5."""
+    light = []
+    for colour in (first, second):
+        linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in to_rgb(colour)]
+        light.append(0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2] + 0.05)
+    return max(light) / min(light)
+
+
+def ink(colour: Any) -> str:
+    """The colour, as much darker as words in it need to be read on white."""
+    shades = (to_hex([(1 - dark) * c for c in to_rgb(colour)]) for dark in np.linspace(0, 1, 21))
+    return next(shade for shade in shades if contrast(shade, "white") >= 4.5)
 
 
 def category_looks(number: int) -> list[dict]:
@@ -131,6 +155,12 @@ def category_looks(number: int) -> list[dict]:
 
 
 # --- parts of pictures ----------------------------------------------------------------------------------------------
+
+
+def legend_columns(names: Iterable[str], lines: bool = False) -> int:
+    """Entries of a legend that stand side by side on a page."""
+    names = list(names)
+    return max(1, min(len(names), int(WIDTH / (0.1 * max(map(len, names)) + (1.3 if lines else 0.8)))))
 
 
 def legend_of(part: FigureBase, look: dict[str, dict], lines: bool = False) -> None:
@@ -144,9 +174,9 @@ def legend_of(part: FigureBase, look: dict[str, dict], lines: bool = False) -> N
         handles,
         list(look),
         loc="center",
-        ncols=len(look),
-        handlelength=5.5 if lines else 2.5,
-        fontsize=13,
+        ncols=legend_columns(look, lines),
+        handlelength=5.0 if lines else 2.5,
+        columnspacing=1.2,
         handler_map={tuple: HandlerTuple(ndivide=None)},
     )
 
@@ -159,8 +189,8 @@ def outlined(axes: Axes, x: Any, y: Any, **look: Any) -> None:
 
 def bar_text(axes: Axes, x: float, y: float, colour: str, words: str = "absent") -> None:
     """Words at a bar's end; a bar of no length would not be seen to be missing."""
-    style = "normal" if words[-1] == "%" else "italic"
-    axes.annotate(words, (x, y), (4, 0), textcoords="offset points", color=colour, size=10.5, va="center", style=style)
+    look = {"color": ink(colour), "size": 10.5, "va": "center", "style": "normal" if words[-1] == "%" else "italic"}
+    axes.annotate(words, (x, y), (4, 0), textcoords="offset points", **look)
 
 
 def logarithmic_axis(axis: Axis, low: float, high: float) -> None:
@@ -175,11 +205,11 @@ def logarithmic_axis(axis: Axis, low: float, high: float) -> None:
     axis.set_minor_formatter(NullFormatter())
 
 
-def root_ticks(highest: float) -> list[float]:
-    """Round shares from 0 that stand apart on an axis that grows with the square root of the share."""
+def root_ticks(highest: float, step: float = 0.09) -> list[float]:
+    """Round shares from 0, at least ``step`` of an axis apart that grows with the square root of the share."""
     ticks = [0.0]
     for share in (0.001, 0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.3, 0.4, 0.6, 0.8, 1.0):
-        if share <= highest and np.sqrt(share) - np.sqrt(ticks[-1]) >= 0.09 * np.sqrt(highest):
+        if share <= highest and np.sqrt(share) - np.sqrt(ticks[-1]) >= step * np.sqrt(highest):
             ticks.append(share)
     return ticks
 
@@ -218,9 +248,9 @@ def heat(
             box = {"facecolor": "white", "edgecolor": "none", "pad": 1.5}
             axes.text(place, row, empty, ha="center", va="center", size=size, color="#404040", bbox=box)
         elif write is not None:
-            red, green, blue, _ = colours(norm(number))
-            dark = 0.299 * red + 0.587 * green + 0.114 * blue < 0.55
-            axes.text(place, row, write(number), ha="center", va="center", size=size, color="w" if dark else "k")
+            under = colours(norm(number))[:3]
+            readable = max("w", "k", key=lambda colour: contrast(colour, under))
+            axes.text(place, row, write(number), ha="center", va="center", size=size, color=readable)
     axes.set_xticks(range(values.shape[1]), [str(c) for c in values.columns])
     axes.set_yticks(range(values.shape[0]), [str(i) for i in values.index])
     axes.tick_params(length=0)

@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from .features import require
-from .style import SHARES, Picture, canvas, finish, outlined, picture
+from .style import SHARES, WIDTH, Picture, canvas, finish, outlined, picture
 
 CURVES = {
     "wasserstein": "Wasserstein estimate",
@@ -51,9 +51,9 @@ def training_curves(history: pd.DataFrame) -> tuple[Picture, pd.DataFrame]:
     if not curves:
         raise ValueError(f"the history has no batch, or none of the columns {', '.join(CURVES)}")
     window = _window(history)
-    down = math.ceil(len(curves) / 4)
+    down = math.ceil(len(curves) / 3)
     across = math.ceil(len(curves) / down)
-    figure = canvas(max(3.3 * across, 7.0), 2.8 * down + 0.7)
+    figure = canvas(WIDTH, 2.4 * down + 0.7)
     panels = list(figure.subplots(down, across, squeeze=False).flat)
     lengths = np.sort(history["length"].unique())
     shades = dict(zip(lengths, SHARES(np.linspace(0.25, 0.85, len(lengths))), strict=True))  # darker the longer
