@@ -19,6 +19,7 @@ from functools import lru_cache
 import numpy as np
 import pandas as pd
 
+from ..runtime.checks import whole_number
 from .art import ART_FULL
 
 BUNDLED_SEED = 75
@@ -171,8 +172,7 @@ def simulate_cohort(n_patients: int, months: int = 60, seed: int = 0) -> pd.Data
         ValueError: where a number is not a whole number in its range.
     """
     for name, value, least in (("n_patients", n_patients, 1), ("months", months, 1), ("seed", seed, 0)):
-        if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
-            raise ValueError(f"{name} must be a whole number of at least {least}, not {value!r}")
+        whole_number(name, value, least)
     rng = np.random.default_rng(seed)
     demographics, regimens = _demographics(), _regimens()
     group = _category(_systematic(rng, n_patients), demographics["share"].to_numpy())
