@@ -9,8 +9,8 @@ from typing import Any
 
 from .latent import SOURCES, LatentBuffer
 
-#: What 2 CPU cores finish while a class waits, on some 800 patients; measured in README.md. Many small steps, at a
-#: rate that falls so that a short run settles.
+#: What 2 CPU cores finish while a class waits, on some 800 patients; measured in hg_helpers/README.md. Many small
+#: steps, at a rate that falls so that a short run settles.
 WORKSHOP = {
     "hidden": 64,
     "latent": 64,
@@ -151,7 +151,7 @@ class TrainConfig:
 
     @classmethod
     def v2_plus(cls, preset: str = "published", **changes: Any) -> TrainConfig:
-        """v2 with the repairs; README.md says what each is for and what three seeds support."""
+        """v2 with the repairs; data/results/README.md says what each is for and what three seeds support."""
         repairs: dict[str, Any] = {
             "latent_source": "buffer",
             "autoencoder": "aggregate",

@@ -206,7 +206,7 @@ class Synthesizer:
             path: file to write.
             prototypes: ``"kept"``, a random subset of the prototypes as they are, each the encoding of one training
                 patient; ``"gaussian"``, draws from a normal distribution with their mean and covariance;
-                ``"clustered"``, means of groups of neighbours. README.md has what each costs.
+                ``"clustered"``, means of groups of neighbours. hg_helpers/README.md has what each costs.
             max_prototypes: most vectors written.
             group: fewest prototypes a group of ``"clustered"``. A patient has one for each batch that it was in.
             seed: of the subset and the draws.
