@@ -26,6 +26,7 @@ SCHEMA = hg.Schema(
     patient="who",
     time="month",
     length=3,
+    shorter="error",
 )
 PATIENTS = ["p1", "p2", "p3", "p4", "p5"]
 

@@ -2,6 +2,7 @@
 
 import gzip
 import logging
+import re
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -28,8 +29,9 @@ MONTHS = Schema(
     patient="who",
     time="month",
     length=4,
+    shorter="error",
 )
-VISITS = replace(MONTHS, regular=False)
+VISITS = replace(MONTHS, regular=False, shorter="drop")
 
 
 def make_table(patients=("a", "b", "c"), months=4, seed=0) -> pd.DataFrame:
@@ -219,9 +221,13 @@ def test_a_double_row_is_an_error_naming_the_patient_and_the_month(schema, unit)
     refused(table, schema, f"patient b, {unit} 2 stands in more than one row (1 such rows", "keep one of each")
 
 
-@pytest.mark.parametrize("value", [1.5, np.inf, "soon", "2020-01-31"])
-def test_a_month_that_is_no_whole_number_is_named(value):
-    refused(with_value("month", value), MONTHS, "'month'", "patient b", str(value), "whole number", "regular=False")
+def test_a_month_between_two_months_is_named():
+    refused(with_value("month", 1.5), MONTHS, "'month'", "patient b has 1.5", "whole number of steps", "regular=False")
+
+
+@pytest.mark.parametrize("value", [np.inf, "soon", "2020-01-31"])
+def test_a_month_that_is_none_is_named_and_not_the_months_beside_it(value):
+    refused(with_value("month", value), MONTHS, "'month'", f"patient b has {value!r}", "neither a number nor a date")
 
 
 @pytest.mark.parametrize("column", ["who", "month"])
@@ -363,9 +369,12 @@ def test_filling_equals_forward_fill_by_patient_then_median_or_most_frequent_lev
     table = whole.copy()
     for name in ("load", "drug", "sex"):
         table[name] = table[name].where(rng.random(len(table)) > 0.4)
+    table.loc[3::4, "sex"] = whole["sex"]  # each patient has it once
     expected = table.copy()
     for name in ("load", "drug", "sex"):
         forward = table.groupby("who")[name].ffill()
+        if name == "sex":  # static, hence of the same patient
+            forward = forward.groupby(table["who"]).bfill()
         typical = table[name].median() if name == "load" else table[name].value_counts().index[0]
         expected[name] = forward.fillna(typical)
     cohort = validate_cohort(table.sample(frac=1, random_state=5), replace(schema, missing="forward"))
@@ -376,8 +385,19 @@ def test_filling_equals_forward_fill_by_patient_then_median_or_most_frequent_lev
     count = int((~observed).sum())
     assert 0 < left < count
     (told,) = [r.getMessage() for r in caplog.records if "filled" in r.getMessage()]
-    assert f"'load' {count} ({count - left} carried forward, {left} by the median" in told
-    assert "'sex'" in told and "by the most frequent level" in told
+    assert f"'load' {count}, {count / 120:.1%} ({count - left} carried forward, {left} by the median" in told
+    assert re.search(r"'sex' (\d+), .*?% \(\1 from the same patient\)", told) and "by the most frequent level" in told
+
+
+def test_a_static_feature_is_never_filled_from_other_people():
+    schema = replace(MONTHS, missing="forward")
+    table = make_table().assign(sex=[np.nan, np.nan, 2, np.nan, 1, 1, 1, 1, 1, 1, 1, 1])
+    assert validate_cohort(table, schema)["sex"].tolist() == [2] * 4 + [1] * 8
+    refused(
+        table.assign(sex=[np.nan] * 4 + [1.0] * 8),
+        schema,
+        *("column 'sex': patient a has no value at all (1 such patients)", "missing='measured'"),
+    )
 
 
 def test_nothing_is_carried_from_one_patient_to_the_next():
@@ -479,7 +499,7 @@ def test_sources_and_schemas_of_another_kind_are_refused():
         load_cohort([1, 2])
     with pytest.raises(ValueError, match=r"schema must be a Schema, not 'data/pbcseq.yaml'; Schema.from_yaml"):
         load_cohort(make_table(), "data/pbcseq.yaml")
-    with pytest.raises(ValueError, match="missing 'drop' is not 'error' or 'forward'"):
+    with pytest.raises(ValueError, match="missing 'drop' is not one of 'error', 'measured', 'forward'"):
         load_cohort(make_table(), MONTHS, missing="drop")
 
 
@@ -499,42 +519,35 @@ def test_the_schema_of_pbcseq_is_about_twenty_lines():
     path = data_folder() / "pbcseq.yaml"
     schema = Schema.from_yaml(path)
     assert len(path.read_text(encoding="utf-8").splitlines()) <= 22
-    assert (len(schema.real), len(schema.discrete), schema.channels) == (5, 7, 5 + 2 * 5 + 3 + 4)
+    assert (len(schema.real), len(schema.discrete), schema.channels) == (7, 7, 7 + 2 * 5 + 3 + 4)
     assert [f.name for f in schema.static] == ["sex", "trt"] and not schema.regular
 
 
 @needs_pbcseq
-def test_pbcseq_gives_six_visits_of_153_patients_with_the_gaps_filled_and_counted(caplog):
+def test_pbcseq_keeps_all_its_patients_visits_and_gaps(caplog):
     schema = Schema.from_yaml(data_folder() / "pbcseq.yaml")
     with caplog.at_level(logging.INFO, logger="hg_helpers"):
         cohort = load_cohort(PBCSEQ, schema)
-    assert cohort.shape == (153 * 6, 14) and cohort["id"].nunique() == 153
-    assert not cohort.isna().any(axis=None)
-    assert "left out 159 of 312 patients" in caplog.text
-    for told in (
-        "'platelet' 16 (12 carried forward, 4 by the median",
-        "'ascites' 7 (7",
-        "'hepato' 8 (8",
-        "'spiders' 7 (7",
-    ):
-        assert told in caplog.text
-    raw = pd.read_csv(PBCSEQ)
-    enough = raw.groupby("id").filter(lambda visits: len(visits) >= 6).sort_values(["id", "day"])
-    six = enough.groupby("id").head(6).reset_index(drop=True)
-    for name in ("id", "day", "bili", "albumin", "protime", "ast", "edema", "stage", "sex", "trt"):
-        assert cohort[name].tolist() == six[name].tolist(), name
-    for name in ("platelet", "ascites", "hepato", "spiders"):
-        known = six[name].notna()
-        assert (cohort.loc[known, name] == six.loc[known, name]).all()
-    assert cohort["ascites"].dtype == "int64", "codes, as the schema writes them"
+    assert caplog.messages == ["left out 3 columns that the schema does not name: 'futime', 'status', 'age'"]
+    raw = pd.read_csv(PBCSEQ).sort_values(["id", "day"], ignore_index=True)
+    assert_frame_equal(cohort, raw[cohort.columns], check_dtype=False)
     train, holdout = split_patients(cohort, schema=schema)
-    assert (train["id"].nunique(), holdout["id"].nunique()) == (122, 31)
+    assert (train["id"].nunique(), holdout["id"].nunique()) == (250, 62)
 
 
 @needs_pbcseq
-def test_pbcseq_without_filling_names_what_is_missing():
-    with pytest.raises(ValueError, match=r"pbcseq.csv: column 'platelet' has 16 missing values.*'hepato' has 8"):
-        load_cohort(PBCSEQ, Schema.from_yaml(data_folder() / "pbcseq.yaml"), missing="error")
+def test_pbcseq_with_six_visits_and_the_gaps_filled_counts_whom_and_what_that_costs(caplog):
+    schema = replace(Schema.from_yaml(data_folder() / "pbcseq.yaml"), length=6, shorter="drop", missing="forward")
+    with caplog.at_level(logging.INFO, logger="hg_helpers"):
+        cohort = load_cohort(PBCSEQ, schema)
+    assert cohort.shape == (153 * 6, 16) and cohort["id"].nunique() == 153
+    assert not cohort.isna().any(axis=None)
+    assert "left out 159 of 312 patients, who have fewer than 6 visits" in caplog.text
+    for told in ("'platelet' 16, 1.7% (12 carried forward, 4 by the median", "'hepato' 8, 0.9% (8 carried forward)"):
+        assert told in caplog.text
+    assert cohort["ascites"].dtype == "int64", "codes, as the schema writes them"
+    with pytest.raises(ValueError, match=r"pbcseq.csv: column 'chol' has .*'hepato' has 8"):
+        load_cohort(PBCSEQ, schema, missing="error")
 
 
 # --- splitting ------------------------------------------------------------------------------------------------------

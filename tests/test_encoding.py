@@ -145,7 +145,7 @@ def test_every_table_comes_back_as_it_went_in(described):
     encoder = CohortEncoder(schema).fit(table)
     x = encoder.transform(table)
     back, expected = encoder.inverse_transform(x), validate_cohort(table, schema)
-    assert tuple(x.shape) == (expected[schema.patient].nunique(), schema.length, schema.channels)
+    assert tuple(x.shape) == (expected[schema.patient].nunique(), schema.length, encoder.layout.channels)
     assert x.min() >= 0 and x.max() <= 1 and encoder.clipped == {}
     assert list(back.columns) == list(expected.columns)
     for feature in schema:
@@ -157,8 +157,7 @@ def test_every_table_comes_back_as_it_went_in(described):
     patients = expected[schema.patient].nunique()
     ids = [f"p{patients + i}" if isinstance(expected[schema.patient][0], str) else i for i in range(patients)]
     assert back[schema.patient].tolist() == np.repeat(ids, schema.length).tolist()
-    first = expected[schema.time].min() if schema.regular else 0
-    assert back[schema.time].tolist() == list(range(first, first + schema.length)) * patients
+    assert back[schema.time].tolist() == expected[schema.time].tolist()
     again = CohortEncoder.from_state(encoder.state()).transform(table)
     assert torch.equal(again, x)
 
@@ -369,4 +368,4 @@ def test_decoded_months_begin_where_the_cohorts_do(cohort, schema):
     assert encoder.inverse_transform(encoder.transform(later))["Timestep"].tolist() == later["Timestep"].tolist()
     visits = replace(schema, regular=False)
     encoder = CohortEncoder(visits).fit(later)
-    assert encoder.inverse_transform(encoder.transform(later))["Timestep"].tolist() == cohort["Timestep"].tolist()
+    assert encoder.inverse_transform(encoder.transform(later))["Timestep"].tolist() == later["Timestep"].tolist()

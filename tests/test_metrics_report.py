@@ -316,6 +316,7 @@ PBCSEQ = Path("/work/shared/data/pbcseq.csv")
 @pytest.mark.skipif(not PBCSEQ.is_file(), reason="the real table is not here")
 def test_a_real_table_of_six_visits():
     schema = Schema.from_yaml(Path(__file__).parents[1] / "data" / "pbcseq.yaml")
+    schema = replace(schema, length=6, shorter="drop", missing="forward")
     first, second = split_patients(load_cohort(PBCSEQ, schema), 0.5, seed=1, schema=schema)
     train, holdout = split_patients(first, 0.3, seed=0, schema=schema)
     report = evaluate(train, holdout, second, schema, draws=2, bootstrap=50)

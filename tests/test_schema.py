@@ -232,8 +232,10 @@ def test_a_wrong_feature_is_refused_at_construction(arguments, message):
         ({"length": 0}, "length 0 must be a whole number of months of at least 1"),
         ({"length": 6.0}, "length 6.0 must be a whole number"),
         ({"length": True}, "length True must be a whole number"),
+        ({"shorter": "cut"}, "shorter 'cut' is not one of 'keep', 'drop', 'error'"),
+        ({"date_format": 3}, "date_format 3 must be text"),
         ({"regular": "no"}, "regular 'no' must be true or false"),
-        ({"missing": "backward"}, "missing 'backward' is not 'error' or 'forward'"),
+        ({"missing": "backward"}, "missing 'backward' is not one of 'error', 'measured', 'forward'"),
     ],
 )
 def test_a_wrong_schema_is_refused_at_construction(arguments, message):

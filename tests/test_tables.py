@@ -33,7 +33,7 @@ def round_trip(table: pd.DataFrame, schema: hg.Schema) -> pd.DataFrame:
 def sampled(table: pd.DataFrame, schema: hg.Schema, patients: int = 50) -> pd.DataFrame:
     """What random channels decode to: any value that a generator may say."""
     encoder = CohortEncoder(schema).fit(table)
-    shape = (patients, encoder.schema.length, encoder.schema.channels)
+    shape = (patients, encoder.schema.length, encoder.layout.channels)
     return encoder.inverse_transform(torch.rand(shape, generator=torch.Generator().manual_seed(0)))
 
 
@@ -52,7 +52,7 @@ def test_counts_however_rare_come_back_as_the_same_counts(rate, transform):
 
 
 def test_counts_whose_shape_presses_them_together_are_only_scaled_and_the_log_says_so(caplog):
-    counts = np.random.default_rng(0).poisson(0.05, 3600)
+    counts = 1 + np.random.default_rng(0).poisson(0.05, 3600)
     with caplog.at_level(logging.INFO, "hg_helpers"):
         encoder = CohortEncoder(described(hg.Feature("stays", "real"), length=12)).fit(grid(300, 12, stays=counts))
     assert encoder.state()["codes"]["stays"][0] == "none"

@@ -75,8 +75,9 @@ def _resume(options: argparse.Namespace) -> int:
     split = read_split(Path(options.out))
     data = options.data or split["data"]
     try:
-        cohort = load_cohort(data, schema=trainer.schema)
-        cohort = cohort[cohort[trainer.schema.patient].isin(split["train_patients"])]
+        schema = trainer.encoder.schema
+        cohort = load_cohort(data, schema=schema)
+        cohort = cohort[cohort[schema.patient].isin(split["train_patients"])]
         return _fit(trainer, trainer.encoder.transform(cohort), Path(options.out), options)
     except (KeyError, ValueError) as error:
         raise UserError(f"{options.out} cannot go on with {data or 'the bundled cohort'}: {error.args[0]}") from error
@@ -90,7 +91,9 @@ def _refuse_another(trainer: Any, options: argparse.Namespace) -> None:
         if any(getattr(trainer.config, k) != getattr(asked, k) for k in kind):
             found = ", ".join(f"{k} {getattr(trainer.config, k)!r}" for k in kind)
             raise UserError(f"{options.out} is no --model {options.model}, it has {found}: {remedy}")
-    if options.schema is not None and _schema(options.schema) != trainer.schema:
+    schema = trainer.encoder.schema  # its length is a number, also where the file leaves it to the table
+    asked = schema if options.schema is None else _schema(options.schema)
+    if dataclasses.replace(asked, length=asked.length or schema.length) != schema:
         raise UserError(f"{options.out} was not trained with --schema {options.schema}: {remedy}")
 
 
@@ -135,8 +138,10 @@ def sample(options: argparse.Namespace) -> int:
             decode=options.decode,
             progress=lambda done: bar.update(done - bar.n),
         )
-    rows = options.patients * synthesizer.encoder.schema.length
-    _show(options, {"file": str(out), "patients": options.patients, "rows": rows})
+    done = {"file": str(out), "patients": options.patients}
+    if synthesizer.encoder.layout.course is None:  # else courses have lengths of their own
+        done["rows"] = options.patients * synthesizer.encoder.schema.length
+    _show(options, done)
     return 0
 
 

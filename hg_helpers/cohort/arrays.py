@@ -46,6 +46,13 @@ class CohortArrays:
     @classmethod
     def of(cls, table: pd.DataFrame, schema: Schema, encoder: CohortEncoder | None, name: str = "") -> CohortArrays:
         """Arrays of a table that :func:`hg_helpers.validate_cohort` returned; ``name`` is for the log."""
+        sizes = table.groupby(schema.patient).size()
+        if sizes.nunique() > 1 or table.isna().any(axis=None):
+            raise ValueError(
+                "metrics compare complete courses of equal length so far: set length, shorter='drop' and "
+                "missing='forward' in the schema"
+            )
+        schema = replace(schema, length=int(sizes.iloc[0]))
         shape = (-1, schema.length)
         patients = table[schema.patient].to_numpy().reshape(shape)[:, 0]
         n = len(patients)

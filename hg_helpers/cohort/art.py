@@ -48,7 +48,9 @@ ART_FULL = Schema(
         ),
         *_art({"Extra pk-En": ("False", "True")}, 0, "binary", role="regimen"),
         *_art(_MEASURED, 0, "binary"),
-    )
+    ),
+    length=60,
+    shorter="error",
 )
 
 #: The seven features of the published example: 22 channels, embedded width 18.

@@ -74,6 +74,11 @@ def is_blank(column: pd.Series) -> np.ndarray:
     return (column.isna() | column.astype(str).str.strip().eq("")).to_numpy(dtype=bool)
 
 
+def as_floats(column: pd.Series) -> np.ndarray:
+    """A column of numbers as float64, NaN where missing."""
+    return column.to_numpy(dtype=np.float64, na_value=np.nan)
+
+
 def numbers(column: pd.Series) -> tuple[np.ndarray, np.ndarray]:
     """Values as float64, NaN where missing or blank, and which entries are neither a number nor missing."""
     if is_numeric_dtype(column):
@@ -82,39 +87,6 @@ def numbers(column: pd.Series) -> tuple[np.ndarray, np.ndarray]:
         return np.full(len(column), np.nan), column.notna().to_numpy()
     values = pd.to_numeric(column, errors="coerce").to_numpy(dtype=float, na_value=np.nan)
     return values, np.isnan(values) & ~is_blank(column)
-
-
-def time_values(table: pd.DataFrame, schema: Schema) -> np.ndarray:
-    """The time column as numbers that sort: months, days, or ticks of a clock.
-
-    Raises:
-        ValueError: for what is neither, naming the patient; with ``regular=True`` for anything but whole numbers.
-    """
-    column = table[schema.time]
-    if not schema.regular and (is_datetime64_any_dtype(column) or is_timedelta64_dtype(column)):
-        return _ticks(column)
-    values, bad = numbers(column)
-    if schema.regular:
-        bad = ~(values == np.round(values)) | np.isinf(values)
-        problem = "which is not a whole number of months; describe a table of days or dates with regular=False"
-    else:
-        problem = "which is neither a number nor a date like 2024-01-31"
-        if bad.any():
-            dates = pd.to_datetime(column, errors="coerce", format="ISO8601", utc=True)
-            values, bad = _ticks(dates), dates.isna().to_numpy()
-        else:
-            bad = ~np.isfinite(values)
-    if bad.any():
-        row = int(bad.argmax())
-        patient, value = table[schema.patient].iloc[row], shown(column.iloc[row])
-        raise ValueError(f"column {schema.time!r}: patient {patient} has {value}, {problem}")
-    return values
-
-
-def _ticks(moments: pd.Series) -> np.ndarray:
-    """Dates or durations as whole microseconds."""
-    kind = "timedelta64[us]" if is_timedelta64_dtype(moments) else "datetime64[us]"
-    return moments.to_numpy(dtype=kind).astype(np.int64)
 
 
 def real_values(table: pd.DataFrame, feature: Feature, schema: Schema) -> np.ndarray:
@@ -206,53 +178,11 @@ def _meant(unknown: list[object], feature: Feature) -> str:
     return "Correct them, add the level to the schema, or say in its `codes` what the table holds for each level"
 
 
-def fill_missing(values: dict[str, np.ndarray], table: pd.DataFrame, schema: Schema, log: TableLog) -> None:
-    """Refuse missing values, or fill them in place and say how many; ``values`` hold NaN where one is missing.
-
-    A value is carried forward within the patient, from the rows in use; what is left gets the median (real) or the most
-    frequent level of the values that were observed in these rows.
-
-    Raises:
-        ValueError: naming the columns and their counts, or a column without any value.
-    """
-    missing = {name: np.isnan(column) for name, column in values.items()}
-    counts = {name: int(where.sum()) for name, where in missing.items() if where.any()}
-    if not counts:
-        return
-    if schema.missing == "error":
-        name, *others = counts
-        also = "".join(f", {other!r} has {counts[other]}" for other in others)
-        raise ValueError(
-            f"column {name!r} has {counts[name]} missing values, the first for "
-            f"{row_name(table, int(missing[name].argmax()), schema)}{also}. Complete them, or have them filled by "
-            "missing='forward' in the schema or in load_cohort"
-        )
-    told = []
-    for name, count in counts.items():
-        feature, observed = schema[name], values[name][~missing[name]]
-        if not len(observed):
-            raise ValueError(f"column {name!r} has no value at all in the rows used; leave it out of the schema")
-        by_patient = values[name].reshape(-1, schema.length)  # (patients, months)
-        latest = np.where(np.isnan(by_patient), 0, np.arange(schema.length))
-        filled = np.take_along_axis(by_patient, np.maximum.accumulate(latest, axis=1), axis=1)
-        rest = np.isnan(filled)  # a patient's months before the first value
-        typical = np.median(observed) if feature.is_real else np.bincount(observed.astype(np.intp)).argmax()
-        filled[rest] = typical
-        values[name] = filled.ravel()
-        left = int(rest.sum())
-        source = f"the median {typical:g}" if feature.is_real else f"the most frequent level {feature.levels[typical]}"
-        told.append(f"{name!r} {count} ({count - left} carried forward{f', {left} by {source}' if left else ''})")
-    log.warning("filled missing values: %s", "; ".join(told))
-
-
-def report_static_changes(values: dict[str, np.ndarray], schema: Schema, log: TableLog) -> None:
-    """Say in how many patients a feature changes that should not; the public cohort's generator let that happen."""
-    for feature in schema.static:
-        by_patient = values[feature.name].reshape(-1, schema.length)  # (patients, months)
-        changing = int((by_patient != by_patient[:, :1]).any(axis=1).sum())
-        if changing:
-            told = (feature.name, changing, len(by_patient))
-            log.warning("static feature %r changes within %d of %d patients; its values are kept as they are", *told)
+def codes_at(positions: np.ndarray, feature: Feature) -> pd.Series:
+    """Positions of levels as the codes of a table, missing where NaN."""
+    gaps = np.isnan(positions)
+    codes = pd.Series(pd.Index(feature.codes).take(np.where(gaps, 0, positions).astype(np.intp)))
+    return codes.where(~gaps) if gaps.any() else codes
 
 
 # --- as the training table was written --------------------------------------------------------------------------------

@@ -1,21 +1,25 @@
 """From a table of patients to a tensor, and back.
 
 Real features: a power transform towards a normal shape, then min-max to [0, 1] with the training patients' minimum and
-range. Discrete features: one-hot in the schema's level order.
+range. Discrete features: one-hot in the schema's level order. Behind a course's last visit all channels are 0.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 
-from .columns import TableLog, as_type, id_pattern, new_ids, type_name
+from .columns import TableLog, as_floats, as_type, codes_at, id_pattern, new_ids, type_name
+from .courses import Courses
+from .layout import layout_of, visit_times, with_hidden, without_hidden
 from .load import validate_cohort
 from .scaling import RealCode
 from .schema import Schema
+from .times import Clock, grid_of
 
 
 class CohortEncoder:
@@ -25,41 +29,64 @@ class CohortEncoder:
         schema: what the table means.
 
     Attributes:
+        schema: as given; :meth:`fit` puts in the length where it has none.
+        layout: what the tensor's channels are: the schema's features, then hidden ones for gaps, zeros, times and the
+            end of courses, where the training table has such; networks are built for it.
         columns: the table's own column order, which decoded and sampled tables keep.
         clipped: values outside the training range at the last :meth:`transform`, by feature.
     """
 
     def __init__(self, schema: Schema) -> None:
-        self.schema = schema
+        self.schema = self.layout = self._described = schema
         self.columns: list[str] = schema.columns
         self.clipped: dict[str, int] = {}
         self._codes: dict[str, RealCode] | None = None
-        self._first_time: int = 0
+        self._clock = Clock(type="int64")
+        self._grid: list[float] = [0, 1]  # first time and step of a regular table
         self._types: dict[str, Any] = {}  # of the training table's columns
         self._ids: list[Any] | None = None  # prefix, first number, digits, suffix; None where ids are numbers
 
     def fit(self, cohort: pd.DataFrame) -> CohortEncoder:
-        """Learn each real feature's transform from the training patients.
+        """Learn from the training patients each real feature's transform, and what the table's layout needs.
 
         Raises:
             ValueError, KeyError: as :func:`hg_helpers.validate_cohort`, naming column and patient.
         """
-        self.fit_validated(validate_cohort(cohort, self.schema))
+        self.fit_validated(validate_cohort(cohort, self._described))
         self._types |= {str(name): type_name(cohort[name]) for name in self.columns if name in cohort.columns}
+        if self._clock.kind == "number":  # which checking may have made integers
+            self._clock = replace(self._clock, type=self._types[self.schema.time])
         return self
 
     def fit_validated(self, table: pd.DataFrame) -> CohortEncoder:
         """As :meth:`fit`, of a table that :func:`hg_helpers.validate_cohort` returned."""
+        courses = Courses.of(table[self.schema.patient])
+        length = self._described.length or int(courses.sizes.max())
+        self.schema = replace(self._described, length=length)
         self.columns = list(table.columns)
         self._types = {name: type_name(table[name]) for name in table.columns}
         self._ids = id_pattern(table[self.schema.patient])
-        self._codes = {f.name: RealCode.fit(f, table[f.name].to_numpy(np.float64)) for f in self.schema.real}
-        constant = [name for name in self.schema.names if table[name].nunique() == 1]
+        self._clock = Clock.of(table, self.schema)
+        times, values = self._clock.read(table, self.schema), self._values(table)
+        self._grid = list(map(float, grid_of(times, courses.rank))) if self.schema.regular else [0, 1]
+        self.layout = layout_of(values, courses, self.schema)
+        values, own = with_hidden(values, times, courses, self.layout, self.schema)
+        self._codes = {f.name: RealCode.fit(f, _or_one(values[f.name][own[f.name]])) for f in self.layout.real}
+        constant = [name for name in self.schema.names if table[name].nunique(dropna=False) == 1]
         if constant:
             TableLog().info("constant in the training table, hence in every synthetic one: %s", ", ".join(constant))
-        if self.schema.regular:
-            self._first_time = int(table[self.schema.time].iloc[0])
         return self
+
+    def _values(self, table: pd.DataFrame) -> dict[str, np.ndarray]:
+        """Numbers and positions of levels, NaN where missing."""
+        out = {}
+        for feature in self.schema:
+            if feature.is_real:
+                out[feature.name] = as_floats(table[feature.name])
+            else:
+                positions = pd.Index(feature.codes).get_indexer(table[feature.name]).astype(float)
+                out[feature.name] = np.where(positions < 0, np.nan, positions)
+        return out
 
     def transform(self, cohort: pd.DataFrame) -> torch.Tensor:
         """Encode a cohort.
@@ -69,32 +96,45 @@ class CohortEncoder:
 
         Raises:
             RuntimeError: before :meth:`fit`.
-            ValueError, KeyError: as :func:`hg_helpers.validate_cohort`.
+            ValueError, KeyError: as :func:`hg_helpers.validate_cohort`; ValueError for what the training table had not:
+                courses that end early, or gaps in a column without.
         """
         self._fitted()
         return self.transform_validated(validate_cohort(cohort, self.schema))
 
     def transform_validated(self, table: pd.DataFrame, name: str = "") -> torch.Tensor:
         """As :meth:`transform`, of a table that :func:`hg_helpers.validate_cohort` returned, ``name`` for the log."""
-        codes = self._fitted()
-        x = np.zeros((len(table), self.schema.channels), dtype=np.float32)
+        codes, layout, length = self._fitted(), self.layout, self.schema.length
+        courses = Courses.of(table[self.schema.patient])
+        if layout.course is None and courses.sizes.min() < length:
+            patient = table[self.schema.patient].iloc[int((courses.sizes[courses.number] < length).argmax())]
+            raise ValueError(
+                f"patient {patient} has fewer than {length} rows ({int((courses.sizes < length).sum())} such), "
+                "and in the training table all courses had as many; complete them, or leave these patients out"
+            )
+        times = self._clock.read(table, self.schema)
+        values, own = with_hidden(self._values(table), times, courses, layout, self.schema)
+        x = np.zeros((len(courses.sizes) * length, layout.channels), dtype=np.float32)
+        row = courses.number * length + courses.rank
         self.clipped = {}
-        for feature in self.schema:
-            span = self.schema.spans[feature.name]
+        for feature in layout:
+            span = layout.spans[feature.name]
             if feature.is_real:
-                u = codes[feature.name].forward(table[feature.name].to_numpy(np.float64))
+                u = codes[feature.name].forward(values[feature.name])
                 # a value at the training extremes may leave [0, 1] by rounding; only more than that is worth a word
-                outside = int(((u < -1e-9) | (u > 1 + 1e-9)).sum())
+                outside = int((((u < -1e-9) | (u > 1 + 1e-9)) & own[feature.name]).sum())
                 if outside:
                     self.clipped[feature.name] = outside
-                x[:, span.start] = u.clip(0.0, 1.0)
+                x[row, span.start] = u.clip(0.0, 1.0)
+            elif feature is layout.course:
+                x[:, span] = 1.0, 0.0
+                x[row, span] = 0.0, 1.0
             else:
-                level = pd.Index(feature.codes).get_indexer(table[feature.name])
-                x[np.arange(len(table)), span.start + level] = 1.0
+                x[row, span.start + values[feature.name].astype(np.intp)] = 1.0
         if self.clipped:
             said = ", ".join(f"{name} {count}" for name, count in self.clipped.items())
             TableLog(name).info("values outside the range of the training patients were clipped to it: %s", said)
-        return torch.from_numpy(x).view(-1, self.schema.length, self.schema.channels)
+        return torch.from_numpy(x).view(-1, length, layout.channels)
 
     def inverse_transform(self, x: torch.Tensor, first_patient: int = 0) -> pd.DataFrame:
         """Decode a tensor to a table in the layout, codes and units of the cohort that was fitted.
@@ -107,24 +147,38 @@ class CohortEncoder:
                 table they follow its pattern, from the first number that no training patient has.
 
         Raises:
-            ValueError: where the number of channels is not the schema's.
+            ValueError: where the number of channels is not the layout's.
         """
-        codes = self._fitted()
-        if x.ndim != 3 or x.shape[-1] != self.schema.channels:
-            raise ValueError(f"expected (patients, months, {self.schema.channels}) channels, got {tuple(x.shape)}")
+        codes, layout, schema = self._fitted(), self.layout, self.schema
+        if x.ndim != 3 or x.shape[-1] != layout.channels:
+            raise ValueError(f"expected (patients, months, {layout.channels}) channels, got {tuple(x.shape)}")
         n, months = x.shape[:2]
-        values = x.detach().reshape(n * months, -1).cpu().numpy()
-        columns: dict[str, Any] = {
-            self.schema.patient: np.repeat(new_ids(self._ids, first_patient, n), months),
-            self.schema.time: np.tile(np.arange(months) + self._first_time, n),
-        }
-        for feature in self.schema:
-            block = values[:, self.schema.spans[feature.name]]
+        channels = x.detach().reshape(n * months, -1).cpu().numpy()
+        decoded = {}
+        for feature in layout:
+            block = channels[:, layout.spans[feature.name]]
             if feature.is_real:
-                columns[feature.name] = codes[feature.name].inverse(block[:, 0].astype(np.float64).clip(0.0, 1.0))
+                decoded[feature.name] = codes[feature.name].inverse(block[:, 0].astype(np.float64).clip(0.0, 1.0))
             else:
-                columns[feature.name] = pd.Index(feature.codes).take(block.argmax(axis=1))
-        return pd.DataFrame({name: as_type(columns[name], self._types.get(name)) for name in self.columns})
+                decoded[feature.name] = block.argmax(axis=1).astype(float)
+        there = np.ones((n, months), dtype=bool)
+        if layout.course is not None:
+            there[:, 1:] = np.logical_and.accumulate(decoded[layout.course.name].reshape(n, months)[:, 1:] > 0, axis=1)
+        there = there.ravel()
+        times = visit_times(decoded, months, layout, schema)
+        if times is None:
+            times = np.tile(self._grid[0] + self._grid[1] * np.arange(months), n)
+        columns: dict[str, Any] = {
+            schema.patient: np.repeat(new_ids(self._ids, first_patient, n), months)[there],
+            schema.time: self._clock.write(times.ravel()[there]),
+        }
+        for name, values in without_hidden(decoded, layout, schema).items():
+            values = values[there]
+            columns[name] = as_type(
+                values if schema[name].is_real else codes_at(values, schema[name]), self._types.get(name)
+            )
+        columns[schema.patient] = as_type(columns[schema.patient], self._types.get(schema.patient))
+        return pd.DataFrame({name: columns[name] for name in self.columns})
 
     def _fitted(self) -> dict[str, RealCode]:
         if self._codes is None:
@@ -135,22 +189,33 @@ class CohortEncoder:
 
     def state(self) -> dict[str, Any]:
         """Plain numbers and strings, so that a checkpoint with an encoder loads without running code."""
-        codes = {name: code.state() for name, code in self._fitted().items()}
         return {
             "schema": self.schema.to_dict(),
+            "hidden": self.layout.to_dict()["features"][len(self.schema) :],
             "columns": self.columns,
-            "codes": codes,
-            "first_time": self._first_time,
+            "codes": {name: code.state() for name, code in self._fitted().items()},
+            "clock": self._clock.state(),
+            "grid": self._grid,
             "types": self._types,
             "ids": self._ids,
         }
 
     @classmethod
     def from_state(cls, state: dict[str, Any]) -> CohortEncoder:
-        """Inverse of :meth:`state`."""
-        encoder = cls(Schema.from_dict(state["schema"]))
+        """Inverse of :meth:`state`; also of those that older versions wrote, when every course had the full length."""
+        schema = state["schema"]
+        if "hidden" not in state:
+            schema = {"shorter": "error" if schema["regular"] else "drop", **schema}
+        encoder = cls(Schema.from_dict(schema))
+        encoder.layout = Schema.from_dict({**schema, "features": [*schema["features"], *state.get("hidden", [])]})
         encoder.columns = list(state["columns"])
         encoder._codes = {name: RealCode(*numbers) for name, numbers in state["codes"].items()}
-        encoder._first_time = int(state["first_time"])
-        encoder._types, encoder._ids = state.get("types", {}), state.get("ids")  # older checkpoints have neither
+        encoder._clock = Clock(**state.get("clock", {"type": "int64"}))
+        encoder._grid = list(state.get("grid", [state.get("first_time", 0), 1]))
+        encoder._types, encoder._ids = state.get("types", {}), state.get("ids")
         return encoder
+
+
+def _or_one(values: np.ndarray) -> np.ndarray:
+    """Values to learn from; where nobody has a second visit there is no step, and 1 stands for it."""
+    return values if len(values) else np.ones(1)

@@ -11,6 +11,8 @@ from typing import Any
 KINDS = ("real", "binary", "categorical")
 TRANSFORMS = ("box-cox", "yeo-johnson", "none")
 ROLES = ("regimen", "outcome")
+#: The role of a feature that no table has: an encoder's, which says whether a course goes on.
+COURSE = "course"
 EMBEDDING_WIDTH = {"real": 1, "binary": 2, "categorical": 4}
 
 
@@ -93,7 +95,7 @@ class Feature:
                 refuse(f"levels in the table must be all numbers or all text, not a mixture: {list(codes)}")
         if self.transform not in TRANSFORMS:
             refuse(f"transform {self.transform!r} is not one of {', '.join(TRANSFORMS)}")
-        if self.role is not None and self.role not in ROLES:
+        if self.role is not None and self.role not in (*ROLES, COURSE):
             refuse(f"role {self.role!r} is not one of {', '.join(ROLES)} or None")
         if self.role == "regimen" and self.kind == "real":
             refuse("role 'regimen' is for binary and categorical features")

@@ -11,22 +11,19 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from pandas.api.types import infer_dtype
 
 from .art import ART_FULL, OLDER_NAMES
 from .columns import (
     TableLog,
-    fill_missing,
+    codes_at,
     ids,
     level_positions,
-    plain,
     real_values,
-    report_static_changes,
-    row_name,
-    time_values,
 )
+from .courses import Courses, fill_missing, report_static_changes
 from .download import DEMO_NAME, data_folder, download_cohort
 from .feature import normal
+from .ordering import first_rows
 from .reading import read_table
 from .schema import Schema
 
@@ -41,7 +38,7 @@ def load_cohort(
             ``.parquet`` file, a DataFrame (never changed), or ``"figshare"`` for the public cohort (cached, else
             downloaded). Columns that the schema does not name are left out.
         schema: what the table means; by default the published layout, ``ART_FULL``.
-        missing: ``"error"`` or ``"forward"``, in place of the schema's own.
+        missing: ``"error"``, ``"measured"`` or ``"forward"``, in place of the schema's own.
 
     Returns:
         One row a patient and month, as :func:`validate_cohort` returns it.
@@ -75,9 +72,9 @@ def load_cohort(
 def validate_cohort(table: pd.DataFrame, schema: Schema, name: str = "") -> pd.DataFrame:
     """Check a table against a schema and bring it into the form that every other function expects.
 
-    Rows are put in the order of patient and time, and each patient's first ``schema.length`` of them are used. With
-    ``regular=True`` those must be consecutive months, beginning with the same month for all; with ``regular=False``
-    patients with too few rows are left out and counted. Values are checked, and filled, in the rows that are used.
+    Rows are put in the order of patient and time, and each patient's first ``schema.length`` of them are used; what
+    becomes of patients with fewer, ``schema.shorter`` says. With ``regular=True`` times must follow each other in equal
+    steps, beginning with the same time for all. Values are checked, and filled, in the rows that are used.
 
     Args:
         table: at least the columns of ``schema.columns``; it is not changed.
@@ -85,26 +82,28 @@ def validate_cohort(table: pd.DataFrame, schema: Schema, name: str = "") -> pd.D
         name: what the log calls the table, where there are several.
 
     Returns:
-        ``schema.length`` rows a patient, sorted by patient and time, index 0 ... n - 1, the schema's columns in the
-        order in which they stand in ``table``; real columns int64 where they are integers in ``table``, else float64,
-        the others the schema's codes.
+        At most ``schema.length`` rows a patient, sorted by patient and time, index 0 ... n - 1, the schema's columns in
+        the order in which they stand in ``table``; real columns int64 where they are integers in ``table``, else
+        float64, the others the schema's codes; gaps, with ``missing="measured"``, as pandas writes them.
 
     Raises:
         ValueError: naming column, patient, month and value, how many there are, and what to do.
     """
     _checked_schema(schema)
     log = TableLog(name)
-    table = _first_rows(_select_columns(table, schema, log), schema, log)
+    table = first_rows(_select_columns(table, schema, log), schema, log)
     values = {f.name: (real_values if f.is_real else level_positions)(table, f, schema) for f in schema}
-    fill_missing(values, table, schema, log)
-    report_static_changes(values, schema, log)
+    courses = Courses.of(table[schema.patient])
+    fill_missing(values, table, courses, schema, log)
+    report_static_changes(values, courses, schema, log)
     columns: dict[str, Any] = {name: table[name] for name in table.columns}
     for feature in schema:
         column, stood = values[feature.name], table[feature.name].dtype
         if not feature.is_real:
-            columns[feature.name] = pd.Index(feature.codes).take(column.astype(np.intp))
+            columns[feature.name] = codes_at(column, feature)
         else:
-            columns[feature.name] = column.astype(np.int64) if stood.kind in "iu" else column
+            whole = stood.kind in "iu" and not np.isnan(column).any()
+            columns[feature.name] = column.astype(np.int64) if whole else column
     return pd.DataFrame(columns)
 
 
@@ -148,7 +147,7 @@ def split_patients(
     return cohort[~held].reset_index(drop=True), cohort[held].reset_index(drop=True)
 
 
-# --- reading and ordering -------------------------------------------------------------------------------------------
+# --- columns -------------------------------------------------------------------------------------------------------
 
 
 def _checked_schema(schema: Any) -> Schema:
@@ -197,69 +196,3 @@ def _column_hint(absent: str, table: pd.DataFrame) -> str:
     close = [name for name in found if name.strip().casefold() == absent.strip().casefold()]
     close = close or difflib.get_close_matches(absent, found, n=1)
     return f" (did you mean {close[0]!r}?)" if close else ""
-
-
-def _first_rows(table: pd.DataFrame, schema: Schema, log: TableLog) -> pd.DataFrame:
-    """Each patient's first ``schema.length`` rows, sorted by patient and time."""
-    for name in (schema.patient, schema.time):
-        empty = table[name].isna().to_numpy()
-        if empty.any():
-            rows = f"{int(empty.sum())} missing values, the first in row {int(empty.argmax()) + 1}"
-            raise ValueError(f"column {name!r} has {rows}; every row needs its patient and its time")
-    table = table.assign(**{schema.patient: ids(table[schema.patient]), schema.time: plain(table[schema.time])})
-    if infer_dtype(table[schema.patient]) in ("mixed", "mixed-integer"):
-        raise ValueError(f"column {schema.patient!r} mixes numbers and text; convert it, for example by .astype(str)")
-    time = time_values(table, schema)
-    patient, _ = pd.factorize(table[schema.patient], sort=True)
-    order = np.lexsort((time, patient))
-    if (order[1:] < order[:-1]).any():
-        table, time, patient = table.iloc[order], time[order], patient[order]
-    table = table.reset_index(drop=True)
-    twice = (patient[1:] == patient[:-1]) & (time[1:] == time[:-1])
-    if twice.any():
-        row = row_name(table, int(twice.argmax()), schema)
-        raise ValueError(f"{row} stands in more than one row ({int(twice.sum())} such rows in all); keep one of each")
-    sizes = np.bincount(patient)
-    rank = np.arange(len(patient)) - np.repeat(np.cumsum(sizes) - sizes, sizes)  # 0, 1, ... within each patient
-    if schema.regular:
-        _check_months(table, time, patient, rank, sizes, schema)
-        table[schema.time] = time.astype(np.int64)
-    kept = _enough_rows(sizes, schema, log)[patient] & (rank < schema.length)
-    return table if kept.all() else table[kept].reset_index(drop=True)
-
-
-def _check_months(
-    table: pd.DataFrame, months: np.ndarray, patient: np.ndarray, rank: np.ndarray, sizes: np.ndarray, schema: Schema
-) -> None:
-    """Refuse gaps, late starts and short patients, naming the first patient and the month that is missing."""
-    first = int(pd.Series(months[rank == 0]).mode()[0])
-    wrong = (rank < schema.length) & (months != first + rank)
-    bad = sizes < schema.length
-    bad[patient[wrong]] = True
-    if not bad.any():
-        return
-    rows = np.flatnonzero(patient == bad.argmax())
-    gaps = rows[wrong[rows]]
-    absent = first + int(rank[gaps[0]] if gaps.size else len(rows))
-    problem = f"has no month {absent}"
-    if gaps.size and months[gaps[0]] < absent:
-        problem = f"begins with month {int(months[rows[0]])}, the others with month {first}"
-    longest = f" (no patient has more than {sizes.max()} rows)" if sizes.max() < schema.length else ""
-    raise ValueError(
-        f"patient {table[schema.patient].iloc[rows[0]]} {problem}; {int(bad.sum())} of {len(sizes)} patients have "
-        f"such a fault. Each needs {schema.length} consecutive months from month {first}{longest}: complete the table, "
-        f"set another length in the schema, or regular=False, which takes a patient's first {schema.length} rows"
-    )
-
-
-def _enough_rows(sizes: np.ndarray, schema: Schema, log: TableLog) -> np.ndarray:
-    """Which patients have ``schema.length`` rows, with a word in the log about the others and about longer ones."""
-    enough, longer = sizes >= schema.length, int((sizes > schema.length).sum())
-    visits = f"fewer than {schema.length} visits"
-    if not enough.any():
-        raise ValueError(f"every patient has {visits} (the most is {sizes.max()}); set a smaller length in the schema")
-    if not enough.all():
-        log.warning("left out %d of %d patients, who have %s", int((~enough).sum()), len(sizes), visits)
-    if longer:
-        log.info("%d patients have more than %d rows; their first %d are used", longer, schema.length, schema.length)
-    return enough

@@ -7,13 +7,16 @@ module can stay free of column names: somebody else's table works by describing 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from .feature import Feature, normal
+from .feature import COURSE, Feature, normal
+
+#: Most rows used of a patient where the schema gives no length.
+MOST_VISITS = 120
 
 
 @dataclass(frozen=True)
@@ -24,11 +27,16 @@ class Schema:
         features: the columns that are modelled, in any order.
         patient: name of the column that identifies the patient.
         time: name of the column that orders a patient's rows (month number, day, date).
-        length: months (or visits) used of each patient.
-        regular: True where time counts months without gaps, so that a gap is an error; False ranks each patient's
-            visits by time and leaves out, with a count, patients who have fewer than ``length``.
-        missing: ``"error"`` refuses missing values; ``"forward"`` carries a patient's last value forward, then fills
-            what is left with the column's median (real) or most frequent level, and logs how many.
+        length: most months (or visits) used of a patient; None for the longest course of the table, at most 120.
+        regular: True where times follow each other in equal steps, from the same time for all, so that a gap is an
+            error; False where each visit has a time of its own, which is then modelled too.
+        missing: ``"error"`` refuses missing values; ``"measured"`` takes them for what they are, and synthetic tables
+            have gaps too; ``"forward"`` carries a patient's last value forward, then fills what is left with the
+            column's median (real) or most frequent level (static features from the same patient alone), and says what
+            share it made up.
+        shorter: what patients with fewer rows than ``length`` are: ``"keep"``, whole courses that end; ``"drop"``, left
+            out with a count; ``"error"``.
+        date_format: how text dates are written, as in ``"%d.%m.%Y"``; ISO dates need none.
 
     Raises:
         ValueError: naming the part that is wrong.
@@ -37,9 +45,11 @@ class Schema:
     features: tuple[Feature, ...]
     patient: str = "PatientID"
     time: str = "Timestep"
-    length: int = 60
+    length: int | None = None
     regular: bool = True
     missing: str = "error"
+    shorter: str = "keep"
+    date_format: str | None = None
 
     def __post_init__(self) -> None:
         features = tuple(self.features) if isinstance(self.features, Iterable) else ()
@@ -55,12 +65,17 @@ class Schema:
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(f"column {twice[0]!r} stands twice in the schema (features, patient and time together)")
-        if isinstance(self.length, bool) or not isinstance(self.length, int) or self.length < 1:
+        if self.length is not None and (
+            isinstance(self.length, bool) or not isinstance(self.length, int) or self.length < 1
+        ):
             raise ValueError(f"length {self.length!r} must be a whole number of months of at least 1")
         if not isinstance(self.regular, bool):
             raise ValueError(f"regular {self.regular!r} must be true or false")
-        if self.missing not in ("error", "forward"):
-            raise ValueError(f"missing {self.missing!r} is not 'error' or 'forward'")
+        for name, allowed in (("missing", ("error", "measured", "forward")), ("shorter", ("keep", "drop", "error"))):
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"{name} {getattr(self, name)!r} is not one of {', '.join(map(repr, allowed))}")
+        if not isinstance(self.date_format, (str, type(None))):
+            raise ValueError(f"date_format {self.date_format!r} must be text such as '%d.%m.%Y'")
 
     # --- finding features -------------------------------------------------------------------------------------------
 
@@ -98,6 +113,11 @@ class Schema:
         return [f for f in self.features if f.role == "regimen"]
 
     @property
+    def course(self) -> Feature | None:
+        """The hidden feature that says whether a course goes on; an encoder adds it where some end early."""
+        return next((f for f in self.features if f.role == COURSE), None)
+
+    @property
     def columns(self) -> list[str]:
         """Columns of a sampled table: patient, time, then the features."""
         return [self.patient, self.time, *self.names]
@@ -128,9 +148,7 @@ class Schema:
 
     def select(self, names: list[str]) -> Schema:
         """The same schema with only these features, in this order."""
-        return Schema(
-            tuple(self[name] for name in names), self.patient, self.time, self.length, self.regular, self.missing
-        )
+        return replace(self, features=tuple(self[name] for name in names))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain lists, strings and numbers, for checkpoints and YAML; :meth:`from_dict` is the inverse."""

@@ -92,6 +92,7 @@ class Generator(nn.Module):
     ) -> None:
         super().__init__()
         self.steady = steady
+        self.course = schema.spans[schema.course.name] if schema.course else None
         self.features = [(f.is_real, f.static and static_heads, schema.spans[f.name]) for f in schema]
         self.temperature = 1.0 if heads == "softmax" else TEMPERATURE
         self.rounds = heads == "straight_through"
@@ -133,14 +134,12 @@ class Generator(nn.Module):
         return torch.cat(parts, -1)
 
     def heads(self, logits: Tensor) -> Tensor:
-        """Sigmoid on reals, softmax on each block of levels."""
-        return torch.cat(
-            [
-                torch.sigmoid(logits[..., span]) if real else self._levels(logits[..., span])
-                for real, _, span in self.features
-            ],
-            -1,
-        )
+        """Sigmoid on reals, softmax on each block of levels; behind a course's end 0."""
+        parts = [
+            torch.sigmoid(logits[..., span]) if real else self._levels(logits[..., span])
+            for real, _, span in self.features
+        ]
+        return until_the_end(torch.cat(parts, -1), self.course)
 
     def _levels(self, logits: Tensor) -> Tensor:
         soft = torch.softmax(logits / self.temperature, -1)
@@ -152,6 +151,24 @@ class Generator(nn.Module):
     def forward(self, z: Tensor, gumbel: Tensor | None = None) -> Tensor:
         """(B, L, Z) to encoded patients (B, L, C), soft in the discrete features."""
         return self.heads(self.perturb(self.logits(z), gumbel))
+
+
+def until_the_end(x: Tensor, course: slice | None) -> Tensor:
+    """Cut generated courses (B, L, C) where they end, as real ones are padded: an end is a state that nobody leaves.
+
+    Args:
+        course: where the two channels (ended, goes on) stand; None where all courses have the full length.
+
+    Returns:
+        (B, L, C): behind the first month in which a course does not go on, every channel is 0 but "ended". Whether it
+        goes on is rounded, with the derivative of what was rounded; everybody has a first visit.
+    """
+    if course is None:
+        return x
+    likely = x[..., course][..., 1:]
+    on = (likely > 0.5).to(x.dtype) + (likely - likely.detach())
+    on = torch.cat([torch.ones_like(on[:, :1]), on[:, 1:]], 1).cumprod(1)
+    return torch.cat([x[..., : course.start] * on, 1 - on, on, x[..., course.stop :] * on], -1)
 
 
 class Critic(nn.Module):

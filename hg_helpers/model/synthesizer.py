@@ -33,7 +33,7 @@ Progress = Callable[[int], None] | None
 def build_generator(encoder: CohortEncoder, config: TrainConfig) -> Generator:
     """The generator network that a configuration describes."""
     choices = config.heads, config.static_heads, config.start, config.steady
-    return Generator(encoder.schema, config.latent, config.hidden, *choices)
+    return Generator(encoder.layout, config.latent, config.hidden, *choices)
 
 
 def build_source(config: TrainConfig) -> nn.Module:
@@ -106,7 +106,7 @@ class Synthesizer:
     @torch.no_grad()
     def _blocks(self, patients: int, seed: int, decode: str, start: int) -> Iterator[tuple[int, Tensor]]:
         device = next(self.generator.parameters()).device
-        months, channels = self.encoder.schema.length, self.encoder.schema.channels
+        months, channels = self.encoder.layout.length, self.encoder.layout.channels
         own_draw = self.config.heads != "softmax"
         noise_months = 1 if own_draw and self.config.gumbel_noise == "patient" else months
         self.generator.eval()

@@ -64,7 +64,7 @@ class Trainer:
         self, encoder: CohortEncoder, config: TrainConfig, device: str | torch.device = "auto", peers: Peers = ALONE
     ) -> None:
         encoder = copy.deepcopy(encoder)  # whoever fits theirs anew later does not change this model
-        self.encoder, self.config, self.schema, self.peers = encoder, config, encoder.schema, peers
+        self.encoder, self.config, self.schema, self.peers = encoder, config, encoder.layout, peers
         self.device = resolve_device(device)
         with torch.random.fork_rng(devices=[]):  # initial weights from the seed, without touching the global generator
             torch.manual_seed(config.seed)

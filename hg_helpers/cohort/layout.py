@@ -1,0 +1,130 @@
+"""What the tensor holds beside the features: gaps, zeros, times, and where a course ends, all as ordinary features.
+
+Networks and losses are built from a schema, so they are given one with these hidden features and see no difference.
+Each stands there only where the training table needs it: the published layout has none.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from .courses import Courses, typical
+from .feature import COURSE, Feature
+from .schema import Schema
+
+#: Least share of exact zeros that get a part of their own.
+MANY_ZEROS = 0.05
+
+
+def _measured(feature: Feature) -> str:
+    return f"{feature.name}: measured"
+
+
+def _not_zero(feature: Feature) -> str:
+    return f"{feature.name}: not zero"
+
+
+def _times(schema: Schema) -> tuple[str, str]:
+    return f"{schema.time}: first", f"{schema.time}: step"
+
+
+def layout_of(values: dict[str, np.ndarray], courses: Courses, schema: Schema) -> Schema:
+    """The schema with the hidden features that a training table needs.
+
+    Args:
+        values: by feature, numbers or positions of levels in each row, NaN where one is missing.
+        schema: with a length.
+    """
+    hidden = []
+    for feature in schema:
+        column = values[feature.name]
+        known = ~np.isnan(column)
+        if not known.all():
+            hidden.append(_flag(_measured(feature), static=not courses.changing(known.astype(float))))
+        if feature.is_real and _has_spike(column[known]):
+            hidden.append(_flag(_not_zero(feature), static=feature.static))
+    if not schema.regular:
+        first, step = _times(schema)
+        hidden += [Feature(first, "real", static=True, transform="none"), Feature(step, "real")]
+    if courses.sizes.min() < schema.length:
+        hidden.append(_flag(f"{schema.patient}: goes on", role=COURSE))
+    return replace(schema, features=(*schema.features, *hidden))
+
+
+def _flag(name: str, static: bool = False, role: str | None = None) -> Feature:
+    return Feature(name, "binary", levels=("no", "yes"), static=static, role=role)
+
+
+def _has_spike(x: np.ndarray) -> bool:
+    """Whether zero is a value apart: frequent, and more so than any other."""
+    zeros = int((x == 0).sum())
+    if zeros == len(x) or zeros < MANY_ZEROS * len(x):
+        return False
+    return zeros > np.unique(x[x != 0], return_counts=True)[1].max()
+
+
+def with_hidden(
+    values: dict[str, np.ndarray], times: np.ndarray, courses: Courses, layout: Schema, schema: Schema
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Values for each feature of the layout, and where each one is a table's own and does not stand in for another.
+
+    Behind a gap or a zero stands the patient's value before it (or the first one after it), so that the course goes on.
+
+    Raises:
+        ValueError: for a gap where the training table had none.
+    """
+    out, own = {}, {}
+    for feature in schema:
+        column = values[feature.name]
+        gap = np.isnan(column)
+        if _measured(feature) in layout.names:
+            out[_measured(feature)] = (~gap).astype(float)
+        elif gap.any():
+            raise ValueError(
+                f"column {feature.name!r} has {int(gap.sum())} missing values, and in the training table it had none; "
+                "complete them, or leave these patients out"
+            )
+        if _not_zero(feature) in layout.names:
+            not_zero = np.where(gap, np.nan, column != 0)
+            out[_not_zero(feature)] = _stand_in(not_zero, courses, real=False)
+            column = np.where(column == 0, np.nan, column)
+        own[feature.name] = ~np.isnan(column)
+        out[feature.name] = _stand_in(column, courses, feature.is_real)
+    if not schema.regular:
+        first, step = _times(schema)
+        out[first] = np.repeat(times[courses.rank == 0], courses.sizes)
+        steps = np.append(np.nan, np.diff(times))
+        out[step] = _stand_in(np.where(courses.rank == 0, np.nan, steps), courses, real=True)
+        own |= {first: courses.rank == 0, step: courses.rank > 0}
+    return out, own
+
+
+def _stand_in(values: np.ndarray, courses: Courses, real: bool) -> np.ndarray:
+    found = courses.anywhere(values)
+    rest = np.isnan(found)
+    return np.where(rest, typical(values[~np.isnan(values)], real), found) if rest.any() else found
+
+
+def without_hidden(decoded: dict[str, np.ndarray], layout: Schema, schema: Schema) -> dict[str, np.ndarray]:
+    """The inverse of :func:`with_hidden` for the schema's features: zeros and gaps (NaN) stand where they belong."""
+    out = {}
+    for feature in schema:
+        column = decoded[feature.name]
+        if _not_zero(feature) in layout.names:
+            column = np.where(decoded[_not_zero(feature)] > 0, column, 0.0)
+        if _measured(feature) in layout.names:
+            column = np.where(decoded[_measured(feature)] > 0, column, np.nan)
+        out[feature.name] = column
+    return out
+
+
+def visit_times(decoded: dict[str, np.ndarray], months: int, layout: Schema, schema: Schema) -> np.ndarray | None:
+    """Each visit's time, (patients, months), by adding up steps; None where the layout has none."""
+    first, step = _times(schema)
+    if step not in layout.names:
+        return None
+    steps = decoded[step].reshape(-1, months).copy()
+    steps[:, :1] = decoded[first].reshape(-1, months)[:, :1]
+    return steps.cumsum(1)
