@@ -1,4 +1,8 @@
-"""What does the work? Each repair alone, at equal generator steps and equal everything else, over several seeds."""
+"""What does the work? Each repair alone, at equal generator steps and equal everything else, over several seeds.
+
+>>> configuration('v2 + He start', seed=3).start
+'he'
+"""
 
 from __future__ import annotations
 

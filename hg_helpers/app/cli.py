@@ -1,4 +1,9 @@
-"""The command line, `python -m hg_helpers`. Results go to standard output, progress and messages to standard error."""
+"""The command line, `python -m hg_helpers`. Results go to standard output, progress and messages to standard error.
+
+>>> options = build_parser().parse_args(['sample', '--model', 'v2_plus', '--out', 's.csv'])
+>>> options.run.__name__, options.patients, options.decode
+('sample', 1000, 'argmax')
+"""
 
 from __future__ import annotations
 

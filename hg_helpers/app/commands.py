@@ -1,4 +1,12 @@
-"""What each sub-command of `python -m hg_helpers` does; each takes the parsed options and returns the exit code."""
+"""What each sub-command of `python -m hg_helpers` does; each takes the parsed options and returns the exit code.
+
+>>> from types import SimpleNamespace as Options
+>>> try:
+...     simulate(Options(out='cohort.txt', force=False))
+... except UserError as error:
+...     print(error)
+--out cohort.txt: the name must end in .csv or .csv.gz or .parquet
+"""
 
 from __future__ import annotations
 

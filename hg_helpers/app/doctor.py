@@ -1,6 +1,9 @@
 """Is everything in place? What `python -m hg_helpers doctor` checks, and what a failed import means.
 
 Packages are imported where they are looked at, so that one that is absent or broken can be named.
+
+>>> import_failed(ModuleNotFoundError(name='yaml'))
+"hg_helpers cannot import pyyaml; run: python -m pip install 'pyyaml>=6'"
 """
 
 from __future__ import annotations

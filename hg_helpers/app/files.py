@@ -1,4 +1,8 @@
-"""What the commands leave beside their models: tables, and which patients a model was trained on."""
+"""What the commands leave beside their models: tables, and which patients a model was trained on.
+
+>>> split_file(Path('runs/v2.pt')).as_posix()
+'runs/v2.split.json'
+"""
 
 from __future__ import annotations
 

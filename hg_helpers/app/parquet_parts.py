@@ -1,4 +1,11 @@
-"""More synthetic patients than fit into memory, as a folder of Parquet files that can be taken up where it stopped."""
+"""More synthetic patients than fit into memory, as a folder of Parquet files that can be taken up where it stopped.
+
+>>> import tempfile
+>>> model = Synthesizer.pretrained('v1')
+>>> with tempfile.TemporaryDirectory() as folder:
+...     [path.name for path in write_parts(model, folder, patients=2)]
+['part-00000.parquet']
+"""
 
 from __future__ import annotations
 

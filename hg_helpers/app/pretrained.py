@@ -1,6 +1,9 @@
 """How the models in data/pretrained/ were made: ``python -m hg_helpers.app.pretrained``, some 30 minutes of one core.
 
 Stopped and started again, each model goes on from its last epoch.
+
+>>> CONFIGS['v2'].latent_source
+'buffer'
 """
 
 from __future__ import annotations

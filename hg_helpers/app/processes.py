@@ -1,4 +1,7 @@
-"""Training runs in processes of their own, one thread each: one progress bar, one way to stop, nobody left behind."""
+"""Training runs in processes of their own, one thread each: one progress bar, one way to stop, nobody left behind.
+
+>>> leave_with_parent()  # a process that is nobody's child goes on
+"""
 
 from __future__ import annotations
 

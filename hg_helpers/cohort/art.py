@@ -1,4 +1,8 @@
-"""The published ART-for-HIV layout: beside the simulator, the only module that knows the names of its columns."""
+"""The published ART-for-HIV layout: beside the simulator, the only module that knows the names of its columns.
+
+>>> len(ART_FULL), ART_DEMO.names
+(13, ['VL', 'CD4', 'Gender', 'Ethnic', 'Base Drug Combo', 'Extra PI', 'Extra pk-En'])
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,11 @@
 """From a column of a table to numbers: what a value may be, and every message about one that may not.
 
 :mod:`hg_helpers.cohort.load` puts the rows in order; this module looks at one column of them at a time.
+
+>>> import pandas as pd
+>>> values, wrong = numbers(pd.Series(['1.5', ' ', 'high']))
+>>> values.tolist(), wrong.tolist()
+([1.5, nan, nan], [False, False, True])
 """
 
 from __future__ import annotations

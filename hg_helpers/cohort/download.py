@@ -1,4 +1,8 @@
-"""Where the bundled and the public cohort lie on this machine, and how the public one gets there."""
+"""Where the bundled and the public cohort lie on this machine, and how the public one gets there.
+
+>>> (data_folder() / DEMO_NAME).name
+'art_hiv_demo.csv.gz'
+"""
 
 from __future__ import annotations
 

@@ -2,6 +2,15 @@
 
 Real features: a power transform towards a normal shape, then min-max to [0, 1] with the training patients' minimum and
 range. Discrete features: one-hot in the schema's level order. Behind a course's last visit all channels are 0.
+
+>>> from hg_helpers.cohort.art import ART_DEMO
+>>> from hg_helpers.cohort.simulate import simulate_cohort
+>>> cohort = simulate_cohort(3, seed=0)
+>>> encoder = CohortEncoder(ART_DEMO).fit(cohort)
+>>> encoder.transform(cohort).shape
+torch.Size([3, 60, 22])
+>>> encoder.inverse_transform(encoder.transform(cohort)).columns.tolist()[:3]
+['VL', 'CD4', 'Gender']
 """
 
 from __future__ import annotations

@@ -1,4 +1,10 @@
-"""One column of a table: its kind, levels, codes, unit and role, and what is wrong with a description of it."""
+"""One column of a table: its kind, levels, codes, unit and role, and what is wrong with a description of it.
+
+>>> Feature('sex', 'binary', levels=['f', 'm'], static=True).channels
+2
+>>> Feature('CD4', 'real', unit='cells/µL').label
+'CD4 (cells/µL)'
+"""
 
 from __future__ import annotations
 

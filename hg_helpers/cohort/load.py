@@ -1,4 +1,10 @@
-"""From a table to a cohort: what a good table is, and every message about a bad one."""
+"""From a table to a cohort: what a good table is, and every message about a bad one.
+
+>>> cohort = load_cohort()
+>>> train, holdout = split_patients(cohort, holdout=0.2, seed=0)
+>>> len(train), len(holdout)
+(48000, 12000)
+"""
 
 from __future__ import annotations
 

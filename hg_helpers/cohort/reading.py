@@ -1,4 +1,13 @@
-"""From a file to a table as it stands there; what it means is :mod:`hg_helpers.cohort.load`'s to find out."""
+"""From a file to a table as it stands there; what it means is :mod:`hg_helpers.cohort.load`'s to find out.
+
+>>> import tempfile
+>>> from hg_helpers.cohort.art import ART_DEMO
+>>> with tempfile.TemporaryDirectory() as folder:
+...     path = Path(folder) / 'visits.csv'
+...     _ = path.write_text('PatientID,VL\\n007,12.5\\n')
+...     read_table(path, ART_DEMO)['PatientID'].tolist()
+['007']
+"""
 
 from __future__ import annotations
 

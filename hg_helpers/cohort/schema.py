@@ -2,6 +2,10 @@
 
 A cohort is a table with one row a patient and month (or visit). A :class:`Schema` describes it, so that every other
 module can stay free of column names: somebody else's table works by describing it, not by editing code.
+
+>>> schema = Schema([Feature('lab', 'real'), Feature('sex', 'binary', levels=['f', 'm'])], patient='id', time='visit')
+>>> schema.columns, schema.channels, schema.spans['sex']
+(['id', 'visit', 'lab', 'sex'], 3, slice(1, 3, None))
 """
 
 from __future__ import annotations

@@ -10,6 +10,11 @@ Patients belong to a demographic group, take a regimen, keep to it or lapse, and
   published distribution, which leaves the order of values, and so the dynamics, alone.
 
 All constants were chosen here to meet the published margins; none is a clinical estimate.
+
+>>> simulate_cohort(2, months=3, seed=0)[['PatientID', 'Timestep', 'VL']].shape
+(6, 3)
+>>> sorted(truth())
+['demographics', 'joint', 'measured', 'regimens']
 """
 
 from __future__ import annotations

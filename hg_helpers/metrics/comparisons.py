@@ -1,4 +1,8 @@
-"""What is compared with what: every metric once for the synthetic cohort and once, as its floor, for real patients."""
+"""What is compared with what: every metric once for the synthetic cohort and once, as its floor, for real patients.
+
+>>> joined(['Gender', 'Ethnic'])
+'Gender x Ethnic'
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,12 @@
-"""Bootstrap replicates of the report's headline numbers."""
+"""Bootstrap replicates of the report's headline numbers.
+
+>>> import dataclasses, hg_helpers as hg
+>>> schema = dataclasses.replace(hg.ART_DEMO, length=3)
+>>> cohorts = [hg.simulate_cohort(20, months=3, seed=seed) for seed in range(3)]
+>>> report = hg.evaluate(*cohorts, schema, draws=1, bootstrap=5).set_index('metric')
+>>> report['low'].notna().groupby(level=0).any().loc[['ks', 'nndr']].tolist()
+[True, False]
+"""
 
 from __future__ import annotations
 

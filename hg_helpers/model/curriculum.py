@@ -1,4 +1,12 @@
-"""Which patients, how many of their months, in which order."""
+"""Which patients, how many of their months, in which order.
+
+>>> for length, patients in curriculum_batches(patients=3, lengths=(10, 60), batch_size=2, seed=0, epoch=0):
+...     print(length, patients.tolist())
+10 [1, 2]
+10 [0]
+60 [0, 1]
+60 [2]
+"""
 
 from __future__ import annotations
 

@@ -2,6 +2,14 @@
 
 Each source draws z of shape (patients, months, Z) from a ``torch.Generator``. The sources with memory (v2) also learn:
 :meth:`LatentBuffer.update` takes what the autoencoder saw, and nothing else ever changes them.
+
+>>> random = torch.Generator().manual_seed(0)
+>>> UniformNoise(latent=4).draw(2, 3, random).shape
+torch.Size([2, 3, 4])
+>>> buffer = LatentBuffer(latent=4)
+>>> buffer.update(torch.ones(5, 3, 4), random)
+>>> len(buffer.prototypes)
+5
 """
 
 from __future__ import annotations

@@ -1,4 +1,9 @@
-"""The three models side by side, as boxes and arrows: the map that README and the notebooks share."""
+"""The three models side by side, as boxes and arrows: the map that README and the notebooks share.
+
+>>> _, table = models(only=['v1', 'v2'])
+>>> table.attrs['alt'].split(':')[0]
+'v1'
+"""
 
 from __future__ import annotations
 

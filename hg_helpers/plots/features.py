@@ -1,4 +1,8 @@
-"""Reading tables by their schema: what every picture starts from."""
+"""Reading tables by their schema: what every picture starts from.
+
+>>> percent(0.0004), percent(0.0123), percent(0.5)
+('<0.1%', '1.2%', '50%')
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,11 @@
-"""What gives synthetic patients away: the summaries by which each one alone can be told from a real one."""
+"""What gives synthetic patients away: the summaries by which each one alone can be told from a real one.
+
+>>> import pandas as pd
+>>> found = pd.DataFrame([('CD4', 'mean', 0.9, 0.4, 0.5), ('VL', 'spread', 0.6, 0.1, 0.1)], columns=COLUMNS)
+>>> _, table = giveaways(found)
+>>> table['summary'].tolist()
+['mean', 'spread']
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,10 @@
-"""Who is there and who is missing: joint shares of several features, and the coverage of groups."""
+"""Who is there and who is missing: joint shares of several features, and the coverage of groups.
+
+>>> import hg_helpers as hg
+>>> _, table = joint_shares({'real': hg.simulate_cohort(200, months=2)}, hg.ART_DEMO)
+>>> len(table), list(table)
+(8, ['source', 'Gender', 'Ethnic', 'share'])
+"""
 
 from __future__ import annotations
 

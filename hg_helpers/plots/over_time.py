@@ -1,4 +1,10 @@
-"""Cohorts over time: labs of all and of single patients, and who takes what."""
+"""Cohorts over time: labs of all and of single patients, and who takes what.
+
+>>> import hg_helpers as hg
+>>> _, table = regimen_shares({'real': hg.simulate_cohort(40, months=3)}, hg.ART_DEMO)
+>>> round(float(table['share'].sum()), 6)  # three months, each 1
+3.0
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,11 @@
-"""Single patients, real beside synthetic: would you know which are which?"""
+"""Single patients, real beside synthetic: would you know which are which?
+
+>>> import hg_helpers as hg
+>>> real, other = (hg.simulate_cohort(20, months=3, seed=seed) for seed in (0, 1))
+>>> _, table = patients(real, other, hg.ART_DEMO, number=2)
+>>> table.groupby('source')['patient'].nunique().tolist()
+[2, 2]
+"""
 
 from __future__ import annotations
 

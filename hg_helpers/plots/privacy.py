@@ -1,4 +1,13 @@
-"""Distances of synthetic patients to the patients they were made from, and to others."""
+"""Distances of synthetic patients to the patients they were made from, and to others.
+
+>>> import dataclasses, hg_helpers as hg
+>>> schema = dataclasses.replace(hg.ART_DEMO, length=3)
+>>> cohorts = [hg.simulate_cohort(20, months=3, seed=seed) for seed in (0, 1, 2)]
+>>> _, found = hg.metrics.dcr_share(*cohorts, schema)
+>>> _, table = privacy_distances(found)
+>>> sorted(set(table['set']))
+['held-out patient', 'training patient']
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,11 @@
-"""Models from inside: their prototypes."""
+"""Models from inside: their prototypes.
+
+>>> import numpy as np
+>>> points = np.random.default_rng(0).normal(size=(30, 4))
+>>> _, table = prototypes(points, points[:, 0], 'viral load')
+>>> len(table)
+30
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,11 @@
-"""How features hang together, real beside synthetic: over all months, and within patients."""
+"""How features hang together, real beside synthetic: over all months, and within patients.
+
+>>> import dataclasses, hg_helpers as hg
+>>> real, other = (hg.simulate_cohort(20, months=3, seed=seed) for seed in (0, 1))
+>>> _, table = association(real, other, dataclasses.replace(hg.ART_DEMO, length=3))
+>>> list(table)
+['first', 'second', 'real', 'synthetic', 'difference']
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,11 @@
-"""The pictures of a report: which there are for a schema, and what each is drawn of."""
+"""The pictures of a report: which there are for a schema, and what each is drawn of.
+
+>>> import dataclasses, hg_helpers as hg
+>>> schema = dataclasses.replace(hg.ART_DEMO, length=3).select(['VL', 'Gender'])
+>>> cohorts = [hg.simulate_cohort(20, months=3, seed=seed) for seed in (0, 1, 2)]
+>>> next(report_figures(*cohorts, schema))[0]
+'distributions'
+"""
 
 from __future__ import annotations
 

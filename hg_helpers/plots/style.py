@@ -4,6 +4,9 @@ Figures are made without pyplot, so that drawing a hundred of them leaks none an
 used nor changed. IPython shows a bare ``matplotlib.figure.Figure`` as a picture only once pyplot has loaded the inline
 backend; in a fresh kernel it prints ``<Figure size ...>``. :class:`Picture` therefore carries its own representation:
 as the last value of a cell, or through ``display``, it appears exactly once, and takes its alternative text along.
+
+>>> list(looks(['real', 'v1', 'v2_plus'])['real'])
+['color', 'linestyle', 'hatch', 'marker']
 """
 
 from __future__ import annotations

@@ -1,4 +1,11 @@
-"""Training, batch by batch."""
+"""Training, batch by batch.
+
+>>> import pandas as pd
+>>> history = pd.DataFrame({'step': [0, 1, 2], 'epoch': 1, 'length': 60, 'wasserstein': [0.4, 0.3, 0.2]})
+>>> _, table = training_curves(history)
+>>> list(table)
+['curve', 'step', 'epoch', 'length', 'value', 'median']
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,9 @@
-"""Memory that each step frees and the next one asks for again: kept by the process in between."""
+"""Memory that each step frees and the next one asks for again: kept by the process in between.
+
+>>> with kept_memory():
+...     sum(range(4))
+6
+"""
 
 from __future__ import annotations
 

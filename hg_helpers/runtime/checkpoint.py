@@ -1,4 +1,10 @@
-"""Files that survive: written to a temporary name and renamed, checked on the way in, never run as code."""
+"""Files that survive: written to a temporary name and renamed, checked on the way in, never run as code.
+
+>>> with tempfile.TemporaryDirectory() as folder:
+...     save_checkpoint(f'{folder}/a.pt', {'kind': 'synthesizer', 'numbers': torch.arange(3)})
+...     load_checkpoint(f'{folder}/a.pt', 'synthesizer')['numbers'].tolist()
+[0, 1, 2]
+"""
 
 from __future__ import annotations
 

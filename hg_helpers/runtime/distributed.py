@@ -8,6 +8,9 @@ second derivative. Three things make the step the one that a single process woul
   (:meth:`Peers.join`); one that is a mean over patients is taken of its own, then averaged (:meth:`Peers.mean`);
 - in both, only what a process computed itself has a derivative, so that the gradients of all processes add up to that
   of the batch (:meth:`Peers.sum_gradients`).
+
+>>> Peers().size, Peers().share(torch.arange(3)).tolist()  # alone
+(1, [0, 1, 2])
 """
 
 from __future__ import annotations

@@ -1,4 +1,10 @@
-"""Seeds, devices and what a notebook sets up first."""
+"""Seeds, devices and what a notebook sets up first.
+
+>>> resolve_device('cpu')
+device(type='cpu')
+>>> torch.equal(torch.rand(2, generator=seed_everything(3)), torch.rand(2, generator=seed_everything(3)))
+True
+"""
 
 from __future__ import annotations
 

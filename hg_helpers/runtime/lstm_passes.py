@@ -1,6 +1,10 @@
 """Passes through the months for :mod:`hg_helpers.runtime.fast_lstm`: one backwards, one forwards with tangents.
 
 Shapes and gate order as there. Results are written into tensors that the caller has made room for.
+
+>>> gates = torch.zeros(2, 60, 32, 4 * 64)  # directions, months, patients, gates
+>>> next(iter(blocks(gates)))
+slice(0, 16, None)
 """
 
 from __future__ import annotations

@@ -1,4 +1,10 @@
-"""Ctrl-C, the notebook's stop button and a polite kill, while something runs that should end in order."""
+"""Ctrl-C, the notebook's stop button and a polite kill, while something runs that should end in order.
+
+>>> with stop_requested() as stop:
+...     signal.raise_signal(signal.SIGINT)  # what Ctrl-C does
+...     stop.is_set()
+True
+"""
 
 from __future__ import annotations
 
