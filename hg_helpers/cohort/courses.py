@@ -1,4 +1,10 @@
-"""A patient's rows as one course: where it begins and ends, and what stands in for a value that is missing in it."""
+"""A patient's rows as one course: where it begins and ends, and what stands in for a value that is missing in it.
+
+>>> import pandas as pd
+>>> courses = Courses.of(pd.Series(['a', 'a', 'a', 'b']))
+>>> courses.forward(np.array([1.0, np.nan, 3.0, np.nan])).tolist()
+[1.0, 1.0, 3.0, nan]
+"""
 
 from __future__ import annotations
 

@@ -2,6 +2,11 @@
 
 Networks and losses are built from a schema, so they are given one with these hidden features and see no difference.
 Each stands there only where the training table needs it: the published layout has none.
+
+>>> import pandas as pd
+>>> schema = Schema([Feature('lab', 'real')], patient='id', time='visit', length=3)
+>>> layout_of({'lab': np.array([1.0, 2.0, np.nan, 4.0])}, Courses.of(pd.Series(['a', 'a', 'a', 'b'])), schema).names
+['lab', 'lab: measured', 'id: goes on']
 """
 
 from __future__ import annotations

@@ -1,4 +1,11 @@
-"""From rows in any order to each patient's course in the order of time: which rows are used, and which are refused."""
+"""From rows in any order to each patient's course in the order of time: which rows are used, and which are refused.
+
+>>> from .feature import Feature
+>>> schema = Schema([Feature('lab', 'real')], patient='id', time='day', regular=False)
+>>> table = pd.DataFrame({'id': ['a', 'a', 'b'], 'day': [30, 0, 0], 'lab': [2, 1, 3]})
+>>> first_rows(table, schema, TableLog(''))['lab'].tolist()
+[1, 2, 3]
+"""
 
 from __future__ import annotations
 
@@ -88,7 +95,7 @@ def _enough_rows(sizes: np.ndarray, length: int, schema: Schema, log: TableLog) 
             "shorter='keep'"
         )
     if longer:
-        log.info("%d patients have more than %d rows; their first %d are used", longer, length, length)
+        log.warning("%d patients have more than %d rows; their first %d are used", longer, length, length)
     if enough.all() or schema.shorter == "error":
         return np.ones(len(sizes), dtype=bool)
     if schema.shorter == "keep":

@@ -1,4 +1,11 @@
-"""The time column: from numbers, dates, time stamps or durations to numbers that can be added up, and back."""
+"""The time column: from numbers, dates, time stamps or durations to numbers that can be added up, and back.
+
+>>> from .feature import Feature
+>>> schema = Schema([Feature('lab', 'real')], patient='id', time='day')
+>>> table = pd.DataFrame({'id': [1, 1], 'day': ['2024-01-31', '2024-02-01']})
+>>> np.diff(time_values(table, schema)).tolist()  # a day of microseconds
+[86400000000]
+"""
 
 from __future__ import annotations
 
