@@ -21,10 +21,10 @@ from hg_helpers.app import ablation, experiments
 from hg_helpers.app import processes as workers
 from hg_helpers.cohort.simulate import simulate_cohort
 
-TINY = {"hidden": 3, "latent": 3, "batch_size": 400, "lengths": [2], "epochs": 1}
+TINY = {"hidden": 4, "latent": 4, "batch_size": 400, "lengths": [2], "epochs": 1}
 OPTIONS = [
     "--hidden",
-    "3",
+    "4",
     "--learning-rate",
     "0.001",
     "--batch-size",
@@ -57,11 +57,22 @@ EXPECTED = {
     "v2 + three critic steps": ("v2", {"n_critic": 3}),
     "v2, constant rate": ("v2", {"lr_decay": False}),
     "v2 + He start": ("v2", {"start": "he"}),
+    "v2 + hold or switch": ("v2", {"hold_or_switch": True}),
+    "v2 + measurement noise": ("v2", {"measurement_noise": True}),
+    "v2 + chained features": ("v2", {"chain": True}),
+    "v2 + convolutional critic": ("v2", {"critic": "convolutional"}),
+    "v2 + critic of summaries": ("v2", {"summary_weight": 3.0}),
+    "v2.5, transformer": ("v2", {"generator": "transformer"}),
     "v1 + He start": ("v1", {"start": "he"}),
     "v2_plus": (TrainConfig.v2_plus, {}),
     "v2_plus, soft heads": ("v2_plus", {"heads": "gumbel"}),
     "v2_plus, no moment loss": ("v2_plus", {"moment_weight": 0.0}),
-    "v2_plus, no steady heads": ("v2_plus", {"steady": 1}),
+    "v2_plus, no hold or switch": ("v2_plus", {"hold_or_switch": False}),
+    "v2_plus, no measurement noise": ("v2_plus", {"measurement_noise": False}),
+    "v2_plus, no chain": ("v2_plus", {"chain": False}),
+    "v2_plus, recurrent critic": ("v2_plus", {"critic": "recurrent"}),
+    "v2_plus, no critic of summaries": ("v2_plus", {"summary_weight": 0.0}),
+    "v2_plus, transformer": ("v2_plus", {"generator": "transformer"}),
     "v2_plus, uniform noise": ("v2_plus", {"latent_source": "uniform", "autoencoder": None}),
     "v2_plus, persistent noise": ("v2_plus", {"latent_source": "persistent", "autoencoder": None}),
 }
@@ -251,13 +262,13 @@ def test_a_run_whose_parent_was_killed_keeps_the_batches_in_hand(here, monkeypat
 
 
 def test_no_process_stays_when_the_one_that_started_it_is_killed(tmp_path):
-    code = """
+    code = r"""
 import os, time
 from tqdm import tqdm
 from hg_helpers.app.processes import callbacks, in_processes, leave_with_parent
 
 def work():
-    print(os.getpid(), flush=True)
+    os.write(1, b"%d\n" % os.getpid())  # in one piece: two processes write to one pipe
     while True not in [callback() for callback in callbacks()]:
         time.sleep(0.1)
     leave_with_parent()

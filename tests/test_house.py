@@ -20,7 +20,8 @@ BELOW = {
     "app": {"cohort", "model", "metrics", "plots", "runtime"},
 }
 #: The order in which the model is read; a module imports from those before it.
-MODEL = ["latent", "config", "curriculum", "networks", "losses", "synthesizer", "saving", "training"]
+MODEL = ["latent", "heads", "transformer", "networks", "autoencoder", "config", "curriculum", "summaries", "losses"]
+MODEL += ["synthesizer", "saving", "training"]
 
 
 def imports(path: Path) -> Iterator[tuple[str, str]]:

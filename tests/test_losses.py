@@ -9,6 +9,7 @@ import torch
 from torch.autograd import gradcheck
 
 from hg_helpers.cohort.art import ART_DEMO
+from hg_helpers.model.autoencoder import Autoencoder
 from hg_helpers.model.losses import (
     RealMoments,
     autoencoder_loss,
@@ -18,7 +19,7 @@ from hg_helpers.model.losses import (
     gradient_penalty,
     moment_loss,
 )
-from hg_helpers.model.networks import Autoencoder, Critic
+from hg_helpers.model.networks import Critic
 from hg_helpers.runtime.distributed import ALONE, Peers
 
 

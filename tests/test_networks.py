@@ -16,9 +16,11 @@ from torch.nn import functional as F
 
 from hg_helpers.cohort.art import ART_DEMO, ART_FULL
 from hg_helpers.cohort.schema import Feature, Schema
+from hg_helpers.model.autoencoder import Autoencoder, VariationalAutoencoder
+from hg_helpers.model.heads import Draws
 from hg_helpers.model.latent import LatentBuffer
 from hg_helpers.model.losses import gradient_penalty
-from hg_helpers.model.networks import Autoencoder, BiLSTM, Critic, Generator, VariationalAutoencoder
+from hg_helpers.model.networks import BiLSTM, Critic, Generator
 from hg_helpers.runtime.fast_lstm import recurrence
 
 SMALL = Schema(
@@ -253,7 +255,7 @@ def test_patients_do_not_see_each_other():
 @pytest.mark.parametrize("heads", ["softmax", "gumbel", "straight_through"])
 @pytest.mark.parametrize("schema", [ART_DEMO, ART_FULL, SMALL], ids=["demo", "full", "small"])
 def test_each_block_of_levels_sums_to_one_and_reals_lie_in_the_unit_interval(schema, heads):
-    out = built(Generator, schema, 8, 8, heads)(3 * random(4, 5, 8), random(4, 5, schema.channels, seed=1))
+    out = built(Generator, schema, 8, 8, heads)(3 * random(4, 5, 8), Draws(random(4, 5, schema.channels, seed=1)))
     assert tuple(out.shape) == (4, 5, schema.channels)
     assert out.min() >= 0 and out.max() <= 1
     for feature in schema.discrete:
@@ -277,8 +279,8 @@ def test_gumbel_heads_soften_logits_plus_noise_with_temperature_two_thirds():
     generator, z, noise = built(Generator, SMALL, 5, 4, "gumbel"), random(2, 4, 5), random(2, 4, 7, seed=1)
     logits = generator.logits(z)
     expected = ((logits + noise) / 0.66)[..., 4:].softmax(-1)
-    torch.testing.assert_close(generator(z, noise)[..., 4:], expected)
-    torch.testing.assert_close(generator(z, noise)[..., 2:4], logits[..., 2:4].sigmoid())  # reals take no noise
+    torch.testing.assert_close(generator(z, Draws(noise))[..., 4:], expected)
+    torch.testing.assert_close(generator(z, Draws(noise))[..., 2:4], logits[..., 2:4].sigmoid())  # reals take no noise
 
 
 def test_straight_through_heads_show_one_level_and_have_the_soft_ones_derivative():
@@ -287,7 +289,7 @@ def test_straight_through_heads_show_one_level_and_have_the_soft_ones_derivative
     outs, slopes = [], []
     for generator in (soft, hard):
         z = random(2, 4, 5).requires_grad_()
-        outs.append(generator(z, noise))
+        outs.append(generator(z, Draws(noise)))
         slopes += grad((outs[-1] * towards).sum(), z)
     for span in (slice(0, 2), slice(4, 7)):  # sex and drug
         levels = F.one_hot(outs[0][..., span].argmax(-1), span.stop - span.start).double()
@@ -295,7 +297,7 @@ def test_straight_through_heads_show_one_level_and_have_the_soft_ones_derivative
     torch.testing.assert_close(outs[1][..., 2:4], outs[0][..., 2:4])
     torch.testing.assert_close(slopes[1], slopes[0])
     with torch.no_grad():  # by other kernels, which round otherwise
-        torch.testing.assert_close(hard(z, noise), outs[1])
+        torch.testing.assert_close(hard(z, Draws(noise)), outs[1])
 
 
 def test_static_heads_average_the_logits_over_months_and_draw_once_a_patient():
@@ -304,34 +306,23 @@ def test_static_heads_average_the_logits_over_months_and_draw_once_a_patient():
     logits, held = free.logits(z), static.logits(z)
     mean = logits[..., :3].mean(1, keepdim=True).expand(-1, 4, -1)  # sex and age
     torch.testing.assert_close(held, torch.cat([mean, logits[..., 3:]], -1))
-    out = static(z, noise)
+    out = static(z, Draws(noise))
     assert torch.equal(out[..., :3], out[:, :1, :3].expand(-1, 4, -1))
     torch.testing.assert_close(out[..., :2], ((mean[..., :2] + noise[:, :1, :2]) / 0.66).softmax(-1))
     torch.testing.assert_close(out[..., 2:3], mean[..., 2:3].sigmoid())
     assert (out[:, 1:, 3:] != out[:, :-1, 3:]).all()
 
 
-@pytest.mark.parametrize("months", [1, 2, 4, 7])
-def test_steady_heads_average_a_regimens_logits_over_the_months_around(months):
-    free, steady = (built(Generator, SMALL, 5, 4, "gumbel", True, "torch", width) for width in (1, 5))
-    z = random(3, months, 5)
-    logits, found = free.logits(z), steady.logits(z)
-    assert torch.equal(found[..., :4], logits[..., :4])  # sex and age are static, lab is real
-    for month in range(months):
-        around = logits[:, max(0, month - 2) : month + 3, 4:].mean(1)
-        torch.testing.assert_close(found[:, month, 4:], around)
-
-
 def test_one_gumbel_draw_a_patient_is_added_to_all_months():
     generator, z, noise = built(Generator, SMALL, 5, 4, "gumbel"), random(3, 4, 5), random(3, 1, 7, seed=1)
-    assert torch.equal(generator(z, noise), generator(z, noise.expand(-1, 4, -1)))
+    assert torch.equal(generator(z, Draws(noise)), generator(z, Draws(noise.expand(-1, 4, -1))))
 
 
 def test_static_heads_change_nothing_where_the_schema_has_no_static_feature():
     schema = Schema([replace(feature, static=False) for feature in SMALL], length=4)
     z, noise = random(3, 4, 5), random(3, 4, 7, seed=1)
     free, held = (built(Generator, schema, 5, 4, "gumbel", static) for static in (False, True))
-    assert torch.equal(free(z, noise), held(z, noise))
+    assert torch.equal(free(z, Draws(noise)), held(z, Draws(noise)))
 
 
 ORDER = ["drug", "lab", "sex", "age"]  # a real feature neither first nor together with the other
@@ -353,7 +344,7 @@ def test_permuting_the_schema_permutes_what_the_generator_makes(static):
         there.body[4].weight.copy_(here.body[4].weight[channels])
         there.body[4].bias.copy_(here.body[4].bias[channels])
     z, noise = random(3, 4, 5), random(3, 4, 7, seed=1)
-    torch.testing.assert_close(there(z, noise[..., channels]), here(z, noise)[..., channels])
+    torch.testing.assert_close(there(z, Draws(noise[..., channels])), here(z, Draws(noise))[..., channels])
 
 
 # --- Critic -----------------------------------------------------------------------------------------------------------

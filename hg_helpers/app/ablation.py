@@ -46,11 +46,22 @@ CONFIGURATIONS: dict[str, tuple[str, dict[str, Any]]] = {
     "v2 + three critic steps": ("v2", {"n_critic": 3}),
     "v2, constant rate": ("v2", {"lr_decay": False}),  # the workshop preset's falls
     "v2 + He start": ("v2", {"start": "he"}),
+    "v2 + hold or switch": ("v2", {"hold_or_switch": True}),
+    "v2 + measurement noise": ("v2", {"measurement_noise": True}),
+    "v2 + chained features": ("v2", {"chain": True}),
+    "v2 + convolutional critic": ("v2", {"critic": "convolutional"}),
+    "v2 + critic of summaries": ("v2", {"summary_weight": 3.0}),
+    "v2.5, transformer": ("v2", {"generator": "transformer"}),
     "v1 + He start": ("v1", {"start": "he"}),
     "v2_plus": ("v2_plus", {}),
     "v2_plus, soft heads": ("v2_plus", {"heads": "gumbel"}),
     "v2_plus, no moment loss": ("v2_plus", {"moment_weight": 0.0}),
-    "v2_plus, no steady heads": ("v2_plus", {"steady": 1}),
+    "v2_plus, no hold or switch": ("v2_plus", {"hold_or_switch": False}),
+    "v2_plus, no measurement noise": ("v2_plus", {"measurement_noise": False}),
+    "v2_plus, no chain": ("v2_plus", {"chain": False}),
+    "v2_plus, recurrent critic": ("v2_plus", {"critic": "recurrent"}),
+    "v2_plus, no critic of summaries": ("v2_plus", {"summary_weight": 0.0}),
+    "v2_plus, transformer": ("v2_plus", {"generator": "transformer"}),
     # without a buffer nobody asks the autoencoder: it goes with it
     "v2_plus, uniform noise": ("v2_plus", {"latent_source": "uniform", "autoencoder": None}),
     "v2_plus, persistent noise": ("v2_plus", {"latent_source": "persistent", "autoencoder": None}),
@@ -78,7 +89,7 @@ def configuration(name: str, **common: Any) -> TrainConfig:
     while base not in MODELS:
         base, more = CONFIGURATIONS[base]
         changes = {**more, **changes}
-    common.setdefault("epochs", WORKSHOP["epochs"])  # v2_plus has fewer of its own
+    common = {**{name: WORKSHOP[name] for name in ("epochs", "batch_size")}, **common}  # v2_plus has others of its own
     return MODELS[base](preset="workshop", **{**common, **changes})
 
 

@@ -29,7 +29,7 @@ PATIENTS, SEED, HOLDOUT_SEED = 4000, 1, 2
 CONFIGS = {
     "v1": TrainConfig.v1(preset="workshop", epochs=1),
     "v2": TrainConfig.v2(preset="workshop", epochs=1),
-    "v2_plus": TrainConfig.v2_plus(preset="workshop", epochs=10),
+    "v2_plus": TrainConfig.v2_plus(preset="workshop", epochs=16, ema=0.998),
 }
 #: The rows of the data card's table.
 ROWS = ["coverage_month", "coverage_patient", "joint_tv", "static_tv", *(f"ks {f.name}" for f in ART_DEMO.real)]

@@ -10,8 +10,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..cohort.encoding import CohortEncoder
+from ..model.autoencoder import Autoencoder
 from ..model.losses import autoencoder_loss
-from ..model.networks import Autoencoder, Critic
+from ..model.networks import Critic
 from .judging import mistake, same, toy_cohort, toy_schema, unanswered, verdict
 
 LATENT = 3

@@ -5,6 +5,7 @@ each loss is one equation; `Trainer` is the algorithm; `Synthesizer` draws patie
 order: config, networks, latent, losses, training, synthesizer.
 """
 
+from .autoencoder import Autoencoder, VariationalAutoencoder
 from .config import TrainConfig
 from .curriculum import curriculum_batches
 from .latent import GaussianPrototypes, LatentBuffer, PersistentNoise, UniformNoise
@@ -16,7 +17,7 @@ from .losses import (
     gradient_penalty,
     moment_loss,
 )
-from .networks import Autoencoder, BiLSTM, Critic, Generator, VariationalAutoencoder
+from .networks import BiLSTM, Critic, Generator
 from .synthesizer import Synthesizer
 from .training import Trainer, TrainingStopped
 

@@ -8,6 +8,7 @@ from numbers import Integral, Real
 from typing import Any
 
 from .latent import SOURCES, LatentBuffer
+from .networks import CRITICS
 
 #: What 2 CPU cores finish while a class waits, on some 800 patients; measured in hg_helpers/README.md. Many small
 #: steps, at a rate that falls so that a short run settles.
@@ -39,13 +40,19 @@ class TrainConfig:
         gumbel_noise: a Gumbel draw each month (``"monthly"``) or one kept for all of a patient's months
             (``"patient"``), which keeps regimens from flickering.
         static_heads: one value a patient for static features.
-        steady: months (odd) over which the logits of the other discrete features are averaged; 1 for none.
+        hold_or_switch: the other discrete features are held until a month switches them.
+        measurement_noise: each month's real values err on their own, by a width that depends on the level.
+        chain: features are drawn one after another, each given the levels drawn before it.
+        generator: ``"lstm"`` or ``"transformer"``.
+        critic: ``"recurrent"`` (an LSTM) or ``"convolutional"``.
+        summary_weight: weight of a second critic, which sees one line of summaries a patient.
         real_weight: factor on real features before critic and autoencoder see them.
         latent_source: ``"uniform"`` (v1), ``"persistent"``, ``"buffer"`` (v2) or ``"gaussian"``.
         autoencoder: None, ``"aggregate"`` (v2) or ``"variational"``.
         buffer_size: most prototypes kept.
-        start: initial weights of the generator: ``"torch"`` (its default) or ``"he"``, which keeps the noise's scale,
-            so that patients differ from the first step on.
+        start: initial weights of the generator: ``"torch"`` (its default); ``"he"``, which keeps the noise's scale, so
+            that patients differ from the first step on; or ``"margins"``: He's, with the training patients' shares and
+            means in the last layer, so that no rare level starts as one that is lost.
         ema: decay of the averaged generator weights that sampling uses; 0 samples from the last weights.
         seed: of initial weights, noise and the order of patients.
 
@@ -69,7 +76,12 @@ class TrainConfig:
     heads: str = "softmax"
     gumbel_noise: str = "monthly"
     static_heads: bool = False
-    steady: int = 1
+    hold_or_switch: bool = False
+    measurement_noise: bool = False
+    chain: bool = False
+    generator: str = "lstm"
+    critic: str = "recurrent"
+    summary_weight: float = 0.0
     real_weight: float = 1.0
     latent_source: str = "uniform"
     autoencoder: str | None = None
@@ -87,7 +99,6 @@ class TrainConfig:
             "latent": 1,
             "n_critic": 1,
             "buffer_size": 1,
-            "steady": 1,
             "seed": 0,
         }
         for name, low in least.items():
@@ -99,12 +110,11 @@ class TrainConfig:
         if not lengths or not all(_is_number(n, Integral, 1, 2**63 - 1) for n in lengths):
             raise ValueError(f"lengths must be whole numbers of months of at least 1, not {self.lengths!r}")
         object.__setattr__(self, "lengths", tuple(map(int, lengths)))
-        if self.steady % 2 == 0:
-            raise ValueError(f"steady must be an odd number of months, as many before as after, not {self.steady}")
         ranges = {
             "gp_weight": (0, 1e6),
             "correlation_weight": (0, 1e6),
             "moment_weight": (0, 1e6),
+            "summary_weight": (0, 1e6),
             "learning_rate": (1e-12, 100),
             "real_weight": (1e-6, 1e6),
             "ema": (0, 0.999999),
@@ -118,13 +128,15 @@ class TrainConfig:
         if len(betas) != 2 or not all(_is_number(b, Real, 0, 1) and b < 1 for b in betas):
             raise ValueError(f"betas must be two numbers of at least 0 and below 1, not {self.betas!r}")
         object.__setattr__(self, "betas", tuple(map(float, betas)))
-        for name in ("lr_decay", "static_heads", "correlation_cap"):
+        for name in ("lr_decay", "static_heads", "hold_or_switch", "measurement_noise", "chain", "correlation_cap"):
             if not isinstance(getattr(self, name), bool):
                 raise ValueError(f"{name} must be True or False, not {getattr(self, name)!r}")
         choices = {
             "heads": ("softmax", "gumbel", "straight_through"),
             "gumbel_noise": ("monthly", "patient"),
-            "start": ("torch", "he"),
+            "start": ("torch", "he", "margins"),
+            "generator": ("lstm", "transformer"),
+            "critic": tuple(CRITICS),
             "latent_source": tuple(SOURCES),
             "autoencoder": (None, "aggregate", "variational"),
         }
@@ -133,6 +145,8 @@ class TrainConfig:
             if not (value is None or isinstance(value, str)) or value not in allowed:
                 raise ValueError(f"{name} {value!r} is not one of {', '.join(map(repr, allowed))}")
             object.__setattr__(self, name, value if value is None else str(value))
+        if self.generator == "transformer" and self.hidden % 4:
+            raise ValueError(f"hidden must be a multiple of 4, for eight attention heads, not {self.hidden}")
         if issubclass(SOURCES[self.latent_source], LatentBuffer) and self.autoencoder is None:
             raise ValueError(
                 f"latent_source {self.latent_source!r} stores what an autoencoder sees: set autoencoder='aggregate' "
@@ -150,17 +164,26 @@ class TrainConfig:
         return cls._preset(preset, {"latent_source": "buffer", "autoencoder": "aggregate"}, changes)
 
     @classmethod
+    def v2_5(cls, preset: str = "published", **changes: Any) -> TrainConfig:
+        """v2 with a transformer in place of the generator's LSTM."""
+        model = {"latent_source": "buffer", "autoencoder": "aggregate", "generator": "transformer"}
+        return cls._preset(preset, model, changes)
+
+    @classmethod
     def v2_plus(cls, preset: str = "published", **changes: Any) -> TrainConfig:
         """v2 with the repairs; data/results/README.md says what each is for and what three seeds support."""
         repairs: dict[str, Any] = {
             "latent_source": "buffer",
             "autoencoder": "aggregate",
             "heads": "straight_through",
-            "moment_weight": 0.03,
-            "gumbel_noise": "patient",
-            "start": "he",
+            "moment_weight": 0.1,
+            "start": "margins",
             "static_heads": True,
-            "steady": 21,
+            "hold_or_switch": True,
+            "measurement_noise": True,
+            "chain": True,
+            "critic": "convolutional",
+            "summary_weight": 3.0,
             "real_weight": 5.0,
             "betas": (0.5, 0.99),
             "ema": 0.99,
@@ -168,7 +191,7 @@ class TrainConfig:
             "n_critic": 3,
         }
         if preset == "workshop":
-            repairs["epochs"] = 5  # it needs fewer than v1 and v2 are given
+            repairs |= {"batch_size": 64, "epochs": 10}
         return cls._preset(preset, repairs, changes)
 
     @classmethod
@@ -182,6 +205,22 @@ class TrainConfig:
                 raise ValueError(f"TrainConfig has no setting {name!r}; it has {', '.join(known)}")
         return cls(**{**presets[preset], **model, **changes})
 
+    @classmethod
+    def from_dict(cls, settings: dict[str, Any]) -> TrainConfig:
+        """What :meth:`to_dict` gave, also that of a checkpoint written before hold-or-switch heads.
+
+        Raises:
+            ValueError: for a setting that no longer exists and was used.
+        """
+        settings = dict(settings)
+        window = settings.pop("steady", 1)
+        if window != 1:
+            raise ValueError(
+                f"this model averages regimens over a window of {window} months, which no longer exists: train it "
+                "again (v2_plus now holds or switches them)"
+            )
+        return cls(**settings)
+
     def lengths_for(self, length: int) -> tuple[int, ...]:
         """The curriculum for a schema of this length: longer steps dropped, the full length always in."""
         return (*(n for n in self.lengths if n < length), length)
@@ -191,7 +230,7 @@ class TrainConfig:
         return len(self.lengths_for(length)) * -(-patients // self.batch_size)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, for checkpoints; ``TrainConfig(**d)`` is the inverse."""
+        """Plain values, for checkpoints; :meth:`from_dict` is the inverse."""
         return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
 
 

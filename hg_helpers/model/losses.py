@@ -32,7 +32,7 @@ def gradient_penalty(critic: Callable[[Tensor], Tensor], real: Tensor, fake: Ten
     score = critic(x).sum()
     with inputs_alone():  # for speed: of the derivatives, only that of x is wanted here
         (slope,) = torch.autograd.grad(score, x, create_graph=True)
-    norm = (slope.square().sum((1, 2)) + 1e-12).sqrt()  # at exactly zero its own derivative would be undefined
+    norm = (slope.flatten(1).square().sum(1) + 1e-12).sqrt()  # at exactly zero its own derivative would be undefined
     return (norm - 1).square().mean()
 
 

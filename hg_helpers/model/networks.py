@@ -1,4 +1,4 @@
-"""The three networks of Health Gym: generator, critic, autoencoder. Forward passes only.
+"""Generator and critic. Forward passes only.
 
 Shapes: B patients, L months, C channels (one-hot), E embedded width, H hidden width, Z latent width.
 """
@@ -11,9 +11,8 @@ from torch.nn import functional as F
 
 from ..cohort.schema import Schema
 from ..runtime.fast_lstm import bilstm
-
-#: Temperature of the Gumbel-softmax heads in training (Jang et al. 2017).
-TEMPERATURE = 0.66
+from .heads import RARELY, TEMPERATURE, Draws, MeasurementNoise, hold_or_switch
+from .transformer import Transformer
 
 
 class BiLSTM(nn.Module):
@@ -73,11 +72,15 @@ class Generator(nn.Module):
             ``"straight_through"``: the same, rounded to one level, with the derivative of what was rounded
             (Jang et al. 2017), so that the critic sees the months that decoding will give.
         static_heads: static features get one value a patient, from their logits averaged over the months.
-        steady: months, an odd number, over which the logits of the other discrete features are averaged, so that one
-            month's noise does not change a regimen.
         start: initial weights of the layers after the LSTM: ``"torch"`` is torch's default, which shrinks a signal by
             about 0.4 a layer, so that whatever the noise all patients begin alike; ``"he"`` (He et al. 2015) keeps its
-            scale.
+            scale; ``"margins"`` is ``"he"`` until :meth:`start_at` has seen the training patients.
+        gumbel_noise: a Gumbel draw each month (``"monthly"``) or one kept for all of a patient's months
+            (``"patient"``).
+        hold_or_switch: discrete features that can change are held until a month switches them.
+        measurement_noise: real features that can change err anew each month.
+        chain: features are drawn one after another, each given the levels drawn before it.
+        trunk: what runs over the months: ``"lstm"`` or ``"transformer"``.
     """
 
     def __init__(
@@ -88,58 +91,120 @@ class Generator(nn.Module):
         heads: str = "softmax",
         static_heads: bool = False,
         start: str = "torch",
-        steady: int = 1,
+        gumbel_noise: str = "monthly",
+        hold_or_switch: bool = False,
+        measurement_noise: bool = False,
+        chain: bool = False,
+        trunk: str = "lstm",
     ) -> None:
         super().__init__()
-        self.steady = steady
         self.course = schema.spans[schema.course.name] if schema.course else None
-        self.features = [(f.is_real, f.static and static_heads, schema.spans[f.name]) for f in schema]
         self.temperature = 1.0 if heads == "softmax" else TEMPERATURE
-        self.rounds = heads == "straight_through"
-        self.lstm = BiLSTM(latent, hidden)
+        self.rounds, self.gumbel_noise, self.channels = heads == "straight_through", gumbel_noise, schema.channels
+        # static features first, then those that change; of each, levels before reals
+        features = [(f.is_real, f.static and static_heads, schema.spans[f.name]) for f in schema]
+        self.order = sorted(features, key=lambda feature: (not feature[1], feature[0]))
+        moving = [(real, span) for real, static, span in self.order if not static]
+        self.held = [span for real, span in moving if not real] if hold_or_switch else []
+        self.measured = [span.start for real, span in moving if real] if measurement_noise else []
+        self.lstm = BiLSTM(latent, hidden) if trunk == "lstm" else Transformer(latent, hidden, schema.length)
         self.body = nn.Sequential(
             nn.Linear(2 * hidden, hidden),
             nn.LeakyReLU(0.1),
             nn.Linear(hidden, hidden),
             nn.LeakyReLU(0.1),
-            nn.Linear(hidden, schema.channels),
+            nn.Linear(hidden, schema.channels + len(self.held)),  # a switch logit for each feature that is held
         )
-        if start == "he":
+        self.assay = MeasurementNoise(len(self.measured)) if self.measured else None
+        self.given = nn.Parameter(torch.zeros(self.channels, self.channels)) if chain else None
+        self.follow = nn.Parameter(torch.zeros(len(self.held))) if self.held else None
+        if start != "torch":
             for layer in self.body:
                 if isinstance(layer, nn.Linear):
                     nn.init.kaiming_normal_(layer.weight, a=0.1)
                     nn.init.zeros_(layer.bias)
+        if self.held:
+            with torch.no_grad():
+                self.body[-1].bias[self.channels :] = RARELY
+
+    def start_at(self, x: Tensor) -> None:
+        """Begin with what counting tells of real patients (B, L, C), so that no level starts as one that is lost.
+
+        Levels begin with their shares, reals with their means, switches as often as real ones; where features are
+        chained, a pair of levels begins as many times likelier than by chance as it is in real patients.
+        """
+        flat = x.flatten(0, 1)
+        share = flat.mean(0).clamp(1e-3, 1 - 1e-3)
+        with torch.no_grad():
+            self.body[-1].weight /= 2  # patients differ, but not so much that the shares are lost
+            for real, _, span in self.order:
+                self.body[-1].bias[span] = torch.logit(share[span]) if real else share[span].log()
+            for k, span in enumerate(self.held):  # of the candidates that are taken, some are the level held already
+                changes = x[..., span].diff(dim=1).abs().sum(-1).mean() / 2 if x.shape[1] > 1 else x.new_zeros(())
+                taken = changes / (1 - share[span].square().sum()).clamp_min(1e-3)
+                self.body[-1].bias[self.channels + k] = torch.logit(taken.clamp(1e-3, 1 - 1e-3))
+            if self.given is not None:
+                lift = ((flat.mT @ flat / len(flat) + 1e-3) / (share[:, None] * share + 1e-3)).log()
+                levels = [span for real, _, span in self.order if not real]
+                for number, span in enumerate(levels):
+                    for before in levels[:number]:
+                        self.given[before, span] = lift[before, span]
+
+    def draws(self, patients: int, months: int, random: torch.Generator, decode: str = "argmax") -> Draws:
+        """What the heads draw for so many patients and months, on the CPU.
+
+        Args:
+            decode: for soft heads, ``"sample"`` draws levels from their probabilities: argmax(logits + Gumbel noise).
+        """
+        levels = switch = assay = None
+        if self.temperature < 1 or decode == "sample":
+            kept = self.temperature < 1 and self.gumbel_noise == "patient"
+            levels = gumbel(patients, 1 if kept else months, self.channels, random)
+        if self.held:
+            switch = torch.logit(torch.rand(patients, months, 1, generator=random), eps=1e-6)
+        if self.measured:
+            assay = torch.randn(patients, months, len(self.measured), generator=random)
+        return Draws(levels, switch, assay)
 
     def logits(self, z: Tensor) -> Tensor:
-        """(B, L, Z) to (B, L, C): before sigmoid and softmax; static features, if asked for, equal over months."""
-        out = self.body(self.lstm(z, twice=False)[0])  # (B, L, C)
-        parts = []
-        for real, static, span in self.features:
-            part = out[..., span]
+        """(B, L, Z) to logits of channels and switches (B, L, C + S); those of static features are averaged."""
+        out = self.body(self.lstm(z, twice=False)[0])
+        for _, static, span in self.order:
             if static:
-                part = part.mean(1, keepdim=True).expand_as(part)
-            elif not real and self.steady > 1:  # months beyond either end count for nothing
-                part = F.avg_pool1d(part.mT, self.steady, 1, self.steady // 2, count_include_pad=False).mT
-            parts.append(part)
-        return torch.cat(parts, -1)
+                out = out.clone()
+                out[..., span] = out[..., span].mean(1, keepdim=True)
+        return out
 
-    def perturb(self, logits: Tensor, gumbel: Tensor | None) -> Tensor:
-        """Add Gumbel noise (B, L or 1, C) to the discrete features' logits: once a patient for static ones."""
-        if gumbel is None:
-            return logits
-        parts = []
-        for real, static, span in self.features:
-            part, noise = logits[..., span], gumbel[..., span]
-            parts.append(part if real else part + (noise[:, :1] if static else noise))
-        return torch.cat(parts, -1)
+    def heads(self, logits: Tensor, draws: Draws | None = None) -> Tensor:
+        """Softmax on each block of levels, sigmoid on reals, with what is drawn; behind a course's end 0."""
+        draws = draws or Draws()
+        x = logits.new_zeros(*logits.shape[:2], self.channels)  # filled in feature after feature
+        values, changed = logits[..., : self.channels].clone(), x[..., :1]
+        for real, static, span in self.order:
+            part = logits[..., span]
+            if self.given is not None:  # channels that are not drawn yet are 0, and add nothing
+                part = part + x @ self.given[:, span]
+            if real:
+                values[..., span] = part
+                continue
+            if draws.gumbel is not None:
+                part = part + (draws.gumbel[:, :1, span] if static else draws.gumbel[..., span])
+            part = self._levels(part)
+            if span in self.held:
+                part, changed = self._held(part, self.held.index(span), logits, draws.switch, changed)
+            x = x + F.pad(part, (span.start, self.channels - span.stop))
+        if self.measured and draws.assay is not None:
+            values[..., self.measured] = self.assay(values[..., self.measured], draws.assay)
+        reals = [span.start for real, _, span in self.order if real]
+        reals = torch.tensor(reals, dtype=torch.long, device=x.device)
+        return until_the_end(x.index_copy(-1, reals, torch.sigmoid(values[..., reals])), self.course)
 
-    def heads(self, logits: Tensor) -> Tensor:
-        """Sigmoid on reals, softmax on each block of levels; behind a course's end 0."""
-        parts = [
-            torch.sigmoid(logits[..., span]) if real else self._levels(logits[..., span])
-            for real, _, span in self.features
-        ]
-        return until_the_end(torch.cat(parts, -1), self.course)
+    def _held(self, candidate: Tensor, k: int, logits: Tensor, drawn: Tensor | None, changed: Tensor) -> tuple:
+        """Hold the k-th feature, which switches more readily where one before it has; and whether any has by now."""
+        switch = logits[..., [self.channels + k]] + self.follow[k] * changed
+        levels = hold_or_switch(candidate, switch if drawn is None else switch + drawn)
+        moved = F.pad(levels.diff(dim=1).abs().sum(-1, keepdim=True) / 2, (0, 0, 1, 0))  # 1 where the level is new
+        return levels, 1 - (1 - changed) * (1 - moved)
 
     def _levels(self, logits: Tensor) -> Tensor:
         soft = torch.softmax(logits / self.temperature, -1)
@@ -148,9 +213,9 @@ class Generator(nn.Module):
         one = torch.zeros_like(soft).scatter_(-1, soft.argmax(-1, keepdim=True), 1.0)
         return one + (soft - soft.detach())
 
-    def forward(self, z: Tensor, gumbel: Tensor | None = None) -> Tensor:
-        """(B, L, Z) to encoded patients (B, L, C), soft in the discrete features."""
-        return self.heads(self.perturb(self.logits(z), gumbel))
+    def forward(self, z: Tensor, draws: Draws | None = None) -> Tensor:
+        """(B, L, Z) to encoded patients (B, L, C), soft in the discrete features unless the heads round."""
+        return self.heads(self.logits(z), draws)
 
 
 def until_the_end(x: Tensor, course: slice | None) -> Tensor:
@@ -202,54 +267,41 @@ class Critic(nn.Module):
         return self.score(self.lstm(self.body(self.embed(x)), twice)[1])
 
 
-class Autoencoder(nn.Module):
-    """Compresses the critic's view of a patient-month to a latent vector and back.
+class ConvolutionalCritic(Critic):
+    """Scores a trajectory by what its stretches of months look like on average, instead of by an LSTM's last state.
 
-    h1 = relu(A e + A' e); h2 = relu(B h1 + h1); h3 = relu(C h2 + h2); latent t = T h3; reconstruction R t.
-    The aggregate of all t is pulled towards N(0, I) by :func:`hg_helpers.model.losses.autoencoder_loss`.
+    Three convolutions over time see 3, 7 and 15 months; what they find is averaged over the months, once as it is and
+    once squared, and three layers score it. Its gradient penalty costs about a third of the LSTM's.
     """
 
-    variational = False
+    def __init__(self, schema: Schema, hidden: int) -> None:
+        super().__init__(schema, hidden)
+        del self.lstm
+        self.body = nn.Sequential(
+            nn.Conv1d(schema.width, hidden, 3, padding=1),
+            nn.LeakyReLU(0.1),
+            nn.Conv1d(hidden, hidden, 3, padding=2, dilation=2),
+            nn.LeakyReLU(0.1),
+            nn.Conv1d(hidden, hidden, 3, padding=4, dilation=4),
+            nn.LeakyReLU(0.1),
+        )
+        self.score = nn.Sequential(
+            nn.Linear(2 * hidden, 2 * hidden),
+            nn.LeakyReLU(0.1),
+            nn.Linear(2 * hidden, 2 * hidden),
+            nn.LeakyReLU(0.1),
+            nn.Linear(2 * hidden, 1),
+        )
 
-    def __init__(self, width: int, latent: int, hidden: int) -> None:
-        super().__init__()
-        self.first, self.shortcut = nn.Linear(width, hidden), nn.Linear(width, hidden)
-        self.second, self.third = nn.Linear(hidden, hidden), nn.Linear(hidden, hidden)
-        self.to_latent = nn.Linear(hidden, latent)
-        self.reconstruct = nn.Linear(latent, width)
-
-    def hidden(self, e: Tensor) -> Tensor:
-        h = F.relu(self.first(e) + self.shortcut(e))
-        h = F.relu(self.second(h) + h)
-        return F.relu(self.third(h) + h)  # (B, L, H)
-
-    def encode(self, e: Tensor) -> Tensor:
-        """(B, L, E) to latent vectors (B, L, Z)."""
-        return self.to_latent(self.hidden(e))
-
-    def forward(self, e: Tensor, noise: Tensor | None = None) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor] | None]:
-        """Returns reconstruction (B, L, E), latent (B, L, Z), and None: there is no posterior a sample."""
-        t = self.encode(e)
-        return self.reconstruct(t), t, None
+    def forward(self, x: Tensor, twice: bool = True) -> Tensor:
+        h = self.body(self.embed(x).mT)  # (B, H, L)
+        return self.score(torch.cat([h.mean(2), h.square().mean(2)], -1))
 
 
-class VariationalAutoencoder(Autoencoder):
-    """The textbook form (Kingma & Welling 2014) behind the same interface: a mean and a variance for each sample."""
+def gumbel(patients: int, months: int, channels: int, generator: torch.Generator) -> Tensor:
+    """Standard Gumbel noise (patients, months, channels), on the CPU."""
+    exponential = torch.empty(patients, months, channels).exponential_(generator=generator)
+    return -exponential.clamp_min(1e-30).log()
 
-    variational = True
 
-    def __init__(self, width: int, latent: int, hidden: int) -> None:
-        super().__init__(width, latent, hidden)
-        self.to_log_variance = nn.Linear(hidden, latent)
-
-    def forward(self, e: Tensor, noise: Tensor | None = None) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor] | None]:
-        """Returns reconstruction (B, L, E), posterior means (B, L, Z), and (means, log variances).
-
-        Args:
-            e: (B, L, E) soft embeddings.
-            noise: standard normal (B, L, Z) for the reparameterised draw; None reconstructs from the mean.
-        """
-        h = self.hidden(e)
-        mean, log_variance = self.to_latent(h), self.to_log_variance(h)
-        t = mean if noise is None else mean + noise * torch.exp(0.5 * log_variance)
-        return self.reconstruct(t), mean, (mean, log_variance)
+CRITICS = {"recurrent": Critic, "convolutional": ConvolutionalCritic}

@@ -32,20 +32,25 @@ Progress = Callable[[int], None] | None
 
 def build_generator(encoder: CohortEncoder, config: TrainConfig) -> Generator:
     """The generator network that a configuration describes."""
-    choices = config.heads, config.static_heads, config.start, config.steady
-    return Generator(encoder.layout, config.latent, config.hidden, *choices)
+    return Generator(
+        encoder.layout,
+        config.latent,
+        config.hidden,
+        config.heads,
+        config.static_heads,
+        config.start,
+        config.gumbel_noise,
+        config.hold_or_switch,
+        config.measurement_noise,
+        config.chain,
+        config.generator,
+    )
 
 
 def build_source(config: TrainConfig) -> nn.Module:
     """The latent source that a configuration describes."""
     source = SOURCES[config.latent_source]
     return source(config.latent, config.buffer_size) if issubclass(source, LatentBuffer) else source(config.latent)
-
-
-def gumbel(patients: int, months: int, channels: int, generator: torch.Generator) -> Tensor:
-    """Standard Gumbel noise (patients, months, channels), on the CPU."""
-    exponential = torch.empty(patients, months, channels).exponential_(generator=generator)
-    return -exponential.clamp_min(1e-30).log()
 
 
 class Synthesizer:
@@ -106,19 +111,19 @@ class Synthesizer:
     @torch.no_grad()
     def _blocks(self, patients: int, seed: int, decode: str, start: int) -> Iterator[tuple[int, Tensor]]:
         device = next(self.generator.parameters()).device
-        months, channels = self.encoder.layout.length, self.encoder.layout.channels
-        own_draw = self.config.heads != "softmax"
-        noise_months = 1 if own_draw and self.config.gumbel_noise == "patient" else months
+        months = self.encoder.layout.length
+        at_once = max(1, AT_ONCE // months)
         self.generator.eval()
         for first in range(start, patients, BLOCK):
             entropy = np.random.SeedSequence([seed, first // BLOCK]).generate_state(1, np.uint64)
             random = torch.Generator().manual_seed(int(entropy[0]))
             noise = self.source.draw(BLOCK, months, random).to(device)
-            parts = noise.split(max(1, AT_ONCE // months))
-            logits = torch.cat([self.generator.logits(part) for part in parts])
-            if own_draw or decode == "sample":  # argmax(logits + Gumbel noise) is a draw from softmax(logits)
-                logits = self.generator.perturb(logits, gumbel(BLOCK, noise_months, channels, random).to(device))
-            x = self.generator.heads(logits)
+            draws = self.generator.draws(BLOCK, months, random, decode).each(lambda drawn: drawn.to(device))
+            parts = [
+                self.generator(noise[part], draws.each(lambda drawn, part=part: drawn[part]))
+                for part in (slice(k, k + at_once) for k in range(0, BLOCK, at_once))
+            ]
+            x = torch.cat(parts)
             if not torch.isfinite(x).all():  # decoding would turn it into NaN, or silently into each first level
                 raise ValueError(
                     "the generator's values are no longer finite numbers, so nothing can be sampled: its training ran "
@@ -246,7 +251,7 @@ class Synthesizer:
         """
         state = load_checkpoint(path, "synthesizer", "trainer")
         with naming(path):
-            config = TrainConfig(**state["config"])
+            config = TrainConfig.from_dict(state["config"])
             encoder = CohortEncoder.from_state(state["encoder"])
             generator, source = build_generator(encoder, config), build_source(config)
             generator.load_state_dict(state["sampling_generator"])

@@ -33,12 +33,14 @@ from ..runtime.distributed import ALONE, Peers
 from ..runtime.environment import resolve_device
 from ..runtime.progress import between_batches
 from ..runtime.stop import stop_requested
+from .autoencoder import Autoencoder, VariationalAutoencoder
 from .config import TrainConfig
 from .curriculum import curriculum_batches
 from .losses import RealMoments, autoencoder_loss, correlation_loss, correlation_matrix, gradient_penalty
-from .networks import Autoencoder, Critic, VariationalAutoencoder
+from .networks import CRITICS
 from .saving import TrainingStopped, fingerprint, restore, save
-from .synthesizer import Synthesizer, build_generator, build_source, gumbel
+from .summaries import Summaries, SummaryCritic
+from .synthesizer import Synthesizer, build_generator, build_source
 
 log = logging.getLogger("hg_helpers")
 
@@ -69,11 +71,12 @@ class Trainer:
         with torch.random.fork_rng(devices=[]):  # initial weights from the seed, without touching the global generator
             torch.manual_seed(config.seed)
             self.generator = build_generator(encoder, config)
-            self.critic = Critic(self.schema, config.hidden)
+            self.critic = CRITICS[config.critic](self.schema, config.hidden)
             self.autoencoder = None
             if config.autoencoder:
                 kind = VariationalAutoencoder if config.autoencoder == "variational" else Autoencoder
                 self.autoencoder = kind(self.schema.width, config.latent, config.hidden)
+            self.summary_critic = SummaryCritic(self.schema, config.hidden) if config.summary_weight else None
         self.source = build_source(config)
         self.average = copy.deepcopy(self.generator).requires_grad_(False) if config.ema else None
         for network in self.networks().values():
@@ -81,7 +84,7 @@ class Trainer:
         self.optimisers = {
             name: torch.optim.Adam(network.parameters(), lr=config.learning_rate, betas=config.betas)
             for name, network in self.networks().items()
-            if name in ("generator", "critic", "autoencoder")
+            if name in ("generator", "critic", "autoencoder", "summary_critic")
         }
         # Draws are made on the CPU, so that a run on another device sees the same numbers.
         self.random = torch.Generator().manual_seed(config.seed)
@@ -92,6 +95,7 @@ class Trainer:
         self.rate = config.learning_rate
         self.target: Tensor | None = None  # correlations of all training patients
         self.moments: RealMoments | None = None
+        self.summaries: Summaries | None = None
         self.data: str | None = None  # a hash of the training patients
         self.rows: list[dict[str, float]] = []
 
@@ -142,14 +146,28 @@ class Trainer:
         """Teach the critic to score weighted real patients (B, L, C) above generated ones."""
         with torch.no_grad():  # the critic's step needs nothing of how the patients were made
             fake = self.fake(*real.shape[:2]) * self.weights
-        mix = self._own(torch.rand(len(real), 1, 1, generator=self.random))
+        patients = len(real)
+        mix = self._own(torch.rand(patients, 1, 1, generator=self.random))
         real = self.peers.share(real)
         score_real, score_fake = self.critic(torch.cat([real, fake]), twice=False).chunk(2)
         wasserstein = self.peers.mean(score_real.mean() - score_fake.mean())
         penalty = self.peers.mean(gradient_penalty(self.critic, real, fake, mix))
         loss = self.config.gp_weight * penalty - wasserstein
         self._improve("critic", loss)
-        return {"critic_loss": loss.item(), "wasserstein": wasserstein.item(), "penalty": penalty.item()}
+        row = {"critic_loss": loss.item(), "wasserstein": wasserstein.item(), "penalty": penalty.item()}
+        if self.summary_critic is not None:
+            lines = self.summaries(real / self.weights), self.summaries(fake / self.weights)
+            row |= self._summary_step(*lines, patients)
+        return row
+
+    def _summary_step(self, real: Tensor, fake: Tensor, patients: int) -> dict[str, float]:
+        """Teach the critic of summaries (B, K) likewise; it is small, and takes three steps on each batch."""
+        for _ in range(3):
+            mix = self._own(torch.rand(patients, 1, generator=self.random))
+            wasserstein = self.peers.mean(self.summary_critic(real).mean() - self.summary_critic(fake).mean())
+            penalty = self.peers.mean(gradient_penalty(self.summary_critic, real, fake, mix))
+            self._improve("summary_critic", self.config.gp_weight * penalty - wasserstein)
+        return {"summary_wasserstein": wasserstein.item()}
 
     def generator_step(self, patients: int, months: int) -> dict[str, float]:
         """Teach the generator to be scored as real, with the real correlations; averaged weights follow it."""
@@ -164,10 +182,14 @@ class Trainer:
 
     def _generator_loss(self, fake: Tensor) -> tuple[Tensor, dict[str, float]]:
         score = self.peers.mean(self.critic(fake * self.weights, twice=False).mean())
+        loss = -score
+        if self.summary_critic is not None:
+            judged = self.peers.mean(self.summary_critic(self.summaries(fake)).mean())
+            loss = loss - self.config.summary_weight * judged
         fake = self.peers.join(fake)
         cap = torch.rand(2, *self.target.shape, generator=self.random) if self.config.correlation_cap else None
         correlation = correlation_loss(fake, self.target, None if cap is None else cap.to(self.device))
-        loss = self.config.correlation_weight * correlation - score
+        loss = loss + self.config.correlation_weight * correlation
         parts = {"correlation_loss": correlation.item()}
         if self.config.moment_weight:
             moment = self.moments.loss(fake)
@@ -177,11 +199,8 @@ class Trainer:
 
     def fake(self, patients: int, months: int) -> Tensor:
         """Generated patients (B, L, C), soft unless the heads round, values in [0, 1]; each process makes its own."""
-        z, noise = self._own(self.source.draw(patients, months, self.random)), None
-        if self.config.heads != "softmax":
-            drawn = 1 if self.config.gumbel_noise == "patient" else months
-            noise = self._own(gumbel(patients, drawn, self.schema.channels, self.random))
-        return self.generator(z, noise)
+        z = self._own(self.source.draw(patients, months, self.random))
+        return self.generator(z, self.generator.draws(patients, months, self.random).each(self._own))
 
     def _own(self, drawn: Tensor) -> Tensor:
         """Of numbers drawn for the whole batch, those of this process's patients, on its device."""
@@ -283,13 +302,19 @@ class Trainer:
         x = x.to(self.device, torch.float32)
         if self.target is None:
             self.target = correlation_matrix(x)
+            if self.config.start == "margins":
+                self.generator.start_at(x)
+                if self.average is not None:
+                    self.average.load_state_dict(self.generator.state_dict())
         if self.config.moment_weight and self.moments is None:
             self.moments = RealMoments(x, self.schema, self.config.lengths_for(self.schema.length))
+        if self.config.summary_weight and self.summaries is None:
+            self.summaries = Summaries(x, self.schema, self.config.lengths_for(self.schema.length))
         return x
 
     def networks(self) -> dict[str, nn.Module]:
         """All that has weights or a memory, by name."""
-        names = ("generator", "critic", "autoencoder", "source", "average")
+        names = ("generator", "critic", "autoencoder", "summary_critic", "source", "average")
         return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
 
     @property
@@ -325,7 +350,9 @@ class Trainer:
         state = load_checkpoint(path, "trainer")
         device = resolve_device(device)  # out here: what is wrong with it is not the file's fault
         with naming(path):
-            trainer = cls(CohortEncoder.from_state(state["encoder"]), TrainConfig(**state["config"]), device, peers)
+            trainer = cls(
+                CohortEncoder.from_state(state["encoder"]), TrainConfig.from_dict(state["config"]), device, peers
+            )
             restore(trainer, state)
         if state["torch"] != [str(torch.__version__), torch.get_num_threads()]:
             log.info("%s was written by torch %s on %d threads: going on, but not bit for bit", path, *state["torch"])

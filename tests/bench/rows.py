@@ -16,7 +16,6 @@ from torch.utils.flop_counter import flop_registry
 
 import hg_helpers as hg
 from hg_helpers.cohort.simulate import simulate_cohort
-from hg_helpers.model.synthesizer import gumbel
 from hg_helpers.model.training import Trainer
 from hg_helpers.runtime import fast_lstm
 
@@ -143,8 +142,8 @@ def _sampling(side: str, small: bool, device: str) -> Callable[[], Any]:
     plain(model.generator)
 
     def at_once() -> pd.DataFrame:
-        noise = gumbel(patients, 1, x.shape[2], run.random).to(device)
-        made = model.generator(model.source.draw(patients, 60, run.random).to(device), noise)
+        draws = model.generator.draws(patients, 60, run.random).each(lambda drawn: drawn.to(device))
+        made = model.generator(model.source.draw(patients, 60, run.random).to(device), draws)
         return model.encoder.inverse_transform(made.cpu())
 
     return torch.no_grad()(at_once)  # with its graph, as the earlier notebook did it, memory would be some 10 GB

@@ -1,0 +1,107 @@
+"""What a month's value is made of: a regimen that is kept or changed, a measurement that errs on its own.
+
+An LSTM gives every month a value of its own. A regimen is not of that kind: it is kept, and now and then changed. Nor
+is a laboratory value: it is a course, read by an assay that errs. Each of these two heads says so, and learns the rest.
+
+Shapes: B patients, L months, C channels, S features that are held, R features that are measured.
+
+>>> levels = torch.eye(2)[torch.tensor([[0, 1, 1, 0]])]  # (1, 4, 2): the candidates of four months
+>>> switch = torch.tensor([[[-1.0], [-1.0], [1.0], [-1.0]]])  # only in the third month is one taken
+>>> hold_or_switch(levels, switch.expand(-1, -1, 2)).argmax(-1).tolist()
+[[0, 0, 1, 1]]
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+#: Temperature of whatever is rounded in the forward pass and soft in the backward one (Jang et al. 2017).
+TEMPERATURE = 0.66
+#: Where the switch logits start: one month in twenty, so that a regimen begins as something that is kept.
+RARELY = -3.0
+
+
+@dataclass(frozen=True)
+class Draws:
+    """What the heads draw beside the generator's noise z; None where they draw nothing.
+
+    Args:
+        gumbel: standard Gumbel (B, 1 or L, C), added to the logits of levels.
+        switch: standard logistic (B, L, 1): one decision a month, about the whole regimen.
+        assay: standard normal (B, L, R).
+    """
+
+    gumbel: Tensor | None = None
+    switch: Tensor | None = None
+    assay: Tensor | None = None
+
+    def each(self, change) -> Draws:
+        """The same change of all that is drawn: a slice of the patients, another device."""
+        return Draws(*(None if drawn is None else change(drawn) for drawn in (self.gumbel, self.switch, self.assay)))
+
+
+def hold_or_switch(candidate: Tensor, switch: Tensor) -> Tensor:
+    """Keep last month's level, or take this month's candidate.
+
+        y_0 = candidate_0        s_t = 1[switch_t > 0]        y_t = y_(t-1) + s_t (candidate_t - y_(t-1))
+
+    How often is learnt, and nothing depends on the length of the table. A step has no derivative, so s_t is given that
+    of sigmoid(switch_t / 0.66), as the straight-through heads are (Jang et al. 2017).
+
+    Args:
+        candidate: (B, L, C), levels of a month by itself.
+        switch: (B, L, C), the switch logit plus logistic noise: P(s_t = 1) = sigmoid(logit).
+
+    Returns:
+        (B, L, C): one-hot where the candidates are.
+    """
+    soft = torch.sigmoid(switch / TEMPERATURE)
+    s = (switch > 0).to(soft) + (soft - soft.detach())
+    held = [candidate[:, 0]]
+    for s_t, candidate_t in zip(s.unbind(1)[1:], candidate.unbind(1)[1:], strict=True):
+        held.append(held[-1] + s_t * (candidate_t - held[-1]))
+    return torch.stack(held, 1)
+
+
+class MeasurementNoise(nn.Module):
+    """Two assays err independently of one another, and each errs alike in everybody.
+
+        x_t = sigmoid(m_t + w(sigmoid(m_t)) e_t)        e_t = r e_(t-1) + sqrt(1 - r^2) n_t        n_t ~ N(0, 1)
+
+    The course m_t comes from the LSTM. The width w of the error is a small function of the level alone: were it free,
+    every synthetic patient would have an assay of their own, which gives them away. The error has a memory r of its
+    own, one learnt number a feature.
+
+    Args:
+        features: R.
+        units: width of the layer that gives w.
+    """
+
+    def __init__(self, features: int, units: int = 16) -> None:
+        super().__init__()
+        self.slope = nn.Parameter(2 * torch.randn(features, units))
+        self.shift = nn.Parameter(0.5 * torch.randn(features, units))
+        self.mix = nn.Parameter(0.3 * units**-0.5 * torch.randn(features, units))
+        self.base = nn.Parameter(torch.full((features,), -1.0))
+        self.memory = nn.Parameter(torch.zeros(features))
+
+    def width(self, level: Tensor) -> Tensor:
+        """Standard deviation of the error on the logit scale, (B, L, R), of levels (B, L, R) in [0, 1]."""
+        hidden = torch.tanh(level[..., None] * self.slope + self.shift)  # (B, L, R, units)
+        return F.softplus((hidden * self.mix).sum(-1) + self.base)
+
+    def errors(self, normal: Tensor) -> Tensor:
+        """e_t of n_t, both (B, L, R) and of variance 1; written out, a sum over all months up to t."""
+        r = torch.tanh(self.memory)[:, None, None]  # (R, 1, 1)
+        months = torch.arange(normal.shape[1], device=normal.device)
+        ago = (months[:, None] - months).clamp_min(0)  # (L, L)
+        new = torch.where(months > 0, (1 - r.square()).sqrt(), 1.0)  # the first error is as wide as the others
+        return torch.einsum("rts,bsr->btr", (r**ago * new).tril(), normal)
+
+    def forward(self, course: Tensor, normal: Tensor) -> Tensor:
+        """Logits of the course (B, L, R) and n_t to logits of what is measured."""
+        return course + self.width(torch.sigmoid(course)) * self.errors(normal)
