@@ -4,7 +4,12 @@
 `metrics` and `plots`, and the few listed here.
 """
 
+import sys
+
 __version__ = "2.0.0"
+
+if sys.argv[:2] == ["-m", "demo"] and "--quiet" not in sys.argv:  # `python -m hg_helpers demo`: torch takes seconds
+    print("loading torch and the other packages ...", file=sys.stderr, flush=True)
 
 try:
     from . import cohort, exercises, metrics, model, plots

@@ -14,7 +14,7 @@ BELOW = {
     "runtime": set(),
     "cohort": {"runtime"},
     "model": {"cohort", "runtime"},
-    "metrics": {"cohort"},
+    "metrics": {"cohort", "runtime"},
     "plots": {"cohort", "metrics"},
     "exercises": {"cohort", "model", "metrics"},
     "app": {"cohort", "model", "metrics", "plots", "runtime"},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -16,9 +17,11 @@ from hg_helpers.app.demo import run_demo, summary_text
 from hg_helpers.cohort.art import ART_DEMO, ART_FULL
 from hg_helpers.cohort.load import load_cohort
 from hg_helpers.cohort.simulate import simulate_cohort
+from hg_helpers.model.synthesizer import Synthesizer
 from hg_helpers.model.training import Trainer
 
 ROOT = Path(__file__).parent.parent
+COMMANDS = ["doctor", "simulate", "download", "train", "sample", "evaluate", "demo", "ablate"]
 PBC = ROOT.parent / "shared" / "data" / "pbcseq.csv"
 SCHEMA = """
 patient: id
@@ -185,7 +188,7 @@ def test_a_wrong_command_line_exits_with_2(arguments, capsys):
     assert left.value.code == 2
 
 
-@pytest.mark.parametrize("command", ["doctor", "simulate", "download", "train", "sample", "evaluate", "demo", "ablate"])
+@pytest.mark.parametrize("command", COMMANDS)
 def test_help_shows_an_example_and_the_exit_codes(command, capsys):
     with pytest.raises(SystemExit) as left:
         main([command, "--help"])
@@ -194,13 +197,14 @@ def test_help_shows_an_example_and_the_exit_codes(command, capsys):
     assert f"python -m hg_helpers {command}" in said and "exit codes" in said
 
 
-def test_the_demo_leaves_models_tables_and_pictures(tmp_path, capsys):
+def test_the_demo_leaves_models_tables_and_pictures(tmp_path, capsys, monkeypatch):
     """As small as it gets: this shows that everything is written and said, not that the lesson holds."""
     folder = tmp_path / "demo"
     small = {"epochs": 1, "hidden": 4, "latent": 4, "batch_size": 400, "lengths": (60,), "n_critic": 1}
     lines = summary_text(run_demo(folder, progress=False, **small)).splitlines()
     assert 10 <= len(lines) <= 13 and "v2_plus" in lines[0]
     expected = {f"{m}.{e}" for m in ("v1", "v2", "v2_plus") for e in ("pt", "csv")}
+    expected |= {f"{m}.split.json" for m in ("v1", "v2", "v2_plus")}
     expected |= {"summary.csv", "coverage.csv", "gender_ethnic.png", "distributions.png"}
     assert expected <= {p.name for p in folder.iterdir()}
     summary = pd.read_csv(folder / "summary.csv", index_col=0)
@@ -210,6 +214,12 @@ def test_the_demo_leaves_models_tables_and_pictures(tmp_path, capsys):
     coverage = pd.read_csv(folder / "coverage.csv")
     assert set(coverage["by"]) == {"month", "patient"} and coverage.groupby("by")["train"].sum().between(0.7, 1).all()
     assert load_cohort(folder / "v2.csv", schema=ART_DEMO)["PatientID"].nunique() == 1000
+    evaluate = ["evaluate", "--model", str(folder / "v2.pt"), "--synthetic", str(folder / "v2.csv"), "--quiet"]
+    monkeypatch.setattr("hg_helpers.app.commands.evaluate_tables", lambda *tables, **_: found.extend(tables) or 1 / 0)
+    found = []
+    with pytest.raises(ZeroDivisionError):  # what it needs is there: the work would begin
+        main([*evaluate, "--real", str(ROOT / "data" / "art_hiv_demo.csv.gz"), "--out", str(tmp_path / "report")])
+    assert [part["PatientID"].nunique() for part in found] == [800, 200, 1000]
     capsys.readouterr()
     assert main(["demo", "--out", str(folder)]) == 1 and "--force" in capsys.readouterr().err
 
@@ -252,3 +262,66 @@ def test_a_file_in_the_published_layout_goes_through_with_all_its_columns(tmp_pa
         list(pd.read_csv(drawn).columns) == list(pd.read_csv(published).columns) == list(load_cohort(published).columns)
     )
     assert set(ART_FULL.names) < set(pd.read_csv(drawn).columns)
+
+
+# --- pages ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_bare_call_lists_the_commands(capsys):
+    with pytest.raises(SystemExit) as left:
+        main([])
+    said = capsys.readouterr()
+    assert left.value.code == 2 and said.out == ""
+    assert all(f"\n    {name} " in said.err for name in ("doctor", "simulate", "train", "sample", "evaluate", "demo"))
+
+
+@pytest.mark.parametrize("command", ["", *COMMANDS])
+def test_help_fits_eighty_columns_and_breaks_no_word(command, capsys, monkeypatch):
+    words = {}
+    for columns in ("80", "500"):
+        monkeypatch.setenv("COLUMNS", columns)
+        with pytest.raises(SystemExit):
+            main([*filter(None, [command]), "--help"])
+        said = capsys.readouterr().out
+        words[columns] = [word for word in said.split() if word != "\\"]
+        assert columns == "500" or max(map(len, said.splitlines())) <= 80
+    assert words["80"] == words["500"]
+
+
+def test_sample_finds_the_models_of_the_package_by_name(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["sample", "--model", "v2", "--patients", "3", "--out", "s.csv", "--quiet"]) == 0
+    expected = Synthesizer.pretrained("v2").sample(3)
+    pd.testing.assert_frame_equal(load_cohort("s.csv", schema=ART_DEMO), load_cohort(expected, schema=ART_DEMO))
+    Path("v1").write_text("a file of one's own comes first")
+    assert main(["sample", "--model", "v1", "--out", "t.csv"]) == 1 and "cannot be loaded" in capsys.readouterr().err
+
+
+def test_a_demo_that_is_too_short_says_so_and_one_of_the_usual_length_does_not(tmp_path, monkeypatch, capsys, caplog):
+    made = {"summary": pd.DataFrame(), "seconds": {"all": 1.0}}
+    monkeypatch.setattr("hg_helpers.app.commands.run_demo", lambda *_, **__: made)
+    monkeypatch.setattr("hg_helpers.app.commands.summary_text", lambda _: "")
+    for options, warned in (["--epochs", "1", "--quiet"], True), ([], False):
+        caplog.clear()
+        assert main(["demo", "--out", str(tmp_path), *options]) == 0
+        assert ("too short to judge" in capsys.readouterr().out) == ("too short to judge" in caplog.text) == warned
+
+
+def test_a_demo_speaks_before_torch_is_loaded(tmp_path):
+    (tmp_path / "torch.py").write_text("raise SystemExit('torch would be loaded now')")
+    environment = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}
+    command = [sys.executable, "-m", "hg_helpers", "demo", "--out", str(tmp_path / "demo")]
+    for more, lines in ([], 2), (["--quiet"], 1):
+        said = subprocess.run([*command, *more], env=environment, cwd=tmp_path, capture_output=True, text=True).stderr
+        assert len(said.splitlines()) == lines and said.splitlines()[-1] == "torch would be loaded now"
+        assert said.startswith("loading torch") == (lines == 2)
+
+
+def test_quiet_does_not_hide_that_rows_were_cut_off(table, capsys):
+    frame = pd.read_csv(table / "visits.csv")  # five visits, of which four are used
+    assert train(table) == 0 and len(frame) == 24 * 5
+    command = [sys.executable, "-m", "hg_helpers", "evaluate", "--out", "report", "--quiet", "--real", "visits.csv"]
+    command += ["--schema", "visits.yaml", "--model", "model.pt", "--synthetic", "nowhere.csv"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    said = subprocess.run(command, cwd=table, env=environment, capture_output=True, text=True).stderr
+    assert "24 patients have more than 4 rows; their first 4 are used" in said

@@ -201,7 +201,7 @@ def test_joints_and_quasi_identifiers_can_be_named(cohorts):
     assert report["low"].isna().all()
     with pytest.raises(ValueError, match="'VL' is real"):
         evaluate(*few, SCHEMA, joints=[["VL"]])
-    with pytest.raises(ValueError, match="draws must be at least 1"):
+    with pytest.raises(ValueError, match="draws must be a whole number of at least 1"):
         evaluate(*few, SCHEMA, draws=0)
 
 

@@ -9,7 +9,10 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import sys
+import textwrap
+from pathlib import Path
 from typing import Any
 
 from .commands import UserError, ablate, demo, download, evaluate, sample, simulate, train
@@ -24,11 +27,22 @@ EXITS = (
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; returns the exit code."""
-    options = build_parser().parse_args(arguments)
+    parser, arguments = build_parser(), sys.argv[1:] if arguments is None else arguments
+    if not arguments:  # a newcomer: all commands rather than one line of usage
+        parser.print_help(sys.stderr)
+        parser.exit(2)
+    options = parser.parse_args(arguments)
+    for stream in (sys.stdout, sys.stderr):  # a µ that a terminal cannot show is no reason to fail after the work
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
     logging.basicConfig(format="%(message)s", level=logging.WARNING, stream=sys.stderr)
     logging.getLogger("hg_helpers").setLevel(logging.WARNING if options.quiet else logging.INFO)
     try:
-        return options.run(options)
+        code = options.run(options)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError as error:
+        return _reader_gone(error)
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         return 130
@@ -41,7 +55,35 @@ def main(arguments: list[str] | None = None) -> int:
     return 1
 
 
+def _reader_gone(error: BrokenPipeError) -> int:
+    """Be quiet where who reads the results has seen enough, as in `doctor | head -1`; any other pipe is an error."""
+    try:
+        print(flush=True)  # what could not be written is dropped already: write again
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python flushes at the end
+        return 0
+    print(f"error: {error}", file=sys.stderr)
+    return 1
+
+
 # --- the parser -----------------------------------------------------------------------------------------------------
+
+
+class Help(argparse.HelpFormatter):
+    """Lines end between words, also in what stands below the options; examples go on behind a backslash."""
+
+    def _split_lines(self, text: str, width: int) -> list[str]:
+        return textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False)
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        lines: list[str] = []
+        for line in text.splitlines():
+            example = line.startswith("  ")
+            options = {"subsequent_indent": "      ", "initial_indent": "  "} if example else {}
+            room = width - 2 if example else width
+            parts = textwrap.wrap(line.strip(), room, break_long_words=False, break_on_hyphens=False, **options)
+            lines.append((" \\\n" if example else "\n").join(parts))
+        return "\n".join(lines)
 
 
 def _count(text: str) -> int:
@@ -58,6 +100,10 @@ def _seed(text: str) -> int:
     return number
 
 
+def _path(text: str) -> Path:
+    return Path(text).expanduser()  # no shell expands --out=~/runs
+
+
 def _share(text: str) -> float:
     number = float(text)
     if not 0 <= number < 1:
@@ -68,7 +114,7 @@ def _share(text: str) -> float:
 def build_parser() -> argparse.ArgumentParser:
     """All commands and options."""
     parser = argparse.ArgumentParser(
-        "python -m hg_helpers", description=DESCRIPTION, epilog=EXITS, formatter_class=argparse.RawTextHelpFormatter
+        "python -m hg_helpers", description=DESCRIPTION, epilog=EXITS, formatter_class=Help
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
@@ -78,7 +124,7 @@ def build_parser() -> argparse.ArgumentParser:
             help=summary,
             description=summary[0].upper() + summary[1:] + ".",
             epilog=f"example:\n  python -m hg_helpers {example}\n\n{EXITS}",
-            formatter_class=argparse.RawDescriptionHelpFormatter,
+            formatter_class=Help,
         )
         added.set_defaults(run=run)
         added.add_argument("--json", action="store_true", help="print the result as JSON")
@@ -87,7 +133,7 @@ def build_parser() -> argparse.ArgumentParser:
         return added
 
     def writes(added: argparse.ArgumentParser, default: str | None, what: str) -> None:
-        added.add_argument("--out", default=default, required=default is None, help=what)
+        added.add_argument("--out", type=_path, default=default, required=default is None, help=what)
         added.add_argument("--force", action="store_true", help="replace what exists already")
 
     command(doctor, "check versions, machine, data and disk", "doctor")
@@ -128,7 +174,7 @@ def build_parser() -> argparse.ArgumentParser:
     added = command(
         sample, "draw synthetic patients from a model", "sample --model runs/v2.pt --patients 1000 --out s.csv"
     )
-    added.add_argument("--model", required=True, help="file from `train`")
+    added.add_argument("--model", required=True, help="file from `train`, or v1, v2, v2_plus of the package")
     added.add_argument("--patients", type=_count, default=1000, help="how many (default 1000)")
     added.add_argument("--seed", type=_seed, default=0)
     added.add_argument(
@@ -174,6 +220,8 @@ def build_parser() -> argparse.ArgumentParser:
     added.add_argument("--lengths", type=_count, nargs="+", metavar="MONTHS", help="curriculum; 60 is always in")
     added.add_argument("--only", nargs="+", metavar="NAME", help="these configurations (default: all)")
     added.add_argument("--jobs", type=_count, default=2, help="processes of one thread each (default 2)")
-    added.add_argument("--out", default="data/results/ablation.csv", help="table (default data/results/ablation.csv)")
-    added.add_argument("--figure", metavar="FILE", help="draw the results: .png, .pdf or .svg")
+    added.add_argument(
+        "--out", type=_path, default="data/results/ablation.csv", help="table (default data/results/ablation.csv)"
+    )
+    added.add_argument("--figure", type=_path, metavar="FILE", help="draw the results: .png, .pdf or .svg")
     return parser

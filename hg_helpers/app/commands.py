@@ -14,9 +14,11 @@ import argparse
 import dataclasses
 import functools
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from tqdm import tqdm
 
 from ..cohort.art import ART_DEMO, ART_FULL
@@ -31,12 +33,15 @@ from ..model.training import Trainer
 from ..plots import ablation as draw_ablation
 from ..plots.report import report_figures
 from ..plots.style import FILE_DPI
+from ..runtime.checkpoint import require_writable
 from ..runtime.distributed import Peers, join_torchrun
 from .ablation import medians, panels, run_ablation
-from .demo import run_demo, summary_text
+from .demo import DEMO, run_demo, summary_text, too_short
 from .files import read_split, write_split, write_table
 from .parquet_parts import write_parts
 from .shorthand import prepare
+
+log = logging.getLogger("hg_helpers")
 
 
 class UserError(Exception):
@@ -80,13 +85,13 @@ def train(options: argparse.Namespace) -> int:
 def _resume(options: argparse.Namespace) -> int:
     trainer = Trainer.load(options.out, device=options.device, peers=Peers())
     _refuse_another(trainer, options)
-    split = read_split(Path(options.out))
+    split = read_split(options.out)
     data = options.data or split["data"]
     try:
         schema = trainer.encoder.schema
         cohort = load_cohort(data, schema=schema)
         cohort = cohort[cohort[schema.patient].isin(split["train_patients"])]
-        return _fit(trainer, trainer.encoder.transform(cohort), Path(options.out), options)
+        return _fit(trainer, trainer.encoder.transform(cohort), options.out, options)
     except (KeyError, ValueError) as error:
         raise UserError(f"{options.out} cannot go on with {data or 'the bundled cohort'}: {error.args[0]}") from error
 
@@ -133,11 +138,11 @@ def _fit(trainer: Any, x: Any, out: Path, options: argparse.Namespace) -> int:
 
 def sample(options: argparse.Namespace) -> int:
     if options.parts:  # a folder that is there is taken up, if it holds parts of the same
-        out, synthesizer = Path(options.out), Synthesizer.load(options.model)
+        out, synthesizer = options.out, _model(options.model)
         write = functools.partial(write_parts, synthesizer, out, per_part=options.parts)
     else:
         out = _output(options, ".csv", ".csv.gz", ".parquet")
-        synthesizer = Synthesizer.load(options.model)
+        synthesizer = _model(options.model)
         write = functools.partial(synthesizer.to_parquet if out.suffix == ".parquet" else synthesizer.to_csv, out)
     with tqdm(total=options.patients, unit="patient", disable=options.quiet) as bar:
         write(
@@ -154,7 +159,8 @@ def sample(options: argparse.Namespace) -> int:
 
 
 def evaluate(options: argparse.Namespace) -> int:
-    schema = _schema(options.schema)
+    schema, folder = _schema(options.schema), options.out
+    _refuse_existing(folder / "report.csv", options.force)
     real = load_cohort(options.real, schema=schema)
     if options.holdout:
         holdout = load_cohort(options.holdout, schema=schema)
@@ -162,30 +168,57 @@ def evaluate(options: argparse.Namespace) -> int:
         split = read_split(Path(options.model))
         if "holdout_patients" not in split:
             raise UserError(f"{options.model} was trained on all patients; give other real ones with --holdout TABLE")
-        holdout = real[real[schema.patient].isin(split["holdout_patients"])]
-        real = real[real[schema.patient].isin(split["train_patients"])]
+        real, holdout = (_those(real, split, group, schema, options) for group in ("train", "holdout"))
     else:
         raise UserError(
             "evaluation needs real patients whom the model has not seen: --holdout TABLE, or --model FILE.pt"
         )
     synthetic = load_cohort(options.synthetic, schema=dataclasses.replace(schema, missing="error"))
-    folder = Path(options.out)
-    _refuse_existing(folder / "report.csv", options.force)
     report = evaluate_tables(real, holdout, synthetic, schema=schema, seed=options.seed)
     folder.mkdir(parents=True, exist_ok=True)
     write_table(report, folder / "report.csv")
+    pictures = 0
     for name, figure in report_figures(real, holdout, synthetic, schema, seed=options.seed):
         figure.savefig(folder / f"{name}.png", dpi=FILE_DPI)
+        pictures += 1
     if options.json:
         print(report.to_json(orient="records", indent=1))
     else:
-        print(report.round(3).to_string(index=False))
+        print(report_text(report, len(schema.discrete)))
+        print("- is undefined; report.csv says why")
+        print(f"report.csv and {pictures} pictures are in {folder}/")
     return 0
 
 
+def report_text(report: pd.DataFrame, discrete: int, width: int = 79) -> str:
+    """The report in lines of at most ``width`` characters; its notes and full names stand in report.csv.
+
+    Args:
+        report: from :func:`hg_helpers.evaluate`.
+        discrete: how many discrete features there are: the joint of all of them is called "all 5".
+    """
+    numbers = ["value", "floor", "best", "low", "high"]
+    rows = [["metric", "feature", *numbers]]
+    for row in report.itertuples():
+        parts = len(row.feature.split(" x "))
+        feature = f"all {parts}" if 1 < parts == discrete else row.feature
+        cells = (getattr(row, name) for name in numbers)
+        rows.append([row.metric, feature, *("-" if pd.isna(cell) else f"{cell:.3f}" for cell in cells)])
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    room = max(8, width - sum(widths) + widths[1] - 2 * (len(widths) - 1))
+    lines = []
+    for metric, feature, *cells in rows:
+        feature = feature if len(feature) <= room else feature[: room - 2] + ".."
+        named = f"{metric:{widths[0]}}  {feature:{min(widths[1], room)}}"
+        lines.append("  ".join([named, *(f"{c:>{w}}" for c, w in zip(cells, widths[2:], strict=True))]))
+    return "\n".join(lines)
+
+
 def demo(options: argparse.Namespace) -> int:
-    folder = Path(options.out)
-    for name in MODELS:
+    folder, caution = options.out, too_short(options.epochs)
+    if caution:
+        log.warning("%s", caution)
+    for name in DEMO:
         _refuse_existing(folder / f"{name}.pt", options.force)
     changes = {} if options.epochs is None else {"epochs": options.epochs}
     result = run_demo(folder, seed=options.seed, progress=not options.quiet, **changes)
@@ -193,12 +226,14 @@ def demo(options: argparse.Namespace) -> int:
         print(json.dumps({**result, "summary": json.loads(result["summary"].to_json())}, indent=1))
     else:
         print(summary_text(result))
+        if caution:
+            print(caution)
         print(f"{result['seconds']['all'] / 60:.1f} minutes; pictures, tables, models in {folder}/")
     return 0
 
 
 def ablate(options: argparse.Namespace) -> int:
-    figure_file = options.figure and Path(options.figure)
+    figure_file = options.figure
     if figure_file and figure_file.suffix not in (".png", ".pdf", ".svg"):
         raise UserError(f"--figure {figure_file}: the name must end in .png, .pdf or .svg")
     changes = {"epochs": options.epochs, "hidden": options.hidden, "latent": options.hidden}
@@ -213,7 +248,7 @@ def ablate(options: argparse.Namespace) -> int:
         drawn.savefig(figure_file, dpi=FILE_DPI)
     if options.json:
         medians_of = json.loads(summary.to_json(orient="index"))
-        print(json.dumps({"file": options.out, **counts, "medians": medians_of}, indent=1))
+        print(json.dumps({"file": str(options.out), **counts, "medians": medians_of}, indent=1))
     else:
         print(summary.round(2).to_string(na_rep="-"))
         print(f"medians of {options.seeds} seed(s), argmax; trained {found['trained']}, kept {found['kept']} runs")
@@ -234,7 +269,29 @@ def _output(options: argparse.Namespace, *endings: str) -> Path:
     if not out.name.endswith(endings):
         raise UserError(f"--out {out}: the name must end in {' or '.join(endings)}")
     _refuse_existing(out, options.force)
+    require_writable(out)
     return out
+
+
+def _model(name: str) -> Synthesizer:
+    """A model from a file, or by name one that comes with the package."""
+    if name in MODELS and not Path(name).exists():
+        return Synthesizer.pretrained(name)
+    return Synthesizer.load(name)
+
+
+def _those(
+    table: pd.DataFrame, split: dict[str, Any], group: str, schema: Schema, options: argparse.Namespace
+) -> pd.DataFrame:
+    """The rows of a group of patients of a model's split, all of whom must be there."""
+    ids, words = split[f"{group}_patients"], {"train": "training", "holdout": "held-out"}[group]
+    absent = sorted(set(ids) - set(table[schema.patient]), key=str)
+    if absent:
+        raise UserError(
+            f"{len(absent)} of the {len(ids)} {words} patients of {options.model} are not in {options.real} (such as "
+            f"{absent[0]}): give the table that it was trained on, {split['data'] or 'the bundled cohort'}"
+        )
+    return table[table[schema.patient].isin(ids)]
 
 
 def _refuse_existing(path: Path, force: bool) -> None:

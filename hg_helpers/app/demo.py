@@ -3,12 +3,13 @@
 >>> import pandas as pd
 >>> rows = {name: 0.5 for name in LABELS.values()}
 >>> result = {'summary': pd.DataFrame({'holdout': rows}), 'patients': {'train': 640}}
->>> summary_text({**result, 'seconds': dict.fromkeys(MODELS, 60)}).splitlines()[0].split()
+>>> summary_text({**result, 'seconds': dict.fromkeys(DEMO, 60)}).splitlines()[0].split()
 ['against', '640', 'training', 'patients', 'holdout']
 """
 
 from __future__ import annotations
 
+import logging
 import time
 from pathlib import Path
 from typing import Any
@@ -26,9 +27,12 @@ from ..model.synthesizer import Synthesizer
 from ..plots import distributions, joint_shares
 from ..plots.style import FILE_DPI
 from .experiments import HOLDOUT, LABELS, SYNTHETIC_PATIENTS, scores, train_in_process
-from .files import write_table
+from .files import write_split, write_table
 from .processes import in_processes
 
+log = logging.getLogger("hg_helpers")
+
+DEMO = ("v1", "v2", "v2_plus")
 #: The table's rows.
 ROWS = ["coverage_month", "coverage_patient", "coverage_drawn", "joint_tv", "static_groups"]
 ROWS += [*(f"ks {f.name}" for f in ART_DEMO.real), "patient_spread", "switching_ratio", "static_changes"]
@@ -47,9 +51,15 @@ def run_demo(folder: str | Path, seed: int = 0, progress: bool = True, **changes
         ``"summary"`` (DataFrame, one column a cohort), ``"seconds"`` and ``"files"``.
     """
     started = time.perf_counter()
-    folder = Path(folder)
+    folder = Path(folder).expanduser()
     folder.mkdir(parents=True, exist_ok=True)
+    log.info("training %s, each in a process of its own; then they are sampled and compared", ", ".join(DEMO))
     train, holdout = split_patients(load_cohort(), HOLDOUT, seed=seed)
+    split: dict[str, Any] = {"data": None, "holdout": HOLDOUT, "seed": seed}
+    for group, table in (("holdout", holdout), ("train", train)):
+        split[f"{group}_patients"] = table[ART_DEMO.patient].unique().tolist()
+    for name in DEMO:
+        write_split(split, folder / f"{name}.pt")  # what `evaluate --model` asks for
     patients = {"train": train[ART_DEMO.patient].nunique(), "holdout": holdout[ART_DEMO.patient].nunique()}
     seconds = _train_all(folder, {"seed": seed, **changes}, patients["train"], progress)
     summary = _evaluate(folder, train, holdout, seed)
@@ -72,7 +82,7 @@ def _evaluate(folder: Path, train: pd.DataFrame, holdout: pd.DataFrame, seed: in
     real, cohorts = arrays("train", train), {"holdout": arrays("holdout", holdout)}
     synthetic: dict[str, pd.DataFrame] = {}
     summary = {"holdout": scores(real, cohorts["holdout"])}
-    for name in MODELS:
+    for name in DEMO:
         synthesizer = Synthesizer.load(folder / f"{name}.pt")
         synthetic[name] = synthesizer.sample(SYNTHETIC_PATIENTS, seed=seed)
         write_table(synthetic[name], folder / f"{name}.csv")
@@ -122,11 +132,19 @@ def _who_is_covered(train: CohortArrays, cohorts: dict[str, CohortArrays]) -> pd
     return pd.concat(parts, ignore_index=True)
 
 
+def too_short(epochs: int | None) -> str | None:
+    """A caution where a demo of so many epochs cannot tell the models apart; None where it can."""
+    usual = max(MODELS[name](preset="workshop").epochs for name in DEMO)
+    if epochs is None or 2 * epochs >= usual:
+        return None
+    return f"too short to judge the models by: {epochs} of up to {usual} epochs; any of them may look best or worst"
+
+
 def summary_text(result: dict[str, Any]) -> str:
     """The demo's result as a small table of at most 80 columns."""
     summary, width = result["summary"], max(map(len, LABELS.values())) + 1
     rows = {f"against {result['patients']['train']} training patients": summary.columns}
     for label, row in summary.iterrows():
         rows[label] = ["-" if pd.isna(value) else format(value, ".2f") for value in row]
-    rows["seconds of training, one thread each"] = ["", *(f"{result['seconds'][name]:.0f}" for name in MODELS)]
+    rows["seconds of training, one thread each"] = ["", *(f"{result['seconds'][name]:.0f}" for name in DEMO)]
     return "\n".join(f"{label:{width}}" + "".join(f"{cell:>9}" for cell in cells) for label, cells in rows.items())

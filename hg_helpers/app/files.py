@@ -31,6 +31,7 @@ def write_table(table: pd.DataFrame, path: Path, index: bool = False, float_form
 
 def split_file(model: Path) -> Path:
     """Where the split of a model's file stands."""
+    model = model.expanduser()
     return model.with_name(f"{model.stem}.split.json")
 
 
@@ -63,6 +64,6 @@ def write_split(split: dict[str, Any], model: Path) -> None:
     except (FileNotFoundError, ValueError):
         same = False
     if not same:
-        model.unlink(missing_ok=True)
+        model.expanduser().unlink(missing_ok=True)
     with atomic(path) as temporary:
         temporary.write_text(json.dumps(split, indent=1), encoding="utf-8")

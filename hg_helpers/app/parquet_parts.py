@@ -51,7 +51,7 @@ def write_parts(
     if whole_number("per_part", per_part) % BLOCK:
         raise ValueError(f"per_part must be a multiple of {BLOCK}, not {per_part!r}")
     synthesizer.sample_encoded(patients, seed, decode)  # refuses wrong input
-    folder = Path(folder)
+    folder = Path(folder).expanduser()
     asked = {
         "model": _fingerprint(synthesizer),
         "patients": int(patients),

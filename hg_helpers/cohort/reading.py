@@ -24,12 +24,14 @@ _MISSING_TEXT = frozenset(("", "NA", "N/A", "n/a", "#NA", "#N/A", "<NA>", "NaN",
 
 
 def read_table(path: Path, schema: Schema) -> pd.DataFrame:
-    """Read a table from a ``.csv``, ``.csv.gz`` or ``.parquet`` file.
+    """Read a table from a ``.csv``, ``.csv.gz`` or ``.parquet`` file, or from a folder of Parquet files.
 
     Raises:
         FileNotFoundError: naming the file that is not there.
         ValueError: naming the file and what is wrong with it.
     """
+    if path.is_dir():
+        return _read_parts(path)
     if not path.is_file():
         raise FileNotFoundError(f"no file {path} (the current folder is {Path.cwd()})")
     name = path.name.lower()
@@ -53,6 +55,17 @@ def read_table(path: Path, schema: Schema) -> pd.DataFrame:
     if schema.patient in table.columns:
         table[schema.patient] = _numbers_if_written_so(table[schema.patient])
     return table
+
+
+def _read_parts(folder: Path) -> pd.DataFrame:
+    """The table whose parts `sample --parts` wrote."""
+    parts = sorted(folder.glob("*.parquet"))
+    if not parts:
+        raise ValueError(f"{folder} is a folder without Parquet files; name a table, or a folder of its parts")
+    try:
+        return pd.concat([pd.read_parquet(part) for part in parts], ignore_index=True)
+    except (ValueError, OSError) as error:
+        raise ValueError(f"the parts in {folder} cannot be read: {error}") from error
 
 
 def _numbers_if_written_so(column: pd.Series) -> pd.Series:

@@ -189,7 +189,7 @@ class Schema:
             FileNotFoundError: where there is no such file.
             ValueError: naming the file and what is wrong in it.
         """
-        path = Path(path)
+        path = Path(path).expanduser()
         if not path.is_file():
             raise FileNotFoundError(f"no schema file {path}")
         try:

@@ -18,6 +18,7 @@ from threadpoolctl import threadpool_limits
 
 from ..cohort.arrays import CohortArrays, as_arrays, prepare
 from ..cohort.encoding import CohortEncoder
+from ..runtime.checks import whole_number
 
 #: A value, and the table behind it; ``table.attrs["note"]`` says why a value is NaN.
 Result = tuple[float, pd.DataFrame]
@@ -31,6 +32,9 @@ class Metric(NamedTuple):
     limits: tuple[float, float]
     group: str
 
+
+#: The largest that scikit-learn takes.
+LARGEST_SEED = 2**32 - 1
 
 #: Every metric of the report, by name, as the modules are read: :func:`hg_helpers.evaluate` keeps this order.
 METRICS: dict[str, Metric] = {}
@@ -55,6 +59,8 @@ def takes_tables(scaled: bool = False) -> Callable[[Callable], Callable]:
             if scaled and len(args) > len(cohorts) + 1 and isinstance(args[len(cohorts) + 1], CohortEncoder):
                 args, kwargs["encoder"] = args[: len(cohorts) + 1] + args[len(cohorts) + 2 :], args[len(cohorts) + 1]
             given = signature.bind(*args, **kwargs).arguments
+            if "seed" in given:  # refused here in our own words, not by scikit-learn when the work has begun
+                given["seed"] = whole_number("seed", given["seed"], 0, LARGEST_SEED)
             schema, encoder = given.pop("schema", None), given.pop("encoder", None)
             found = [given[name] for name in cohorts]
             schema = schema or next((c.schema for c in found if isinstance(c, CohortArrays)), None)

@@ -21,11 +21,12 @@ from ..cohort.art import ART_FULL
 from ..cohort.encoding import CohortEncoder
 from ..cohort.load import validate_cohort
 from ..cohort.schema import Schema
+from ..runtime.checks import whole_number
 from . import utility
 from .bootstrap import interval
 from .comparisons import Comparison, Score, against_holdout, prediction_scores, privacy_scores
 from .headlines import headline_replicates
-from .metric import METRICS, mean_defined
+from .metric import LARGEST_SEED, METRICS, mean_defined
 
 log = logging.getLogger("hg_helpers")
 
@@ -88,8 +89,8 @@ def evaluate(
     Raises:
         ValueError, KeyError: naming the table, column and patient where a table does not fit the schema.
     """
-    if draws < 1 or bootstrap < 0:
-        raise ValueError(f"draws must be at least 1 and bootstrap at least 0, not {draws} and {bootstrap}")
+    draws, bootstrap = whole_number("draws", draws), whole_number("bootstrap", bootstrap, 0)
+    seed = whole_number("seed", seed, 0, LARGEST_SEED - draws)
     identifiers = [f.name for f in schema.static] if quasi_identifiers is None else list(quasi_identifiers)
     cohorts = _cohorts({"train": train, "holdout": holdout, "synthetic": synthetic}, schema)
     c = Comparison(*cohorts, _joints(schema, joints), identifiers, population, seed)

@@ -119,7 +119,8 @@ def _ablation_panel(axes: Axes, part: pd.DataFrame, configurations: list, decodi
         axes.axhspan(row - 0.5, row + 0.5, color="#F0F0F0", zorder=0, linewidth=0)
     for number, decode in enumerate(decodings):
         chosen = part[part["decode"] == decode]
-        at = chosen["configuration"].map(configurations.index) + 0.34 * ((number + 0.5) / len(decodings) - 0.5) * 2
+        row = pd.Series(map(configurations.index, chosen["configuration"]), chosen.index, float)  # also of no run
+        at = row + 0.34 * ((number + 0.5) / len(decodings) - 0.5) * 2
         axes.vlines(chosen["median"], at - 0.2, at + 0.2, color="black", linewidth=2.5, zorder=5)
         for place in at[chosen["median"].isna()].unique():
             text = {"size": 10, "va": "center", "style": "italic", "color": ink(_seed_look(number)["color"])}

@@ -8,10 +8,10 @@
 
 from __future__ import annotations
 
+import errno
 import glob
 import os
 import pickle
-import tempfile
 import time
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -31,6 +31,16 @@ ABANDONED = 3600
 FOLDER = 0x10
 
 
+def written_to(path: str | Path) -> Path:
+    """The file that a path means: `~` is the home folder, and a symbolic link the file that it points to."""
+    path = Path(path).expanduser()
+    return path.resolve() if path.is_symlink() else path
+
+
+def _temporary(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{os.getpid()}.part")
+
+
 @contextmanager
 def atomic(path: str | Path) -> Iterator[Path]:
     """Write to the path that is given; it becomes ``path`` only when the block ends without an error.
@@ -38,10 +48,10 @@ def atomic(path: str | Path) -> Iterator[Path]:
     A crash, a full disk or Ctrl-C leaves whatever stood at ``path`` before. The temporary file of a process that was
     killed is removed by the next one that writes to ``path``, an hour later or more.
     """
-    path = Path(path)
+    path = written_to(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     _remove_abandoned(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    temporary = _temporary(path)
     try:
         yield temporary
         with open(temporary, "rb+") as file:
@@ -65,15 +75,17 @@ def require_writable(path: str | Path) -> None:
     Raises:
         OSError: naming the file and its folder, where it could not be written.
     """
-    path = Path(path)
+    path = written_to(path)
+    temporary = _temporary(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=path.parent):
-            pass
+        temporary.touch()
+        temporary.unlink()
     except OSError as error:
-        raise OSError(f"{path} could not be written: {error.strerror}; choose another folder") from None
+        what = "a shorter name" if error.errno == errno.ENAMETOOLONG else "another folder"
+        raise OSError(f"{path} could not be written: {error.strerror}; choose {what}") from None
     if path.is_dir():
-        raise OSError(f"{path} is a folder; a checkpoint needs the name of a file")
+        raise OSError(f"{path} is a folder; what is written here needs the name of a file")
 
 
 def not_finite(tensors: Mapping[str, Any]) -> str | None:
@@ -114,7 +126,7 @@ def load_checkpoint(path: str | Path, *kinds: str) -> dict[str, Any]:
         FileNotFoundError: where there is no such file.
         ValueError: naming the file, where it is damaged, of another format or of another kind.
     """
-    path = Path(path)
+    path = Path(path).expanduser()
     if not path.is_file():
         raise FileNotFoundError(f"no checkpoint {path}: look at the name, or train first")
     try:

@@ -1,0 +1,191 @@
+"""Faults that come from outside the model: seeds, terminals, paths, pipes, tables of others, another pandas."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+import hg_helpers as hg
+from hg_helpers.__main__ import main
+from hg_helpers.app.commands import report_text
+from hg_helpers.app.files import split_file
+from hg_helpers.metrics.metric import LARGEST_SEED
+from hg_helpers.runtime.checkpoint import atomic, load_checkpoint, require_writable, save_checkpoint
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture
+def files(cohort, schema, tmp_path):
+    """A table, its schema and a synthetic table, as files."""
+    cohort.to_csv(tmp_path / "real.csv", index=False)
+    hg.simulate_cohort(24, months=6, seed=5).to_csv(tmp_path / "s.csv", index=False)
+    (tmp_path / "six.yaml").write_text(yaml.safe_dump(schema.to_dict()))
+    return tmp_path
+
+
+def evaluate(folder, *more):
+    named = {"--real": "real.csv", "--synthetic": "s.csv", "--schema": "six.yaml", "--out": "report"}
+    return main(["evaluate", *(part for option, name in named.items() for part in (option, str(folder / name))), *more])
+
+
+def with_split(folder, cohort):
+    """A model's file and, beside it, who was in which group."""
+    ids = cohort["PatientID"].unique().tolist()
+    split = {"data": "real.csv", "train_patients": ids[:30], "holdout_patients": ids[30:]}
+    split_file(folder / "m.pt").write_text(json.dumps(split))
+    return folder / "m.pt"
+
+
+# --- seeds ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", [2**32, -1, True, 1.5])
+def test_a_seed_that_scikit_learn_would_refuse_is_refused_before_any_work(cohort, schema, seed, monkeypatch):
+    monkeypatch.setattr("hg_helpers.metrics.report._cohorts", lambda *_: pytest.fail("worked"))
+    with pytest.raises(ValueError, match="seed must be a whole number of at least 0"):
+        hg.evaluate(cohort, cohort, cohort, schema, seed=seed)
+    for name in ("c2st_auc", "log_cluster", "tstr_auc"):
+        with pytest.raises(ValueError, match="seed must be a whole number of at least 0"):
+            getattr(hg.metrics, name)(cohort, cohort, schema, seed=seed)
+
+
+def test_the_largest_seed_is_taken(cohort, schema):
+    assert 0 <= hg.metrics.c2st_auc(cohort, cohort, schema, seed=LARGEST_SEED, folds=2)[0] <= 1
+
+
+# --- terminals and pipes ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
+def test_what_a_terminal_cannot_show_does_not_end_a_command_whose_work_is_done(encoding, tmp_path):
+    out = tmp_path / "людиµ.csv"
+    command = [sys.executable, "-m", "hg_helpers", "simulate", "--patients", "2", "--months", "2", "--out", str(out)]
+    environment = {**os.environ, "PYTHONIOENCODING": encoding, "PYTHONPATH": str(ROOT)}
+    said = subprocess.run(command, capture_output=True, env=environment, cwd=tmp_path)
+    assert said.returncode == 0 and out.is_file(), said.stderr
+    assert b"\\u043b" in said.stdout and b"rows: 4" in said.stdout
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pipe that a reader closes so")
+def test_a_reader_who_has_seen_enough_makes_no_error():
+    read, write = os.pipe()
+    os.close(read)
+    command = [sys.executable, "-m", "hg_helpers", "doctor"]
+    said = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, cwd=ROOT)
+    os.close(write)
+    assert said.returncode == 0 and said.stderr == b""
+
+
+# --- paths ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_tilde_is_the_home_folder_wherever_a_path_is_given(files, schema, monkeypatch, tmp_path):
+    home = tmp_path / "home"
+    home.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("USERPROFILE", str(home))
+    monkeypatch.chdir(tmp_path)
+    save_checkpoint("~/a/b.pt", {"kind": "synthesizer"})
+    assert load_checkpoint("~/a/b.pt", "synthesizer")["kind"] == "synthesizer"
+    require_writable("~/c/d.pt")
+    model = hg.Synthesizer.pretrained("v1")
+    model.save("~/e.pt")
+    model.to_csv("~/e.csv", 2)
+    hg.write_parts(model, "~/parts", 2)
+    assert main(["sample", "--model=~/e.pt", "--patients", "2", "--out=~/f.csv", "--quiet"]) == 0
+    (files / "six.yaml").rename(home / "six.yaml")
+    assert hg.Schema.from_yaml("~/six.yaml") == schema
+    assert {"a", "c", "e.pt", "e.csv", "parts", "f.csv"} <= {path.name for path in home.iterdir()}
+    assert not (tmp_path / "~").exists()
+
+
+def test_a_file_is_written_through_a_symbolic_link(tmp_path):
+    (tmp_path / "disk").mkdir()
+    link, target = tmp_path / "model.pt", tmp_path / "disk" / "real.pt"
+    try:
+        link.symlink_to(target)
+    except OSError:
+        pytest.skip("this system allows no symbolic links")
+    for number in (1, 2):  # the first to where nothing is yet
+        save_checkpoint(link, {"kind": "synthesizer", "number": number})
+        assert link.is_symlink() and load_checkpoint(target, "synthesizer")["number"] == number
+    with pytest.raises(ZeroDivisionError), atomic(link) as temporary:
+        temporary.write_text("half")
+        raise ZeroDivisionError
+    assert link.is_symlink() and load_checkpoint(link, "synthesizer")["number"] == 2
+    assert [path.name for path in target.parent.iterdir()] == ["real.pt"]
+
+
+def test_a_name_that_is_too_long_is_refused_before_the_work(encoder, x, tiny, tmp_path, capsys, monkeypatch):
+    longest = os.pathconf(tmp_path, "PC_NAME_MAX") if hasattr(os, "pathconf") else 255
+    name = "m" * (longest - 4)  # fits by itself, and not as the temporary file that is renamed
+    trainer = hg.Trainer(encoder, tiny(), "cpu")
+    with pytest.raises(OSError, match="a shorter name"):
+        trainer.fit(x, checkpoint=tmp_path / f"{name}.pt", progress=False)
+    assert trainer.step == 0
+    monkeypatch.setattr("hg_helpers.app.commands.simulate_cohort", lambda *_, **__: pytest.fail("worked"))
+    assert main(["simulate", "--out", str(tmp_path / f"{name}.csv")]) == 1
+    assert "a shorter name" in capsys.readouterr().err and not list(tmp_path.iterdir())
+
+
+# --- tables -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_table_may_be_the_folder_that_sample_parts_wrote(files, schema):
+    table = pd.read_csv(files / "s.csv")
+    (files / "parts").mkdir()
+    for number, (_, part) in enumerate(table.groupby(table["PatientID"] >= 12)):
+        part.to_parquet(files / "parts" / f"part-{number:05d}.parquet", index=False)
+    pd.testing.assert_frame_equal(
+        hg.load_cohort(files / "parts", schema), hg.load_cohort(table, schema), check_dtype=False
+    )
+    (files / "none").mkdir()
+    with pytest.raises(ValueError, match="none is a folder without Parquet files"):
+        hg.load_cohort(files / "none", schema)
+
+
+@pytest.mark.parametrize(("group", "number"), [("training", "4 of the 30 training"), ("held-out", "2 of the 10 held")])
+def test_evaluate_refuses_a_table_that_lacks_patients_of_the_model(files, cohort, capsys, group, number):
+    model = with_split(files, cohort)
+    ids = cohort["PatientID"].unique()
+    gone = ids[:4] if group == "training" else ids[-2:]
+    cohort[~cohort["PatientID"].isin(gone)].to_csv(files / "real.csv", index=False)
+    assert evaluate(files, "--model", str(model)) == 1
+    said = capsys.readouterr().err
+    assert number in said and str(gone[0]) in said and not (files / "report").exists()
+
+
+def test_pandas_that_gives_an_empty_text_column_a_type_of_its_own_draws_an_ablation_too():
+    rows = pd.DataFrame([("v1", 0, "ks", 0.5, "argmax"), ("v2", 0, "tv", 0.2, "sample")])
+    rows.columns = ["configuration", "seed", "metric", "value", "decode"]
+    text = rows.astype({"configuration": "string", "metric": "string", "decode": "string"})
+    for table in (rows, text):  # each panel lacks one of the two decodings
+        assert len(hg.plots.ablation(table)[1]) == 2
+
+
+# --- the report in a terminal -----------------------------------------------------------------------------------------
+
+
+def test_the_report_fits_eighty_columns_and_says_where_it_is(files, cohort, capsys):
+    assert evaluate(files, "--model", str(with_split(files, cohort))) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines[:-1])) <= 80 and "nan" not in " ".join(lines).lower()
+    report = pd.read_csv(files / "report" / "report.csv")
+    assert len(lines) == len(report) + 3 and any(line.startswith("joint_tv") and " all 5 " in line for line in lines)
+    pictures = len(list((files / "report").glob("*.png")))
+    assert re.search(rf"report.csv and {pictures} pictures are in .*report/$", lines[-1])
+
+
+def test_a_long_name_is_cut_and_a_value_that_is_undefined_is_a_dash():
+    row = {"metric": "autocorrelation_difference", "feature": "f" * 90, "value": np.nan, "floor": 12.5}
+    header, line = report_text(pd.DataFrame([{**row, "best": 0.0, "low": np.nan, "high": 1.0}]), 5).splitlines()
+    assert len(header) == len(line) <= 79 and line.split()[2:] == ["-", "12.500", "0.000", "-", "1.000"]
+    assert line.split()[1].endswith("f..")
