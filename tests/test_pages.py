@@ -6,10 +6,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = [
-    ROOT / page / "README.md" if page != "notebooks/instructor.md" else ROOT / page
-    for page in ("", "notebooks", "notebooks/instructor.md", "hg_helpers", "data", "data/results", "figures")
-]
+FOLDERS = ("", "notebooks", "hg_helpers", "data", "data/results", "figures")
+PAGES = [*(ROOT / folder / "README.md" for folder in FOLDERS), *sorted((ROOT / "notebooks").glob("[a-z]*.md"))]
 
 
 def anchors(page: Path) -> set[str]:
