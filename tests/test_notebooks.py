@@ -216,6 +216,13 @@ def test_names_come_from_hg_and_never_from_inside_a_room(notebook):
     for cell in code_of(notebook):
         deep = re.findall(r"^\s*(?:from|import)\s+hg_helpers\b.*$", cell.source, re.M)
         assert {line.strip() for line in deep} <= {"import hg_helpers as hg"}, first_line(cell)
+    import hg_helpers as hg
+
+    for cell in notebook.cells:  # in prose as well: what it names must be there
+        for name, inside in re.findall(r"\bhg\.(\w+)(?:\.(\w+))?", cell.source):
+            assert name in hg.__all__, f"{first_line(cell)}: hg.{name} is not a public name"
+            within = inside and name in ("metrics", "plots", "exercises")
+            assert not within or hasattr(getattr(hg, name), inside), f"{first_line(cell)}: no hg.{name}.{inside}"
 
 
 def test_every_link_to_a_file_leads_somewhere(notebook):
