@@ -87,6 +87,7 @@ def models(mark: str | Sequence[str] = (), only: Sequence[str] = tuple(MODELS)) 
     if strange := [m for m in mark if m not in PLACES] + [m for m in only if m not in MODELS]:
         raise KeyError(f"the drawing has no {strange}; parts: {', '.join(PLACES)}; models: {', '.join(MODELS)}")
     figure, rows = canvas(4.05 * len(only), 6.1), []
+    figure.set_dpi(74)  # three models are 900 pixels wide in a notebook
     for name, axes in zip(only, figure.subplots(1, len(only), squeeze=False)[0], strict=True):
         parts, motto = MODELS[name]
         axes.set(xlim=(-1, 39), ylim=(-7, 55), aspect="equal")
