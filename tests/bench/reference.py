@@ -1,8 +1,8 @@
 """The obvious way to write the same training: what the package's speed is measured against.
 
-The LSTM as :class:`hg_helpers.BiLSTM` has it to read, autograd for every derivative; fakes that carry their graph
-into the critic's step, a critic that collects gradients in the generator's, and memory asked for anew each time. It
-has the package's parameters, draws and optimisers, so that both ways must give the same losses.
+The LSTM as :class:`hg_helpers.BiLSTM` has it to read, autograd for every derivative; fakes that carry their graph into
+the critic's step, a critic that collects gradients in the generator's, and memory asked for anew each time. It has the
+package's parameters, draws and optimisers, so that both ways must give the same losses.
 """
 
 from __future__ import annotations
