@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 import torch
-from torch.autograd import gradcheck
+from torch.autograd import grad, gradcheck
 
 from hg_helpers.cohort.art import ART_DEMO
 from hg_helpers.model.autoencoder import Autoencoder
@@ -153,6 +153,26 @@ def test_the_correlation_loss_is_the_mean_absolute_difference_written_out():
     a, b = (np.corrcoef(t.numpy().reshape(-1, 3).T) for t in (fake, real))
     total = sum(abs(a[i, j] - b[i, j]) for i in range(3) for j in range(3))
     assert correlation_loss(fake, correlation_matrix(real)).item() == pytest.approx(total / 9)
+
+
+def test_the_older_codes_cap_is_written_out_entry_by_entry_and_leaves_a_share_of_1_minus_r_with_a_derivative():
+    fake, target, cap = random(50, 4, 3), torch.eye(3).double() * 0.7 - 0.3, random(3, 3, seed=1).sigmoid()
+    found, total = correlation_matrix(fake), 0.0
+    for i, j in np.ndindex(3, 3):
+        capped = []
+        for r, u in ((found[i, j].item(), cap[i, j].item()), (target[i, j].item(), cap[i, j].item())):
+            capped.append(max(-u, min(u, r)))
+        total += abs(capped[0] - capped[1])
+    assert correlation_loss(fake, target, cap).item() == pytest.approx(total / 9)
+    assert correlation_loss(fake, target, torch.ones(3, 3)).item() == pytest.approx(
+        correlation_loss(fake, target).item()
+    )
+
+    x = torch.randn(400, 1, 1, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    pair = torch.cat([x, 0.75 * x + random(400, 1, 1, seed=1) * 0.66], -1).requires_grad_()
+    r, draws = correlation_matrix(pair)[0, 1].item(), torch.rand(2000, 1, 1, generator=torch.Generator().manual_seed(0))
+    moved = [bool(grad(correlation_loss(pair, -torch.eye(2).double(), u), pair)[0].abs().sum() > 1e-9) for u in draws]
+    assert np.mean(moved) == pytest.approx(1 - r, abs=0.05) and 0.6 < r < 0.9
 
 
 def test_every_difference_of_correlations_reaches_the_generator():

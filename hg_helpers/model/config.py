@@ -1,12 +1,19 @@
-"""Every choice of a training run, in one frozen object that travels with the model."""
+"""Every choice of a training run, in one frozen object that travels with the model.
+
+>>> TrainConfig.v2(preset="workshop", epochs=3).latent_source
+'buffer'
+>>> TrainConfig.v2_plus(n_critic=0)
+Traceback (most recent call last):
+ValueError: n_critic must be a whole number of at least 1, not 0
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass, fields
-from numbers import Integral, Real
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
+from ..runtime.checks import one_of, real_number, true_or_false, whole_number
 from .latent import SOURCES, LatentBuffer
 from .networks import CRITICS
 
@@ -19,6 +26,40 @@ WORKSHOP = {
     "epochs": 8,
     "lr_decay": True,
 }
+
+#: The largest number below 1.
+BELOW_1 = 1 - 2**-53
+
+
+def _setting(default: Any, check: Callable[..., Any], *bounds: Any) -> Any:
+    """A field that knows what it may be: ``check(name, value, *bounds)`` refuses the rest, and gives Python's own."""
+    return field(default=default, metadata={"check": check, "bounds": bounds})
+
+
+def _lengths(name: str, value: Any) -> tuple[int, ...]:
+    lengths = tuple(value) if _is_list(value) else ()
+    try:
+        checked = tuple(whole_number(name, length) for length in lengths)
+    except ValueError:
+        checked = ()
+    if not checked:
+        raise ValueError(f"{name} must be whole numbers of months of at least 1, not {value!r}")
+    return checked
+
+
+def _betas(name: str, value: Any) -> tuple[float, float]:
+    betas = tuple(value) if _is_list(value) else ()
+    try:
+        checked = tuple(real_number(name, beta, 0, BELOW_1) for beta in betas)
+    except ValueError:
+        checked = ()
+    if len(checked) != 2:
+        raise ValueError(f"{name} must be two numbers of at least 0 and below 1, not {value!r}")
+    return checked
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, Iterable) and not isinstance(value, str)
 
 
 @dataclass(frozen=True)
@@ -33,6 +74,8 @@ class TrainConfig:
             always added.
         n_critic: critic steps a generator step.
         gp_weight, correlation_weight, moment_weight: weights of gradient penalty, correlation loss and moment loss.
+        correlation_cap: cap correlations at random before they are compared, as the older code did; it makes that
+            loss weaker (:func:`hg_helpers.model.losses.correlation_loss`).
         learning_rate, betas: of Adam, for all networks.
         lr_decay: constant for the first half of ``epochs``, then linear to 0.05 of itself.
         heads: ``"softmax"``, ``"gumbel"``, or ``"straight_through"``: Gumbel heads whose most probable level is what
@@ -60,91 +103,40 @@ class TrainConfig:
         ValueError: naming the setting and the values allowed.
     """
 
-    epochs: int = 100
-    batch_size: int = 256
-    hidden: int = 128
-    latent: int = 128
-    lengths: tuple[int, ...] = (10, 20, 30, 40, 50, 60)
-    n_critic: int = 5
-    gp_weight: float = 10.0
-    correlation_weight: float = 10.0
-    moment_weight: float = 0.0
-    learning_rate: float = 1e-3
-    correlation_cap: bool = False
-    betas: tuple[float, float] = (0.9, 0.99)
-    lr_decay: bool = False
-    heads: str = "softmax"
-    gumbel_noise: str = "monthly"
-    static_heads: bool = False
-    hold_or_switch: bool = False
-    measurement_noise: bool = False
-    chain: bool = False
-    generator: str = "lstm"
-    critic: str = "recurrent"
-    summary_weight: float = 0.0
-    real_weight: float = 1.0
-    latent_source: str = "uniform"
-    autoencoder: str | None = None
-    buffer_size: int = 10_000
-    start: str = "torch"
-    ema: float = 0.0
-    seed: int = 0
+    epochs: int = _setting(100, whole_number)
+    batch_size: int = _setting(256, whole_number)
+    hidden: int = _setting(128, whole_number)
+    latent: int = _setting(128, whole_number)
+    lengths: tuple[int, ...] = _setting((10, 20, 30, 40, 50, 60), _lengths)
+    n_critic: int = _setting(5, whole_number)
+    gp_weight: float = _setting(10.0, real_number, 0, 1e6)
+    correlation_weight: float = _setting(10.0, real_number, 0, 1e6)
+    correlation_cap: bool = _setting(False, true_or_false)
+    moment_weight: float = _setting(0.0, real_number, 0, 1e6)
+    learning_rate: float = _setting(1e-3, real_number, 1e-12, 100)
+    betas: tuple[float, float] = _setting((0.9, 0.99), _betas)
+    lr_decay: bool = _setting(False, true_or_false)
+    heads: str = _setting("softmax", one_of, "softmax", "gumbel", "straight_through")
+    gumbel_noise: str = _setting("monthly", one_of, "monthly", "patient")
+    static_heads: bool = _setting(False, true_or_false)
+    hold_or_switch: bool = _setting(False, true_or_false)
+    measurement_noise: bool = _setting(False, true_or_false)
+    chain: bool = _setting(False, true_or_false)
+    generator: str = _setting("lstm", one_of, "lstm", "transformer")
+    critic: str = _setting("recurrent", one_of, *CRITICS)
+    summary_weight: float = _setting(0.0, real_number, 0, 1e6)
+    real_weight: float = _setting(1.0, real_number, 1e-6, 1e6)
+    latent_source: str = _setting("uniform", one_of, *SOURCES)
+    autoencoder: str | None = _setting(None, one_of, None, "aggregate", "variational")
+    buffer_size: int = _setting(10_000, whole_number)
+    start: str = _setting("torch", one_of, "torch", "he", "margins")
+    ema: float = _setting(0.0, real_number, 0, 0.999999)
+    seed: int = _setting(0, whole_number, 0)
 
     def __post_init__(self) -> None:
-        # Numbers are stored as Python's own, whatever numpy type they came in: a checkpoint holds nothing else.
-        least = {
-            "epochs": 1,
-            "batch_size": 1,
-            "hidden": 1,
-            "latent": 1,
-            "n_critic": 1,
-            "buffer_size": 1,
-            "seed": 0,
-        }
-        for name, low in least.items():
-            value = getattr(self, name)
-            if not _is_number(value, Integral, low, 2**63 - 1):
-                raise ValueError(f"{name} must be a whole number of at least {low} and below 2**63, not {value!r}")
-            object.__setattr__(self, name, int(value))
-        lengths = tuple(self.lengths) if _is_list(self.lengths) else ()
-        if not lengths or not all(_is_number(n, Integral, 1, 2**63 - 1) for n in lengths):
-            raise ValueError(f"lengths must be whole numbers of months of at least 1, not {self.lengths!r}")
-        object.__setattr__(self, "lengths", tuple(map(int, lengths)))
-        ranges = {
-            "gp_weight": (0, 1e6),
-            "correlation_weight": (0, 1e6),
-            "moment_weight": (0, 1e6),
-            "summary_weight": (0, 1e6),
-            "learning_rate": (1e-12, 100),
-            "real_weight": (1e-6, 1e6),
-            "ema": (0, 0.999999),
-        }
-        for name, (low, high) in ranges.items():
-            value = getattr(self, name)
-            if not _is_number(value, Real, low, high):
-                raise ValueError(f"{name} must lie between {low} and {high}, not {value!r}")
-            object.__setattr__(self, name, float(value))
-        betas = tuple(self.betas) if _is_list(self.betas) else ()
-        if len(betas) != 2 or not all(_is_number(b, Real, 0, 1) and b < 1 for b in betas):
-            raise ValueError(f"betas must be two numbers of at least 0 and below 1, not {self.betas!r}")
-        object.__setattr__(self, "betas", tuple(map(float, betas)))
-        for name in ("lr_decay", "static_heads", "hold_or_switch", "measurement_noise", "chain", "correlation_cap"):
-            if not isinstance(getattr(self, name), bool):
-                raise ValueError(f"{name} must be True or False, not {getattr(self, name)!r}")
-        choices = {
-            "heads": ("softmax", "gumbel", "straight_through"),
-            "gumbel_noise": ("monthly", "patient"),
-            "start": ("torch", "he", "margins"),
-            "generator": ("lstm", "transformer"),
-            "critic": tuple(CRITICS),
-            "latent_source": tuple(SOURCES),
-            "autoencoder": (None, "aggregate", "variational"),
-        }
-        for name, allowed in choices.items():
-            value = getattr(self, name)
-            if not (value is None or isinstance(value, str)) or value not in allowed:
-                raise ValueError(f"{name} {value!r} is not one of {', '.join(map(repr, allowed))}")
-            object.__setattr__(self, name, value if value is None else str(value))
+        for f in fields(self):  # numbers become Python's own, whatever numpy type they came in: a checkpoint needs it
+            value = f.metadata["check"](f.name, getattr(self, f.name), *f.metadata["bounds"])
+            object.__setattr__(self, f.name, value)
         if self.generator == "transformer" and self.hidden % 4:
             raise ValueError(f"hidden must be a multiple of 4, for eight attention heads, not {self.hidden}")
         if issubclass(SOURCES[self.latent_source], LatentBuffer) and self.autoencoder is None:
@@ -234,13 +226,5 @@ class TrainConfig:
         return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
 
 
-def _is_number(value: Any, kind: type, low: float, high: float) -> bool:
-    return isinstance(value, kind) and not isinstance(value, bool) and low <= value <= high
-
-
-def _is_list(value: Any) -> bool:
-    return isinstance(value, Iterable) and not isinstance(value, str)
-
-
-#: The three models by name: what makes the settings of each, for a preset and with changes.
+#: The models of the series by name: what makes the settings of each, for a preset and with changes.
 MODELS = {"v1": TrainConfig.v1, "v2": TrainConfig.v2, "v2_plus": TrainConfig.v2_plus}

@@ -60,12 +60,12 @@ def correlation_loss(fake: Tensor, target: Tensor, cap: Tensor | None = None) ->
     """Mean absolute difference between the correlations of fake patients (B, L, C) and the target (C, C).
 
     Args:
-        cap: uniform numbers (2, C, C), as in the older code: r becomes sign(r) min(|r|, u) in both matrices, each with
-            u ~ U(0, 1) of its own. P(u > |r|) = 1 - |r|, so that is how often a correlation r has a derivative.
+        cap: uniform numbers (C, C), as in the older code: r becomes sign(r) min(|r|, u) in both matrices. Since
+            P(u > |r|) = 1 - |r|, that is how often a fake correlation r has a derivative at all.
     """
     found = correlation_matrix(fake)
     if cap is not None:
-        found, target = (r.sign() * torch.minimum(r.abs(), u) for r, u in zip((found, target), cap, strict=True))
+        found, target = (r.sign() * torch.minimum(r.abs(), cap) for r in (found, target))
     return (found - target).abs().mean()
 
 

@@ -1,6 +1,11 @@
 """Generator and critic. Forward passes only.
 
 Shapes: B patients, L months, C channels (one-hot), E embedded width, H hidden width, Z latent width.
+
+>>> from hg_helpers.cohort.art import ART_DEMO
+>>> patients = Generator(ART_DEMO, latent=4, hidden=8)(torch.rand(2, 60, 4))  # B = 2, L = 60, Z = 4
+>>> patients.shape, Critic(ART_DEMO, hidden=8)(patients).shape
+(torch.Size([2, 60, 22]), torch.Size([2, 1]))
 """
 
 from __future__ import annotations
@@ -263,7 +268,7 @@ class Critic(nn.Module):
         return x @ (self.embedding * self.learned + self.passed_on)
 
     def forward(self, x: Tensor, twice: bool = True) -> Tensor:
-        """Score each patient: (B, L, C) to (B, 1). ``twice=False`` is faster and has no second derivative."""
+        """Score each patient: (B, L, C) to (B, 1). ``twice=False`` is faster and promises no second derivative."""
         return self.score(self.lstm(self.body(self.embed(x)), twice)[1])
 
 

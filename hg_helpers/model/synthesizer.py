@@ -1,4 +1,9 @@
-"""A trained generator as a user wants it: ask for patients, get a table. No critic, no training patients' table."""
+"""A trained generator as a user wants it: ask for patients, get a table. No critic, no training patients' table.
+
+>>> table = Synthesizer.pretrained("v2").sample(3, seed=0)
+>>> table["PatientID"].nunique(), len(table)  # 60 months each
+(3, 180)
+"""
 
 from __future__ import annotations
 
@@ -16,6 +21,7 @@ from torch import Tensor, nn
 from ..cohort.download import data_folder
 from ..cohort.encoding import CohortEncoder
 from ..runtime.checkpoint import atomic, load_checkpoint, naming, not_finite, save_checkpoint
+from ..runtime.checks import whole_number
 from .config import TrainConfig
 from .latent import SOURCES, GaussianPrototypes, LatentBuffer, group_means
 from .networks import Generator
@@ -98,15 +104,13 @@ class Synthesizer:
         self, patients: int, seed: int = 0, decode: str = "argmax", start: int = 0
     ) -> Iterator[tuple[int, Tensor]]:
         """As :meth:`sample_blocks` before decoding: (first patient's number, (patients, months, channels))."""
-        if isinstance(patients, bool) or not isinstance(patients, (int, np.integer)) or patients < 1:
-            raise ValueError(f"patients must be a whole number of at least 1, not {patients!r}")
-        if not isinstance(seed, (int, np.integer)) or seed < 0:
-            raise ValueError(f"seed must be a whole number of at least 0, not {seed!r}")
+        patients, seed = whole_number("patients", patients), whole_number("seed", seed, 0)
         if decode not in ("argmax", "sample"):
             raise ValueError(f"decode {decode!r} is not 'argmax' or 'sample'")
-        if start < 0 or start % BLOCK:
+        start = whole_number("start", start, 0)
+        if start % BLOCK:
             raise ValueError(f"start must be a multiple of {BLOCK}, not {start!r}")
-        return self._blocks(int(patients), int(seed), decode, int(start))
+        return self._blocks(patients, seed, decode, start)
 
     @torch.no_grad()
     def _blocks(self, patients: int, seed: int, decode: str, start: int) -> Iterator[tuple[int, Tensor]]:
@@ -220,9 +224,8 @@ class Synthesizer:
             ValueError: for an unknown ``prototypes``, or a number below 1.
             RuntimeError: for ``"gaussian"`` or ``"clustered"`` with a buffer that is empty.
         """
-        for name, value in (("max_prototypes", max_prototypes), ("group", group)):
-            if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
-                raise ValueError(f"{name} must be a whole number of at least 1, not {value!r}")
+        max_prototypes, group = whole_number("max_prototypes", max_prototypes), whole_number("group", group)
+        seed = whole_number("seed", seed, 0)
         if prototypes not in ("kept", "gaussian", "clustered"):
             raise ValueError(f"prototypes {prototypes!r} is not 'kept', 'gaussian' or 'clustered'")
         state = self.state()

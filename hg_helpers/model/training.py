@@ -187,7 +187,7 @@ class Trainer:
             judged = self.peers.mean(self.summary_critic(self.summaries(fake)).mean())
             loss = loss - self.config.summary_weight * judged
         fake = self.peers.join(fake)
-        cap = torch.rand(2, *self.target.shape, generator=self.random) if self.config.correlation_cap else None
+        cap = torch.rand(self.target.shape, generator=self.random) if self.config.correlation_cap else None
         correlation = correlation_loss(fake, self.target, None if cap is None else cap.to(self.device))
         loss = loss + self.config.correlation_weight * correlation
         parts = {"correlation_loss": correlation.item()}

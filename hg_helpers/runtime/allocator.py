@@ -1,4 +1,4 @@
-"""Memory that each step frees and the next one asks for again: kept by the process in between.
+"""The C library's memory allocator: what a training step frees stays with the process, for the next step to use.
 
 >>> with kept_memory():
 ...     sum(range(4))

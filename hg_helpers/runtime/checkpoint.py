@@ -24,7 +24,7 @@ import torch
 #: Raised when the content of a checkpoint changes meaning.
 FORMAT = 1
 
-#: Seconds after which nobody is at work any more on a temporary file that nobody has written to.
+#: A temporary file that nobody has written to for so many seconds belongs to a process that was killed.
 ABANDONED = 3600
 
 #: How an archive marks a folder. torch reads a folder as nothing, and leaves a tensor's memory as it found it.

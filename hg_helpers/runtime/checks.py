@@ -1,4 +1,4 @@
-"""Numbers that come from outside: what they must be is said by the error, and Python's own number comes back.
+"""Values that come from outside: what they must be is said by the error, and Python's own value comes back.
 
 >>> whole_number("patients", 3)
 3
@@ -42,3 +42,17 @@ def real_number(name: str, value: Any, low: float, high: float) -> float:
     if isinstance(value, bool) or not isinstance(value, Real) or not low <= value <= high:
         raise ValueError(f"{name} must lie between {low} and {high}, not {value!r}")
     return float(value)
+
+
+def true_or_false(name: str, value: Any) -> bool:
+    """The value, which must be True or False and nothing that counts as such."""
+    if not isinstance(value, bool):
+        raise ValueError(f"{name} must be True or False, not {value!r}")
+    return value
+
+
+def one_of(name: str, value: Any, *allowed: str | None) -> str | None:
+    """The value, which must be one of those allowed."""
+    if not (value is None or isinstance(value, str)) or value not in allowed:
+        raise ValueError(f"{name} {value!r} is not one of {', '.join(map(repr, allowed))}")
+    return value if value is None else str(value)

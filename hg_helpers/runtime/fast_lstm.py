@@ -1,6 +1,9 @@
 """The LSTM that training runs: the numbers of the readable one in :class:`hg_helpers.BiLSTM`, sooner.
 
-WHAT IT BUYS
+It halves training: an epoch of v1 (workshop preset, 240 patients of 60 months, one thread of a server's processor) took
+9.9 seconds of CPU time with it and 20.4 with the readable one, medians of three runs of each in turn. torch's own LSTM
+has the second derivative that the gradient penalty needs on a CPU, some 2.5 times slower than this one; cuDNN's, on a
+GPU, has none.
 
 The recurrence, the part of an LSTM that cannot be done for all months at once, has its first and second derivative
 written out. Autograd would record about ten operations a month, and the gradient penalty differentiates through all of

@@ -1,4 +1,4 @@
-"""Ctrl-C, the notebook's stop button and a polite kill, while something runs that should end in order.
+"""Requests to stop (Ctrl-C, a notebook's stop button, SIGTERM, SIGHUP), kept until the batch in hand is done.
 
 >>> with stop_requested() as stop:
 ...     signal.raise_signal(signal.SIGINT)  # what Ctrl-C does
