@@ -490,7 +490,7 @@ def test_a_file_that_is_no_table_is_refused_by_name(tmp_path, name, content, mes
 def test_a_file_that_is_not_there_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"no file .*nowhere\.csv"):
         load_cohort(tmp_path / "nowhere.csv")
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(ValueError, match="is a folder without Parquet files"):
         load_cohort(tmp_path)
 
 

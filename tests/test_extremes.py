@@ -156,7 +156,7 @@ def test_a_model_that_ran_away_gives_no_patients(ran_away, tmp_path, model, valu
 def test_a_model_that_ran_away_is_not_written(ran_away, tmp_path, model):
     synthesizer = ran_away[model, math.nan].synthesizer()
     for write in (synthesizer.save, synthesizer.export):
-        with pytest.raises(ValueError, match=r"lstm\.input_weight is no longer finite.*lower learning_rate"):
+        with pytest.raises(ValueError, match=r"(given|lstm\.input_weight) is no longer finite.*lower learning_rate"):
             write(tmp_path / "model.pt")
     with pytest.raises(TrainingStopped, match="no longer finite"):
         ran_away[model, math.nan].save(tmp_path / "model.pt")
@@ -199,4 +199,5 @@ def test_two_new_processes_train_and_sample_the_same_to_the_last_bit(encoder, ti
         assert one == other, model
         begun = load_checkpoint(tmp_path / "0" / f"{model}.pt", "trainer")["networks"]["generator"]
         trained = torch.load(tmp_path / "0" / f"{model} weights.pt")
-        assert not any(torch.equal(a, b) for a, b in zip(begun.values(), trained, strict=True))  # it did train
+        same = [name for name, old, new in zip(begun, begun.values(), trained, strict=True) if torch.equal(old, new)]
+        assert set(same) <= {"follow"}  # it did train; a switch that follows another needs one to follow

@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from .encoding import CohortEncoder
+from .layout import not_zero_flag
 from .load import validate_cohort
 from .schema import Schema
 
@@ -32,7 +33,8 @@ class CohortArrays:
         patients: (n,) ids, kept only to label rows of tables.
         reals: (n, months, real features), in the table's units.
         levels: (n, months, discrete features), position of the level in ``Feature.levels``.
-        scaled: (n, months, real features) in [0, 1], as ``encoder`` encodes them; None without an encoder.
+        scaled: (n, months, real features) in [0, 1], as ``encoder`` encodes them; a feature with a part of its own for
+            zeros by its share of the largest training value. None without an encoder.
         encoder: what set that scale.
     """
 
@@ -66,6 +68,9 @@ class CohortArrays:
         if encoder is not None:
             columns = [schema.spans[f.name].start for f in schema.real]
             scaled = encoder.transform_validated(table, name).numpy()[:, :, columns].astype(np.float64)
+            for i, feature in enumerate(schema.real):
+                if not_zero_flag(feature) in encoder.layout.names:  # its channel speaks of the other values alone
+                    scaled[:, :, i] = np.clip(reals[:, :, i] / encoder.largest(feature.name), -1, 1)
         return cls(schema, patients, reals, levels, scaled, encoder).take(_order_by_values(reals, levels))
 
     def __len__(self) -> int:

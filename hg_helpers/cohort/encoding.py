@@ -189,6 +189,10 @@ class CohortEncoder:
         columns[schema.patient] = as_type(columns[schema.patient], self._types.get(schema.patient))
         return pd.DataFrame({name: columns[name] for name in self.columns})
 
+    def largest(self, name: str) -> float:
+        """The largest size of a real feature's values in the training table."""
+        return float(np.abs(self._fitted()[name].inverse(np.array([0.0, 1.0]))).max())
+
     def _fitted(self) -> dict[str, RealCode]:
         if self._codes is None:
             raise RuntimeError("this encoder has seen no table yet: call fit(train) first")

@@ -27,7 +27,7 @@ def _measured(feature: Feature) -> str:
     return f"{feature.name}: measured"
 
 
-def _not_zero(feature: Feature) -> str:
+def not_zero_flag(feature: Feature) -> str:
     return f"{feature.name}: not zero"
 
 
@@ -49,7 +49,7 @@ def layout_of(values: dict[str, np.ndarray], courses: Courses, schema: Schema) -
         if not known.all():
             hidden.append(_flag(_measured(feature), static=not courses.changing(known.astype(float))))
         if feature.is_real and _has_spike(column[known]):
-            hidden.append(_flag(_not_zero(feature), static=feature.static))
+            hidden.append(_flag(not_zero_flag(feature), static=feature.static))
     if not schema.regular:
         first, step = _times(schema)
         hidden += [Feature(first, "real", static=True, transform="none"), Feature(step, "real")]
@@ -91,9 +91,9 @@ def with_hidden(
                 f"column {feature.name!r} has {int(gap.sum())} missing values, and in the training table it had none; "
                 "complete them, or leave these patients out"
             )
-        if _not_zero(feature) in layout.names:
+        if not_zero_flag(feature) in layout.names:
             not_zero = np.where(gap, np.nan, column != 0)
-            out[_not_zero(feature)] = _stand_in(not_zero, courses, real=False)
+            out[not_zero_flag(feature)] = _stand_in(not_zero, courses, real=False)
             column = np.where(column == 0, np.nan, column)
         own[feature.name] = ~np.isnan(column)
         out[feature.name] = _stand_in(column, courses, feature.is_real)
@@ -117,8 +117,8 @@ def without_hidden(decoded: dict[str, np.ndarray], layout: Schema, schema: Schem
     out = {}
     for feature in schema:
         column = decoded[feature.name]
-        if _not_zero(feature) in layout.names:
-            column = np.where(decoded[_not_zero(feature)] > 0, column, 0.0)
+        if not_zero_flag(feature) in layout.names:
+            column = np.where(decoded[not_zero_flag(feature)] > 0, column, 0.0)
         if _measured(feature) in layout.names:
             column = np.where(decoded[_measured(feature)] > 0, column, np.nan)
         out[feature.name] = column

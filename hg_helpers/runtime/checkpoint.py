@@ -1,5 +1,6 @@
 """Files that survive: written to a temporary name and renamed, checked on the way in, never run as code.
 
+>>> import tempfile
 >>> with tempfile.TemporaryDirectory() as folder:
 ...     save_checkpoint(f'{folder}/a.pt', {'kind': 'synthesizer', 'numbers': torch.arange(3)})
 ...     load_checkpoint(f'{folder}/a.pt', 'synthesizer')['numbers'].tolist()

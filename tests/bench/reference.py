@@ -17,12 +17,15 @@ from torch import Tensor, nn
 
 from hg_helpers.model import training
 from hg_helpers.model.losses import gradient_penalty
+from hg_helpers.model.networks import BiLSTM
 from hg_helpers.model.training import Trainer
 
 
 def plain(network: nn.Module) -> nn.Module:
     """Let a network run the LSTM that is there to read."""
-    network.lstm.fast = False
+    for part in network.modules():
+        if isinstance(part, BiLSTM):
+            part.fast = False
     return network
 
 
@@ -45,7 +48,11 @@ class PlainTrainer(Trainer):
         penalty = gradient_penalty(self.critic, real, fake, mix)
         loss = self.config.gp_weight * penalty - wasserstein
         self._improve("critic", loss)
-        return {"critic_loss": loss.item(), "wasserstein": wasserstein.item(), "penalty": penalty.item()}
+        row = {"critic_loss": loss.item(), "wasserstein": wasserstein.item(), "penalty": penalty.item()}
+        if self.summary_critic is not None:
+            lines = (self.summaries(patients.detach() / self.weights) for patients in (real, fake))
+            row |= self._summary_step(*lines, len(real))
+        return row
 
     def generator_step(self, patients: int, months: int) -> dict[str, float]:
         loss, row = self._generator_loss(self.fake(patients, months))

@@ -116,8 +116,9 @@ def loss_difference(row: str, small: bool, threads: int, device: str) -> float:
         run, x = trainer(row, side, small, device)
         # The bias of the score cancels out of the critic's loss: its gradient is rounding, which Adam blows up to a
         # whole step either way. It stays where it is.
+        bias = [p for name, p in run.critic.score.named_parameters() if name.endswith("bias")][-1]
         (group,) = run.optimisers["critic"].param_groups
-        group["params"] = [p for p in group["params"] if p is not run.critic.score.bias]
+        group["params"] = [p for p in group["params"] if p is not bias]
         quiet.setLevel(logging.ERROR)  # it would say that training was stopped, as it should be
         run.fit(x, epochs=1, callbacks=[lambda t, _: t.step >= 2], progress=False)
         quiet.setLevel(before)
