@@ -41,13 +41,16 @@ V2 = V1 | {
     "mix": "z' = z · T_SD + prototype",
     "autoencoder": "auto-\nencoder\na month in,\na latent\nvector out",
 }
-PLUS = V2 | {"heads": ["sex, ethnicity: drawn once", "drugs: hold or switch", "laboratory: own noise"]}
+PLUS = V2 | {
+    "heads": ["sex, ethnicity: drawn once", "drugs: hold or switch", "laboratory: own noise"],
+    "critic": "two critics\nof months (convolutions), of summaries",
+}
 MODELS = {
     "v1": (V1, "nothing stays with a patient"),
     "v2": (V2, "a memory tells patients apart"),
-    "v2_plus": (PLUS, "and a head for each kind of data"),
+    "v2_plus": (PLUS, "a head for each kind of data"),
 }
-NEW = {"v2": ("memory", "mix", "autoencoder"), "v2_plus": ("heads",)}
+NEW = {"v2": ("memory", "mix", "autoencoder"), "v2_plus": ("heads", "critic")}
 ARROWS = [
     *(("noise", "mix"), ("mix", "generator"), ("generator", "heads"), ("heads", "synthetic"), ("synthetic", "critic")),
     *(("real", "critic"), ("real", "autoencoder"), ("autoencoder", "memory")),
@@ -58,7 +61,7 @@ ALT = {
     "v2": "v2: an autoencoder turns real patients into prototypes; a memory keeps them, and one is added to all of a "
     "synthetic patient's noise.",
     "v2_plus": "v2_plus: as v2, with a head for each kind of data: sex and ethnicity drawn once, drugs held or "
-    "switched, laboratory values with noise of their own.",
+    "switched, laboratory values with noise of their own; a second critic reads summaries of whole patients.",
 }
 PLAIN = {"facecolor": "#F2F2F2", "edgecolor": "#595959"}
 FRESH = {
