@@ -92,7 +92,8 @@ FAULTS = {
     "one column more": (lambda t, r, c: text(t.assign(note="x, y")), REAL, True),
     "numbers with a plus and spaces": (cell(" +1.5 "), REAL, True),
     "zero": (cell(0), REAL, True),  # below what the assay sees; the encoder lifts it for the logarithm
-    "semicolons": (lambda t, r, c: text(t, sep=";"), REAL, False),
+    "semicolons": (lambda t, r, c: text(t, sep=";"), REAL, True),
+    "semicolons and decimal commas": (lambda t, r, c: text(t, sep=";", decimal=","), REAL, True),
     "decimal comma": (cell("1,5"), REAL, False),
     "number as words": (cell("high"), REAL, False),
     "unit in the cell": (cell("1.5 mg"), REAL, False),
@@ -176,7 +177,6 @@ SAID = {
     "decimal comma": "column 'lab': patient p2, month 1 has '1,5'",
     "missing": "column 'lab'",
     "a row less": "patient p2 has no month 1",
-    "semicolons": "not separated by commas",
     "a second header": "patient who has 'month'",
     "empty": "No columns to parse",
 }

@@ -468,8 +468,8 @@ def test_levels_that_look_like_something_else_stay_text_in_a_csv(tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("cohort.xlsx", b"PK", "must be a .csv, .csv.gz or .parquet file"),
-        ("cohort.txt", b"VL\n1\n", "must be a .csv, .csv.gz or .parquet file"),
+        ("cohort.xlsx", b"PK", "cohort.xlsx"),
+        ("cohort.txt", b"VL\n1\n", "must be a .csv, .csv.gz, .parquet, .xlsx file"),
         ("cohort.csv", b"", "cannot be read as a table"),
         ("cohort.csv", "VL,Größe\n1,ä\n".encode("latin-1"), "cannot be read as a table in UTF-8"),
         ("cohort.csv", b"VL,CD4\n1,2,3\n1,2\n", "its rows have more values than its header has names"),

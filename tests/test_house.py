@@ -57,7 +57,7 @@ def test_the_models_modules_are_read_in_one_order():
 
 def test_the_public_names_are_a_contract():
     machinery = {"load_checkpoint", "save_checkpoint", "seed_everything", "setup", "write_parts"}
-    cohort = {"ART_DEMO", "ART_FULL", "CohortEncoder", "DownloadError", "Feature", "Schema", "data_folder"}
+    cohort = {"ART_DEMO", "ART_FULL", "CohortEncoder", "describe", "DownloadError", "Feature", "Schema", "data_folder"}
     cohort |= {"download_cohort", "load_cohort", "simulate_cohort", "split_patients", "truth", "validate_cohort"}
     model = {"Autoencoder", "BiLSTM", "Critic", "GaussianPrototypes", "Generator", "LatentBuffer", "PersistentNoise"}
     model |= {"Synthesizer", "TrainConfig", "Trainer", "TrainingStopped", "UniformNoise", "VariationalAutoencoder"}

@@ -15,7 +15,7 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
-from .commands import UserError, ablate, demo, download, evaluate, sample, simulate, train
+from .commands import UserError, ablate, demo, describe, download, evaluate, sample, simulate, train
 from .doctor import doctor
 
 DESCRIPTION = "Health Gym v2: make synthetic longitudinal cohorts, and see which patients a generator loses."
@@ -136,6 +136,12 @@ def build_parser() -> argparse.ArgumentParser:
         added.add_argument("--out", type=_path, default=default, required=default is None, help=what)
         added.add_argument("--force", action="store_true", help="replace what exists already")
 
+    def reads(added: argparse.ArgumentParser) -> None:
+        added.add_argument("--separator", help="between the values of a .csv file (default: as its header looks)")
+        added.add_argument("--decimal", metavar="MARK", help="decimal mark of a .csv file (default: as its rows look)")
+        added.add_argument("--encoding", help="of a .csv file, such as cp1252 (default: utf-8)")
+        added.add_argument("--sheet", help="of a workbook (default: the first)")
+
     command(doctor, "check versions, machine, data and disk", "doctor")
 
     added = command(
@@ -150,13 +156,28 @@ def build_parser() -> argparse.ArgumentParser:
     added.add_argument("--force", action="store_true", help="fetch it again")
 
     added = command(
+        describe,
+        "draft the schema of a table, with comments, to be put right and given to `train`",
+        "describe --data visits.csv --patient id --time day --out visits.yaml",
+    )
+    added.add_argument("--data", required=True, help="table: .csv, .csv.gz, .parquet or .xlsx")
+    added.add_argument("--patient", required=True, metavar="COLUMN", help="column that identifies the patient")
+    added.add_argument("--time", required=True, metavar="COLUMN", help="column of months, days, dates or time stamps")
+    reads(added)
+    added.add_argument("--out", type=_path, help="file (.yaml); without it the draft is printed")
+    added.add_argument("--force", action="store_true", help="replace what exists already")
+
+    added = command(
         train,
         "train a model on a table",
         "train --data data/art_hiv_demo.csv.gz --model v2 --preset workshop --out runs/v2.pt\n"
         "  python -m hg_helpers train --data visits.csv --schema visits.yaml --model v2_plus --out runs/mine.pt\n"
         "  python -m hg_helpers train --out runs/v2.pt --resume --epochs 40",
     )
-    added.add_argument("--data", help="table: .csv, .csv.gz, .parquet or `figshare` (default: the bundled cohort)")
+    added.add_argument(
+        "--data", help="table: .csv, .csv.gz, .parquet, .xlsx or `figshare` (default: the bundled cohort)"
+    )
+    reads(added)
     # without defaults here, so that --resume can tell what was asked for
     added.add_argument("--schema", help="art-demo (default), art-full or a YAML file")
     added.add_argument("--model", choices=["v1", "v2", "v2_plus"], help="default v2_plus")
@@ -194,6 +215,7 @@ def build_parser() -> argparse.ArgumentParser:
         "evaluate --real data/art_hiv_demo.csv.gz --model runs/v2.pt --synthetic s.csv --out runs/report",
     )
     added.add_argument("--real", required=True, help="table that the model was trained on")
+    reads(added)
     added.add_argument("--holdout", help="table of real patients whom the model has not seen")
     added.add_argument("--model", help="instead of --holdout: the model, beside which `train` wrote its split")
     added.add_argument("--synthetic", required=True, help="table from `sample`")

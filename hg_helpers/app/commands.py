@@ -22,6 +22,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from ..cohort.art import ART_DEMO, ART_FULL
+from ..cohort.describe import describe as describe_table
 from ..cohort.download import download_cohort
 from ..cohort.load import load_cohort
 from ..cohort.schema import Schema
@@ -33,7 +34,7 @@ from ..model.training import Trainer
 from ..plots import ablation as draw_ablation
 from ..plots.report import report_figures
 from ..plots.style import FILE_DPI
-from ..runtime.checkpoint import require_writable
+from ..runtime.checkpoint import atomic, require_writable
 from ..runtime.distributed import Peers, join_torchrun
 from .ablation import medians, panels, run_ablation
 from .demo import DEMO, run_demo, summary_text, too_short
@@ -61,6 +62,18 @@ def download(options: argparse.Namespace) -> int:
     return 0
 
 
+def describe(options: argparse.Namespace) -> int:
+    out = _output(options, ".yaml", ".yml") if options.out else None
+    draft = describe_table(options.data, options.patient, options.time, **_reading(options))
+    if out is None:
+        print(draft, end="")
+        return 0
+    with atomic(out) as temporary:
+        Path(temporary).write_text(draft, encoding="utf-8")
+    _show(options, {"file": str(out)})
+    return 0
+
+
 def train(options: argparse.Namespace) -> int:
     options.device = join_torchrun(options.device)
     if options.resume:
@@ -76,6 +89,7 @@ def train(options: argparse.Namespace) -> int:
         options.device,
         options.preset,
         Peers(),
+        _reading(options),
     )
     if begun.trainer.peers.rank == 0:
         write_split(begun.split, out)
@@ -89,7 +103,7 @@ def _resume(options: argparse.Namespace) -> int:
     data = options.data or split["data"]
     try:
         schema = trainer.encoder.schema
-        cohort = load_cohort(data, schema=schema)
+        cohort = load_cohort(data, schema=schema, **(_reading(options) or split.get("reading", {})))
         cohort = cohort[cohort[schema.patient].isin(split["train_patients"])]
         return _fit(trainer, trainer.encoder.transform(cohort), options.out, options)
     except (KeyError, ValueError) as error:
@@ -161,9 +175,9 @@ def sample(options: argparse.Namespace) -> int:
 def evaluate(options: argparse.Namespace) -> int:
     schema, folder = _schema(options.schema), options.out
     _refuse_existing(folder / "report.csv", options.force)
-    real = load_cohort(options.real, schema=schema)
+    real = load_cohort(options.real, schema=schema, **_reading(options))
     if options.holdout:
-        holdout = load_cohort(options.holdout, schema=schema)
+        holdout = load_cohort(options.holdout, schema=schema, **_reading(options))
     elif options.model:
         split = read_split(Path(options.model))
         if "holdout_patients" not in split:
@@ -256,6 +270,12 @@ def ablate(options: argparse.Namespace) -> int:
 
 
 # --- what the commands share ----------------------------------------------------------------------------------------
+
+
+def _reading(options: argparse.Namespace) -> dict[str, str]:
+    """How a table's file is to be read, as far as it was said."""
+    named = {name: getattr(options, name) for name in ("separator", "decimal", "encoding", "sheet")}
+    return {name: value for name, value in named.items() if value is not None}
 
 
 def _schema(name: str) -> Schema:

@@ -122,16 +122,18 @@ def prepare(
     device: str | torch.device,
     preset: str,
     peers: Peers = ALONE,
+    reading: dict[str, str] | None = None,
 ) -> Trained:
-    """All of :func:`train` but the training; ``peers`` as for :class:`hg_helpers.Trainer`."""
+    """All of :func:`train` but the training; ``peers`` as for the trainer, ``reading`` as for ``load_cohort``."""
     if model not in MODELS:
         raise ValueError(f"model {model!r} is none of {', '.join(MODELS)}")
     changes = {} if epochs is None else {"epochs": epochs}
     config = MODELS[model](preset=preset, seed=seed, **changes)
     schema = ART_DEMO if schema is None else schema
-    table = load_cohort(cohort, schema=schema)
+    table = load_cohort(cohort, schema=schema, **(reading or {}))
     data = "a table in memory" if isinstance(cohort, pd.DataFrame) else cohort and str(cohort)
     split: dict[str, Any] = {"data": data, "holdout": holdout, "seed": seed}
+    split |= {"reading": reading} if reading else {}
     held_out = table.iloc[:0]
     if holdout:
         table, held_out = split_patients(table, holdout, seed=seed, schema=schema)

@@ -35,16 +35,21 @@ from .schema import Schema
 
 
 def load_cohort(
-    source: str | Path | pd.DataFrame | None = None, schema: Schema | None = None, missing: str | None = None
+    source: str | Path | pd.DataFrame | None = None,
+    schema: Schema | None = None,
+    missing: str | None = None,
+    **reading: str,
 ) -> pd.DataFrame:
     """Load a cohort and check it against a schema.
 
     Args:
-        source: None for the simulated cohort that comes with the package, a path to a ``.csv``, ``.csv.gz`` or
-            ``.parquet`` file, a DataFrame (never changed), or ``"figshare"`` for the public cohort (cached, else
-            downloaded). Columns that the schema does not name are left out.
+        source: None for the simulated cohort that comes with the package, a path to a ``.csv``, ``.csv.gz``,
+            ``.parquet`` or ``.xlsx`` file, a DataFrame (never changed), or ``"figshare"`` for the public cohort
+            (cached, else downloaded). Columns that the schema does not name are left out.
         schema: what the table means; by default the published layout, ``ART_FULL``.
         missing: ``"error"``, ``"measured"`` or ``"forward"``, in place of the schema's own.
+        reading: of a file, ``separator``, ``decimal``, ``encoding`` (UTF-8 unless said) or ``sheet``; separator and
+            decimal mark are found out where they are not given.
 
     Returns:
         One row a patient and month, as :func:`validate_cohort` returns it.
@@ -68,7 +73,7 @@ def load_cohort(
     elif not isinstance(source, (str, Path)):
         raise ValueError(f"source must be a path, a DataFrame, 'figshare' or None, not {type(source).__name__}")
     path = Path(source).expanduser()
-    table = read_table(path, schema)
+    table = read_table(path, schema, **reading)
     try:
         return validate_cohort(table, schema)
     except ValueError as error:

@@ -47,7 +47,7 @@ def decimals(x: np.ndarray) -> int | None:
     """How many decimals the values are written with, 0 for whole numbers; None where they have no such limit."""
     with np.errstate(over="ignore"):
         for count in range(MOST_DECIMALS + 1):
-            if (np.round(x, count) == x).all():
+            if (np.abs(np.round(x, count) - x) <= 2 * np.spacing(np.abs(x))).all():  # 0.1 + 0.2 is 0.3
                 return count
     return None
 
