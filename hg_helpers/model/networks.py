@@ -110,7 +110,8 @@ class Generator(nn.Module):
         features = [(f.is_real, f.static and static_heads, schema.spans[f.name]) for f in schema]
         self.order = sorted(features, key=lambda feature: (not feature[1], feature[0]))
         moving = [(real, span) for real, static, span in self.order if not static]
-        self.held = [span for real, span in moving if not real] if hold_or_switch else []
+        # whether a course goes on is decided anew each month: its end is never left in any case
+        self.held = [span for real, span in moving if not real and span != self.course] if hold_or_switch else []
         self.measured = [span.start for real, span in moving if real] if measurement_noise else []
         self.lstm = BiLSTM(latent, hidden) if trunk == "lstm" else Transformer(latent, hidden, schema.length)
         self.body = nn.Sequential(
@@ -138,14 +139,18 @@ class Generator(nn.Module):
         Levels begin with their shares, reals with their means, switches as often as real ones; where features are
         chained, a pair of levels begins as many times likelier than by chance as it is in real patients.
         """
-        flat = x.flatten(0, 1)
+        there = x[..., self.course][..., 1] if self.course else torch.ones_like(x[..., 0])  # (B, L): visits that exist
+        pairs, flat = there[:, 1:].flatten() > 0, x[there > 0]
         share = flat.mean(0).clamp(1e-3, 1 - 1e-3)
+        if self.course:  # how often a course goes on, of those that might
+            on = (there[:, 1:].sum() / there[:, :-1].sum().clamp_min(1)).clamp(1e-3, 1 - 1e-3)
+            share[self.course] = torch.stack([1 - on, on])
         with torch.no_grad():
             self.body[-1].weight /= 2  # patients differ, but not so much that the shares are lost
             for real, _, span in self.order:
                 self.body[-1].bias[span] = torch.logit(share[span]) if real else share[span].log()
             for k, span in enumerate(self.held):  # of the candidates that are taken, some are the level held already
-                changes = x[..., span].diff(dim=1).abs().sum(-1).mean() / 2 if x.shape[1] > 1 else x.new_zeros(())
+                changes = x[..., span].diff(dim=1).abs().sum(-1).flatten()[pairs].sum() / 2 / max(1, int(pairs.sum()))
                 taken = changes / (1 - share[span].square().sum()).clamp_min(1e-3)
                 self.body[-1].bias[self.channels + k] = torch.logit(taken.clamp(1e-3, 1 - 1e-3))
             if self.given is not None:
