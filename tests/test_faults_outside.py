@@ -14,7 +14,10 @@ import yaml
 
 import hg_helpers as hg
 from hg_helpers.__main__ import main
-from hg_helpers.app.commands import report_text
+from hg_helpers.app import commands
+from hg_helpers.app.ablation import CONFIGURATIONS
+from hg_helpers.app.commands import medians_text, report_text
+from hg_helpers.app.experiments import LABELS
 from hg_helpers.app.files import split_file
 from hg_helpers.metrics.metric import LARGEST_SEED
 from hg_helpers.runtime.checkpoint import atomic, load_checkpoint, require_writable, save_checkpoint
@@ -189,3 +192,46 @@ def test_a_long_name_is_cut_and_a_value_that_is_undefined_is_a_dash():
     header, line = report_text(pd.DataFrame([{**row, "best": 0.0, "low": np.nan, "high": 1.0}]), 5).splitlines()
     assert len(header) == len(line) <= 79 and line.split()[2:] == ["-", "12.500", "0.000", "-", "1.000"]
     assert line.split()[1].endswith("f..")
+
+
+def test_the_table_of_the_ablation_fits_80_columns_and_says_what_its_heads_stand_for():
+    keys = ["coverage_month", "coverage_patient", "joint_tv", "ks VL", "ks CD4", "patient_spread", "switching_ratio"]
+    summary = pd.DataFrame(0.345, list(CONFIGURATIONS), [*keys, "static_constant", "seconds"])
+    text = medians_text(summary.assign(switching_ratio=123.456))
+    assert max(map(len, text.splitlines())) <= 80 and "123.46" in text
+    assert all(f"\n{name} " in text for name in CONFIGURATIONS)
+    assert all(LABELS[key] in text.replace("\n", " ") for key in keys)
+
+
+def test_a_folder_whose_parts_are_not_all_there_is_no_table(tmp_path):
+    hg.write_parts(hg.Synthesizer.pretrained("v1"), tmp_path, 300, per_part=256)
+    assert len(hg.load_cohort(tmp_path, hg.ART_DEMO)) == 300 * 60
+    (tmp_path / "part-00001.parquet").unlink()
+    with pytest.raises(ValueError, match=r"there are 1 of 2; give `sample --parts` again"):
+        hg.load_cohort(tmp_path, hg.ART_DEMO)
+
+
+OTHER = {
+    "as it was": lambda column: column,
+    "twice": lambda column: column * 2,
+    "among others": lambda column: column.sample(frac=1, random_state=1).to_numpy(),
+    "in one row": lambda column: column.where(column.index != 7, 1.0),
+}
+
+
+@pytest.mark.parametrize("change", OTHER)
+def test_a_table_with_the_patients_trained_on_but_other_values_is_not_evaluated(
+    files, cohort, schema, monkeypatch, capsys, change
+):
+    hg.train(cohort.sample(frac=1, random_state=0), "v1", schema, epochs=1, device="cpu", progress=False).save(
+        files / "m.pt"
+    )
+    cohort.assign(CD4=OTHER[change](cohort["CD4"])).to_csv(files / "real.csv", index=False)
+    compared = []
+    monkeypatch.setattr(commands, "evaluate_tables", lambda *tables, **_: compared.append(tables) or 1 / 0)
+    if change == "as it was":  # gets as far as the comparison
+        with pytest.raises(ZeroDivisionError):
+            evaluate(files, "--model", str(files / "m.pt"))
+        return
+    assert evaluate(files, "--model", str(files / "m.pt")) == 1 and not compared
+    assert re.search(r"real\.csv has the patients of .*m\.pt, but other values", capsys.readouterr().err)

@@ -15,6 +15,7 @@ import dataclasses
 import functools
 import json
 import logging
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,8 @@ from ..runtime.checkpoint import atomic, require_writable
 from ..runtime.distributed import Peers, join_torchrun
 from .ablation import medians, panels, run_ablation
 from .demo import DEMO, run_demo, summary_text, too_short
-from .files import read_split, write_split, write_table
+from .experiments import LABELS
+from .files import read_split, values_of, write_split, write_table
 from .parquet_parts import write_parts
 from .shorthand import prepare
 
@@ -183,6 +185,11 @@ def evaluate(options: argparse.Namespace) -> int:
         if "holdout_patients" not in split:
             raise UserError(f"{options.model} was trained on all patients; give other real ones with --holdout TABLE")
         real, holdout = (_those(real, split, group, schema, options) for group in ("train", "holdout"))
+        if "values" in split and split["values"] != values_of(real, schema):
+            raise UserError(
+                f"{options.real} has the patients of {options.model}, but other values: give the table that it was "
+                f"trained on, {split['data'] or 'the bundled cohort'}"
+            )
     else:
         raise UserError(
             "evaluation needs real patients whom the model has not seen: --holdout TABLE, or --model FILE.pt"
@@ -264,9 +271,25 @@ def ablate(options: argparse.Namespace) -> int:
         medians_of = json.loads(summary.to_json(orient="index"))
         print(json.dumps({"file": str(options.out), **counts, "medians": medians_of}, indent=1))
     else:
-        print(summary.round(2).to_string(na_rep="-"))
+        print(medians_text(summary))
         print(f"medians of {options.seeds} seed(s), argmax; trained {found['trained']}, kept {found['kept']} runs")
     return 1 if found["failed"] else 0
+
+
+#: Heads of the ablation's table: width, what it is called, and the score.
+HEADS = [(5, "month", "coverage_month"), (6, "person", "coverage_patient"), (5, "joint", "joint_tv")]
+HEADS += [(4, f.name, f"ks {f.name}") for f in ART_DEMO.real]
+HEADS += [(6, "spread", "patient_spread"), (6, "switch", "switching_ratio"), (5, "const", "static_constant")]
+
+
+def medians_text(summary: pd.DataFrame) -> str:
+    """The ablation's medians in lines of at most 80 characters, and what their short heads stand for."""
+    shown = [head for head in HEADS if head[2] in summary]
+    lines = [f"{'configuration':31} " + " ".join(f"{head:>{width}}" for width, head, _ in shown)]
+    for name, row in summary.iterrows():
+        cells = ("-" if pd.isna(row[key]) else f"{row[key]:.2f}" for _, _, key in shown)
+        lines.append(f"{name:31} " + " ".join(f"{c:>{head[0]}}" for c, head in zip(cells, shown, strict=True)))
+    return "\n".join([*lines, *textwrap.wrap("; ".join(f"{head}: {LABELS[key]}" for _, head, key in shown), 79)])
 
 
 # --- what the commands share ----------------------------------------------------------------------------------------

@@ -27,7 +27,7 @@ from ..model.synthesizer import Synthesizer
 from ..plots import distributions, joint_shares
 from ..plots.style import FILE_DPI
 from .experiments import HOLDOUT, LABELS, SYNTHETIC_PATIENTS, scores, train_in_process
-from .files import write_split, write_table
+from .files import split_of, write_split, write_table
 from .processes import in_processes
 
 log = logging.getLogger("hg_helpers")
@@ -55,9 +55,7 @@ def run_demo(folder: str | Path, seed: int = 0, progress: bool = True, **changes
     folder.mkdir(parents=True, exist_ok=True)
     log.info("training %s, each in a process of its own; then they are sampled and compared", ", ".join(DEMO))
     train, holdout = split_patients(load_cohort(), HOLDOUT, seed=seed)
-    split: dict[str, Any] = {"data": None, "holdout": HOLDOUT, "seed": seed}
-    for group, table in (("holdout", holdout), ("train", train)):
-        split[f"{group}_patients"] = table[ART_DEMO.patient].unique().tolist()
+    split = split_of(None, HOLDOUT, seed, ART_DEMO, train, holdout)
     for name in DEMO:
         write_split(split, folder / f"{name}.pt")  # what `evaluate --model` asks for
     patients = {"train": train[ART_DEMO.patient].nunique(), "holdout": holdout[ART_DEMO.patient].nunique()}

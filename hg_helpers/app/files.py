@@ -7,12 +7,14 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from ..cohort.schema import Schema
 from ..runtime.checkpoint import atomic
 
 
@@ -33,6 +35,25 @@ def split_file(model: Path) -> Path:
     """Where the split of a model's file stands."""
     model = model.expanduser()
     return model.with_name(f"{model.stem}.split.json")
+
+
+def split_of(
+    data: str | None, share: float | int, seed: int, schema: Schema, train: pd.DataFrame, holdout: pd.DataFrame
+) -> dict[str, Any]:
+    """Who is in which group of the table ``data`` (None: the bundled cohort), and a fingerprint of whom it trains."""
+    split: dict[str, Any] = {"data": data, "holdout": share, "seed": seed}
+    if len(holdout):
+        split["holdout_patients"] = holdout[schema.patient].unique().tolist()
+    return {**split, "train_patients": train[schema.patient].unique().tolist(), "values": values_of(train, schema)}
+
+
+def values_of(table: pd.DataFrame, schema: Schema) -> str:
+    """A fingerprint of a checked table's values, from which none of them can be read.
+
+    Of nine digits, so that it does not depend on how a file was parsed.
+    """
+    text = table[schema.columns].to_csv(index=False, float_format="%.9g", lineterminator="\n")
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def read_split(model: Path) -> dict[str, Any]:

@@ -15,12 +15,11 @@ from pathlib import Path
 
 import pandas as pd
 
+from ..cohort.reading import MANIFEST
 from ..model.synthesizer import BLOCK, Progress, Synthesizer
 from ..runtime.checkpoint import atomic
 from ..runtime.checks import whole_number
 from .files import write_table
-
-MANIFEST = "_parts.json"  # readers of Parquet folders pass over names that begin so
 
 
 def write_parts(

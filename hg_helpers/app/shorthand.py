@@ -26,7 +26,7 @@ from ..model.config import MODELS
 from ..model.synthesizer import Synthesizer
 from ..model.training import Trainer
 from ..runtime.distributed import ALONE, Peers
-from .files import write_split
+from .files import split_of, write_split
 
 
 @dataclass(frozen=True)
@@ -132,12 +132,9 @@ def prepare(
     schema = ART_DEMO if schema is None else schema
     table = load_cohort(cohort, schema=schema, **(reading or {}))
     data = "a table in memory" if isinstance(cohort, pd.DataFrame) else cohort and str(cohort)
-    split: dict[str, Any] = {"data": data, "holdout": holdout, "seed": seed}
-    split |= {"reading": reading} if reading else {}
     held_out = table.iloc[:0]
     if holdout:
         table, held_out = split_patients(table, holdout, seed=seed, schema=schema)
-        split["holdout_patients"] = held_out[schema.patient].unique().tolist()
-    split["train_patients"] = table[schema.patient].unique().tolist()
+    split = split_of(data, holdout, seed, schema, table, held_out) | ({"reading": reading} if reading else {})
     trainer = Trainer(CohortEncoder(schema).fit(table), config, device, peers)
     return Trained(trainer, table, held_out, split)

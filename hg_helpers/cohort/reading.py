@@ -12,6 +12,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import re
 import zlib
 from pathlib import Path
@@ -26,6 +27,9 @@ from .schema import Schema
 _MISSING_TEXT = frozenset(("", "NA", "N/A", "n/a", "#NA", "#N/A", "<NA>", "NaN", "nan", "NULL", "null", "None"))
 _ENDINGS = (".csv", ".csv.gz", ".parquet", ".xlsx")
 _LOOKED_AT = 2**16  # characters from which separator and decimal mark are guessed
+
+#: What a folder of parts is of: how many patients, and how many a part. Readers of Parquet pass over such a name.
+MANIFEST = "_parts.json"
 
 
 def read_table(
@@ -86,8 +90,12 @@ def _read_parts(folder: Path) -> pd.DataFrame:
     if not parts:
         raise ValueError(f"{folder} is a folder without Parquet files; name a table, or a folder of its parts")
     try:
+        made = json.loads((folder / MANIFEST).read_text(encoding="utf-8")) if (folder / MANIFEST).exists() else None
+        wanted = len(parts) if made is None else -(-made["patients"] // made["per_part"])
+        if len(parts) != wanted:
+            raise ValueError(f"there are {len(parts)} of {wanted}; give `sample --parts` again, and it goes on")
         return pd.concat([pd.read_parquet(part) for part in parts], ignore_index=True)
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, KeyError, TypeError) as error:
         raise ValueError(f"the parts in {folder} cannot be read: {error}") from error
 
 
