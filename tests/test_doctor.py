@@ -101,9 +101,22 @@ def test_the_doctor_asks_for_the_same_versions_as_the_package_itself():
 # --- a package that is not there --------------------------------------------------------------------------------------
 
 
+# Not as None in sys.modules: scipy looks there for packages that somebody else has imported.
+ABSENT = """
+import sys
+
+class Absent:
+    def find_spec(name, path=None, target=None):
+        if name.partition(".")[0] == {package!r}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+
+sys.meta_path.insert(0, Absent)
+"""
+
+
 def without(package: str, code: str) -> subprocess.CompletedProcess:
     """Run a program on a Python that has no such package."""
-    code = f"import sys\nsys.modules[{package!r}] = None\n{code}"
+    code = ABSENT.format(package=package) + code
     return subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
 
 
