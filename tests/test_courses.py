@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 import hg_helpers as hg
 from hg_helpers.cohort.encoding import CohortEncoder
 from hg_helpers.cohort.load import data_folder, load_cohort, validate_cohort
-from hg_helpers.model.networks import Generator, until_the_end
+from hg_helpers.model.heads import until_the_end
+from hg_helpers.model.networks import Generator
 
 PBCSEQ = Path(__file__).resolve().parent.parent.parent / "shared" / "data" / "pbcseq.csv"
 

@@ -14,9 +14,9 @@ from hg_helpers.cohort.schema import Feature, Schema
 from hg_helpers.cohort.simulate import simulate_cohort
 from hg_helpers.metrics import coverage
 from hg_helpers.model.config import TrainConfig
+from hg_helpers.model.critics import CRITICS, LAGS, Summaries, SummaryCritic, ranks, summarise
 from hg_helpers.model.heads import Draws, MeasurementNoise, hold_or_switch
-from hg_helpers.model.networks import CRITICS, Generator
-from hg_helpers.model.summaries import LAGS, Summaries, SummaryCritic, ranks, summarise
+from hg_helpers.model.networks import Generator
 from hg_helpers.model.training import Trainer
 from hg_helpers.model.transformer import Transformer
 
@@ -390,10 +390,3 @@ def test_v2_5_is_v2_with_a_transformer_and_needs_a_width_for_eight_heads():
     assert {name for name in one if one[name] != other[name]} == {"generator"}
     with pytest.raises(ValueError, match="multiple of 4"):
         TrainConfig.v2_5(hidden=6)
-
-
-def test_a_configuration_of_before_loads_and_one_with_a_window_is_refused():
-    settings = TrainConfig.v2(hidden=8).to_dict()
-    assert TrainConfig.from_dict({**settings, "steady": 1}) == TrainConfig.v2(hidden=8)
-    with pytest.raises(ValueError, match="window of 21 months"):
-        TrainConfig.from_dict({**settings, "steady": 21})

@@ -13,8 +13,8 @@ import hg_helpers.model.synthesizer
 from hg_helpers.cohort.encoding import CohortEncoder
 from hg_helpers.cohort.load import validate_cohort
 from hg_helpers.cohort.schema import Feature, Schema
+from hg_helpers.model.heads import gumbel
 from hg_helpers.model.latent import group_means
-from hg_helpers.model.networks import gumbel
 from hg_helpers.model.synthesizer import BLOCK, Synthesizer, build_generator, build_source
 from hg_helpers.model.training import Trainer
 from hg_helpers.runtime.checkpoint import load_checkpoint

@@ -14,124 +14,100 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from ..runtime.checks import one_of, real_number, true_or_false, whole_number
+from .critics import CRITICS
 from .latent import SOURCES, LatentBuffer
-from .networks import CRITICS
 
 #: What 2 CPU cores finish while a class waits, on some 800 patients; measured in hg_helpers/README.md. Many small
 #: steps, at a rate that falls so that a short run settles.
-WORKSHOP = {
-    "hidden": 64,
-    "latent": 64,
-    "batch_size": 32,
-    "epochs": 8,
+WORKSHOP = {"hidden": 64, "latent": 64, "batch_size": 32, "epochs": 8, "lr_decay": True}
+PRESETS = {"published": {}, "workshop": WORKSHOP}
+#: What makes v2 of v1, which has the defaults.
+V2 = {"latent_source": "buffer", "autoencoder": "aggregate"}
+#: The repairs; data/results/README.md says what each is for and what three seeds support.
+V2_PLUS = V2 | {
+    "heads": "straight_through",
+    "moment_weight": 0.1,
+    "start": "margins",
+    "static_heads": True,
+    "hold_or_switch": True,
+    "measurement_noise": True,
+    "chain": True,
+    "critic": "convolutional",
+    "summary_weight": 3.0,
+    "real_weight": 5.0,
+    "betas": (0.5, 0.99),
+    "ema": 0.99,
     "lr_decay": True,
+    "n_critic": 3,
 }
 
 #: The largest number below 1.
 BELOW_1 = 1 - 2**-53
+LARGE = 1e6
 
 
-def _setting(default: Any, check: Callable[..., Any], *bounds: Any) -> Any:
+def _setting(default: Any, meaning: str, check: Callable[..., Any], *bounds: Any) -> Any:
     """A field that knows what it may be: ``check(name, value, *bounds)`` refuses the rest, and gives Python's own."""
-    return field(default=default, metadata={"check": check, "bounds": bounds})
+    return field(default=default, metadata={"meaning": meaning, "check": check, "bounds": bounds})
+
+
+def _several(name: str, value: Any, check: Callable[..., Any], *bounds: Any, number: int = 0) -> tuple:
+    values = tuple(value) if isinstance(value, Iterable) and not isinstance(value, str) else ()
+    try:
+        checked = tuple(check(name, one, *bounds) for one in values)
+    except ValueError:
+        checked = ()
+    if not checked or number not in (0, len(checked)):
+        between = "numbers of at least 0 and below 1" if number else "whole numbers of months of at least 1"
+        raise ValueError(f"{name} must be {number or 'some'} {between}, not {value!r}")
+    return checked
 
 
 def _lengths(name: str, value: Any) -> tuple[int, ...]:
-    lengths = tuple(value) if _is_list(value) else ()
-    try:
-        checked = tuple(whole_number(name, length) for length in lengths)
-    except ValueError:
-        checked = ()
-    if not checked:
-        raise ValueError(f"{name} must be whole numbers of months of at least 1, not {value!r}")
-    return checked
+    return _several(name, value, whole_number)
 
 
 def _betas(name: str, value: Any) -> tuple[float, float]:
-    betas = tuple(value) if _is_list(value) else ()
-    try:
-        checked = tuple(real_number(name, beta, 0, BELOW_1) for beta in betas)
-    except ValueError:
-        checked = ()
-    if len(checked) != 2:
-        raise ValueError(f"{name} must be two numbers of at least 0 and below 1, not {value!r}")
-    return checked
-
-
-def _is_list(value: Any) -> bool:
-    return isinstance(value, Iterable) and not isinstance(value, str)
+    return _several(name, value, real_number, 0, BELOW_1, number=2)
 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """Settings of a training run; make one with :meth:`v1`, :meth:`v2` or :meth:`v2_plus`.
+    """Settings of a training run; make one with :meth:`v1`, :meth:`v2`, :meth:`v2_5` or :meth:`v2_plus`.
 
-    Args:
-        epochs: passes through all lengths and patients; also the span of the falling learning rate.
-        batch_size: most patients a batch.
-        hidden, latent: widths H and Z of the networks.
-        lengths: months used, in the order visited; those beyond the schema's length are dropped, the full length is
-            always added.
-        n_critic: critic steps a generator step.
-        gp_weight, correlation_weight, moment_weight: weights of gradient penalty, correlation loss and moment loss.
-        correlation_cap: cap correlations at random before they are compared, as the older code did; it makes that
-            loss weaker (:func:`hg_helpers.model.losses.correlation_loss`).
-        learning_rate, betas: of Adam, for all networks.
-        lr_decay: constant for the first half of ``epochs``, then linear to 0.05 of itself.
-        heads: ``"softmax"``, ``"gumbel"``, or ``"straight_through"``: Gumbel heads whose most probable level is what
-            the critic sees, with the soft ones' derivative.
-        gumbel_noise: a Gumbel draw each month (``"monthly"``) or one kept for all of a patient's months
-            (``"patient"``), which keeps regimens from flickering.
-        static_heads: one value a patient for static features.
-        hold_or_switch: the other discrete features are held until a month switches them.
-        measurement_noise: each month's real values err on their own, by a width that depends on the level.
-        chain: features are drawn one after another, each given the levels drawn before it.
-        generator: ``"lstm"`` or ``"transformer"``.
-        critic: ``"recurrent"`` (an LSTM) or ``"convolutional"``.
-        summary_weight: weight of a second critic, which sees one line of summaries a patient.
-        real_weight: factor on real features before critic and autoencoder see them.
-        latent_source: ``"uniform"`` (v1), ``"persistent"``, ``"buffer"`` (v2) or ``"gaussian"``.
-        autoencoder: None, ``"aggregate"`` (v2) or ``"variational"``.
-        buffer_size: most prototypes kept.
-        start: initial weights of the generator: ``"torch"`` (its default); ``"he"``, which keeps the noise's scale, so
-            that patients differ from the first step on; or ``"margins"``: He's, with the training patients' shares and
-            means in the last layer, so that no rare level starts as one that is lost.
-        ema: decay of the averaged generator weights that sampling uses; 0 samples from the last weights.
-        seed: of initial weights, noise and the order of patients.
-
-    Raises:
-        ValueError: naming the setting and the values allowed.
+    A wrong value is a ValueError that names the setting and the values allowed.
     """
 
-    epochs: int = _setting(100, whole_number)
-    batch_size: int = _setting(256, whole_number)
-    hidden: int = _setting(128, whole_number)
-    latent: int = _setting(128, whole_number)
-    lengths: tuple[int, ...] = _setting((10, 20, 30, 40, 50, 60), _lengths)
-    n_critic: int = _setting(5, whole_number)
-    gp_weight: float = _setting(10.0, real_number, 0, 1e6)
-    correlation_weight: float = _setting(10.0, real_number, 0, 1e6)
-    correlation_cap: bool = _setting(False, true_or_false)
-    moment_weight: float = _setting(0.0, real_number, 0, 1e6)
-    learning_rate: float = _setting(1e-3, real_number, 1e-12, 100)
-    betas: tuple[float, float] = _setting((0.9, 0.99), _betas)
-    lr_decay: bool = _setting(False, true_or_false)
-    heads: str = _setting("softmax", one_of, "softmax", "gumbel", "straight_through")
-    gumbel_noise: str = _setting("monthly", one_of, "monthly", "patient")
-    static_heads: bool = _setting(False, true_or_false)
-    hold_or_switch: bool = _setting(False, true_or_false)
-    measurement_noise: bool = _setting(False, true_or_false)
-    chain: bool = _setting(False, true_or_false)
-    generator: str = _setting("lstm", one_of, "lstm", "transformer")
-    critic: str = _setting("recurrent", one_of, *CRITICS)
-    summary_weight: float = _setting(0.0, real_number, 0, 1e6)
-    real_weight: float = _setting(1.0, real_number, 1e-6, 1e6)
-    latent_source: str = _setting("uniform", one_of, *SOURCES)
-    autoencoder: str | None = _setting(None, one_of, None, "aggregate", "variational")
-    buffer_size: int = _setting(10_000, whole_number)
-    start: str = _setting("torch", one_of, "torch", "he", "margins")
-    ema: float = _setting(0.0, real_number, 0, 0.999999)
-    seed: int = _setting(0, whole_number, 0)
+    epochs: int = _setting(100, "passes through all lengths and patients; the span of `lr_decay`", whole_number)
+    batch_size: int = _setting(256, "most patients a batch", whole_number)
+    hidden: int = _setting(128, "H, width of the networks", whole_number)
+    latent: int = _setting(128, "Z, width of the generator's noise", whole_number)
+    lengths: tuple[int, ...] = _setting((10, 20, 30, 40, 50, 60), "months used, in the order visited", _lengths)
+    n_critic: int = _setting(5, "critic steps a generator step", whole_number)
+    gp_weight: float = _setting(10.0, "weight of the gradient penalty", real_number, 0, LARGE)
+    correlation_weight: float = _setting(10.0, "weight of the correlation loss", real_number, 0, LARGE)
+    # it makes that loss weaker: see losses.correlation_loss
+    correlation_cap: bool = _setting(False, "cap correlations at random, as the older code did", true_or_false)
+    moment_weight: float = _setting(0.0, "weight of the moment loss", real_number, 0, LARGE)
+    learning_rate: float = _setting(1e-3, "Adam's, for all networks", real_number, 1e-12, 100)
+    betas: tuple[float, float] = _setting((0.9, 0.99), "Adam's, for all networks", _betas)
+    lr_decay: bool = _setting(False, "constant for half of `epochs`, then linear to 0.05 of itself", true_or_false)
+    heads: str = _setting("softmax", "of levels: see Generator", one_of, "softmax", "gumbel", "straight_through")
+    gumbel_noise: str = _setting("monthly", "drawn for each month, or each patient", one_of, "monthly", "patient")
+    static_heads: bool = _setting(False, "one value a patient for static features", true_or_false)
+    hold_or_switch: bool = _setting(False, "other levels are held until a month switches them", true_or_false)
+    measurement_noise: bool = _setting(False, "each month's reals err on their own", true_or_false)
+    chain: bool = _setting(False, "each feature is given the levels drawn before it", true_or_false)
+    generator: str = _setting("lstm", "what runs over the months", one_of, "lstm", "transformer")
+    critic: str = _setting("recurrent", "an LSTM, or convolutions over the months", one_of, *CRITICS)
+    summary_weight: float = _setting(0.0, "weight of a second critic, of one line a patient", real_number, 0, LARGE)
+    real_weight: float = _setting(1.0, "reals times this is what critic and autoencoder see", real_number, 1e-6, LARGE)
+    latent_source: str = _setting("uniform", "where noise comes from: v1 uniform, v2 buffer", one_of, *SOURCES)
+    autoencoder: str | None = _setting(None, "v2 has the aggregate one", one_of, None, "aggregate", "variational")
+    buffer_size: int = _setting(10_000, "most prototypes kept", whole_number)
+    start: str = _setting("torch", "the generator's first weights: see Generator", one_of, "torch", "he", "margins")
+    ema: float = _setting(0.0, "sampling averages weights with this decay; 0: the last ones", real_number, 0, 0.999999)
+    seed: int = _setting(0, "of initial weights, noise and the order of patients", whole_number, 0)
 
     def __post_init__(self) -> None:
         for f in fields(self):  # numbers become Python's own, whatever numpy type they came in: a checkpoint needs it
@@ -153,65 +129,26 @@ class TrainConfig:
     @classmethod
     def v2(cls, preset: str = "published", **changes: Any) -> TrainConfig:
         """v1 with an autoencoder and the latent buffer."""
-        return cls._preset(preset, {"latent_source": "buffer", "autoencoder": "aggregate"}, changes)
+        return cls._preset(preset, V2, changes)
 
     @classmethod
     def v2_5(cls, preset: str = "published", **changes: Any) -> TrainConfig:
         """v2 with a transformer in place of the generator's LSTM."""
-        model = {"latent_source": "buffer", "autoencoder": "aggregate", "generator": "transformer"}
-        return cls._preset(preset, model, changes)
+        return cls._preset(preset, V2 | {"generator": "transformer"}, changes)
 
     @classmethod
     def v2_plus(cls, preset: str = "published", **changes: Any) -> TrainConfig:
-        """v2 with the repairs; data/results/README.md says what each is for and what three seeds support."""
-        repairs: dict[str, Any] = {
-            "latent_source": "buffer",
-            "autoencoder": "aggregate",
-            "heads": "straight_through",
-            "moment_weight": 0.1,
-            "start": "margins",
-            "static_heads": True,
-            "hold_or_switch": True,
-            "measurement_noise": True,
-            "chain": True,
-            "critic": "convolutional",
-            "summary_weight": 3.0,
-            "real_weight": 5.0,
-            "betas": (0.5, 0.99),
-            "ema": 0.99,
-            "lr_decay": True,
-            "n_critic": 3,
-        }
-        if preset == "workshop":
-            repairs |= {"batch_size": 64, "epochs": 10}
-        return cls._preset(preset, repairs, changes)
+        """v2 with the repairs."""
+        sizes = {"batch_size": 64, "epochs": 10} if preset == "workshop" else {}
+        return cls._preset(preset, V2_PLUS | sizes, changes)
 
     @classmethod
     def _preset(cls, preset: str, model: dict[str, Any], changes: dict[str, Any]) -> TrainConfig:
-        presets = {"published": {}, "workshop": WORKSHOP}
-        if preset not in presets:
-            raise ValueError(f"preset {preset!r} is not one of {', '.join(map(repr, presets))}")
         known = [f.name for f in fields(cls)]
         for name in changes:
             if name not in known:
                 raise ValueError(f"TrainConfig has no setting {name!r}; it has {', '.join(known)}")
-        return cls(**{**presets[preset], **model, **changes})
-
-    @classmethod
-    def from_dict(cls, settings: dict[str, Any]) -> TrainConfig:
-        """What :meth:`to_dict` gave, also that of a checkpoint written before hold-or-switch heads.
-
-        Raises:
-            ValueError: for a setting that no longer exists and was used.
-        """
-        settings = dict(settings)
-        window = settings.pop("steady", 1)
-        if window != 1:
-            raise ValueError(
-                f"this model averages regimens over a window of {window} months, which no longer exists: train it "
-                "again (v2_plus now holds or switches them)"
-            )
-        return cls(**settings)
+        return cls(**{**PRESETS[one_of("preset", preset, *PRESETS)], **model, **changes})
 
     def lengths_for(self, length: int) -> tuple[int, ...]:
         """The curriculum for a schema of this length: longer steps dropped, the full length always in."""
@@ -222,9 +159,13 @@ class TrainConfig:
         return len(self.lengths_for(length)) * -(-patients // self.batch_size)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, for checkpoints; :meth:`from_dict` is the inverse."""
+        """Plain values, for checkpoints; ``TrainConfig(**values)`` is the inverse."""
         return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
 
+
+TrainConfig.__doc__ = f"{TrainConfig.__doc__}\n    Args:" + "".join(
+    f"\n        {f.name}: {f.metadata['meaning']}" for f in fields(TrainConfig)
+)
 
 #: The models of the series by name: what makes the settings of each, for a preset and with changes.
 MODELS = {"v1": TrainConfig.v1, "v2": TrainConfig.v2, "v2_plus": TrainConfig.v2_plus}

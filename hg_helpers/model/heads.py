@@ -1,13 +1,13 @@
-"""What a month's value is made of: a regimen that is kept or changed, a measurement that errs on its own.
+"""What a month's value is made of: a level that is drawn, a regimen that is kept or changed, a measurement that errs.
 
 An LSTM gives every month a value of its own. A regimen is not of that kind: it is kept, and now and then changed. Nor
-is a laboratory value: it is a course, read by an assay that errs. Each of these two heads says so, and learns the rest.
+is a laboratory value: it is a course, read by an assay that errs. Each of these heads says so, and learns the rest.
 
 Shapes: B patients, L months, C channels, S features that are held, R features that are measured.
 
 >>> levels = torch.eye(2)[torch.tensor([[0, 1, 1, 0]])]  # (1, 4, 2): the candidates of four months
 >>> switch = torch.tensor([[[-1.0], [-1.0], [1.0], [-1.0]]])  # only in the third month is one taken
->>> hold_or_switch(levels, switch.expand(-1, -1, 2)).argmax(-1).tolist()
+>>> hold_or_switch(levels, switch).argmax(-1).tolist()
 [[0, 0, 1, 1]]
 """
 
@@ -27,21 +27,27 @@ RARELY = -3.0
 
 @dataclass(frozen=True)
 class Draws:
-    """What the heads draw beside the generator's noise z; None where they draw nothing.
+    """What the heads draw beside the generator's noise z; None where they draw nothing."""
 
-    Args:
-        gumbel: standard Gumbel (B, 1 or L, C), added to the logits of levels.
-        switch: standard logistic (B, L, 1): one decision a month, about the whole regimen.
-        assay: standard normal (B, L, R).
-    """
-
-    gumbel: Tensor | None = None
-    switch: Tensor | None = None
-    assay: Tensor | None = None
+    gumbel: Tensor | None = None  # standard Gumbel (B, 1 or L, C), added to the logits of levels
+    switch: Tensor | None = None  # standard logistic (B, L, 1): one decision a month, about the whole regimen
+    assay: Tensor | None = None  # standard normal (B, L, R)
 
     def each(self, change) -> Draws:
         """The same change of all that is drawn: a slice of the patients, another device."""
         return Draws(*(None if drawn is None else change(drawn) for drawn in (self.gumbel, self.switch, self.assay)))
+
+
+def gumbel(patients: int, months: int, channels: int, generator: torch.Generator) -> Tensor:
+    """Standard Gumbel noise (patients, months, channels), on the CPU."""
+    exponential = torch.empty(patients, months, channels).exponential_(generator=generator)
+    return -exponential.clamp_min(1e-30).log()
+
+
+def one_level(soft: Tensor) -> Tensor:
+    """The most probable of the last dimension's levels, one-hot, with the derivative of the soft ones."""
+    one = torch.zeros_like(soft).scatter_(-1, soft.argmax(-1, keepdim=True), 1.0)
+    return one + (soft - soft.detach())
 
 
 def hold_or_switch(candidate: Tensor, switch: Tensor) -> Tensor:
@@ -53,11 +59,8 @@ def hold_or_switch(candidate: Tensor, switch: Tensor) -> Tensor:
     of sigmoid(switch_t / 0.66), as the straight-through heads are (Jang et al. 2017).
 
     Args:
-        candidate: (B, L, C), levels of a month by itself.
-        switch: (B, L, C), the switch logit plus logistic noise: P(s_t = 1) = sigmoid(logit).
-
-    Returns:
-        (B, L, C): one-hot where the candidates are.
+        candidate: (B, L, C), levels of a month by itself; the result is one-hot where they are.
+        switch: (B, L, 1), the switch logit plus logistic noise: P(s_t = 1) = sigmoid(logit).
     """
     soft = torch.sigmoid(switch / TEMPERATURE)
     s = (switch > 0).to(soft) + (soft - soft.detach())
@@ -75,13 +78,9 @@ class MeasurementNoise(nn.Module):
     The course m_t comes from the LSTM. The width w of the error is a small function of the level alone: were it free,
     every synthetic patient would have an assay of their own, which gives them away. The error has a memory r of its
     own, one learnt number a feature.
-
-    Args:
-        features: R.
-        units: width of the layer that gives w.
     """
 
-    def __init__(self, features: int, units: int = 16) -> None:
+    def __init__(self, features: int, units: int = 16) -> None:  # R, and the width of the layer that gives w
         super().__init__()
         self.slope = nn.Parameter(2 * torch.randn(features, units))
         self.shift = nn.Parameter(0.5 * torch.randn(features, units))
@@ -105,3 +104,21 @@ class MeasurementNoise(nn.Module):
     def forward(self, course: Tensor, normal: Tensor) -> Tensor:
         """Logits of the course (B, L, R) and n_t to logits of what is measured."""
         return course + self.width(torch.sigmoid(course)) * self.errors(normal)
+
+
+def until_the_end(x: Tensor, course: slice | None) -> Tensor:
+    """Cut generated courses (B, L, C) where they end, as real ones are padded: an end is a state that nobody leaves.
+
+    Args:
+        course: where the two channels (ended, goes on) stand; None where all courses have the full length.
+
+    Returns:
+        (B, L, C): behind the first month in which a course does not go on, every channel is 0 but "ended". Whether it
+        goes on is rounded, with the derivative of what was rounded; everybody has a first visit.
+    """
+    if course is None:
+        return x
+    likely = x[..., course][..., 1:]
+    on = (likely > 0.5).to(x.dtype) + (likely - likely.detach())
+    on = torch.cat([torch.ones_like(on[:, :1]), on[:, 1:]], 1).cumprod(1)
+    return torch.cat([x[..., : course.start] * on, 1 - on, on, x[..., course.stop :] * on], -1)

@@ -10,22 +10,29 @@ Shapes: B patients, L months, C channels (one-hot), E embedded width, H hidden w
 
 from __future__ import annotations
 
+from itertools import combinations, pairwise
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..cohort.schema import Schema
 from ..runtime.fast_lstm import bilstm
-from .heads import RARELY, TEMPERATURE, Draws, MeasurementNoise, hold_or_switch
+from .heads import RARELY, TEMPERATURE, Draws, MeasurementNoise, gumbel, hold_or_switch, one_level, until_the_end
 from .transformer import Transformer
+
+
+def layers(*widths: int) -> nn.Sequential:
+    """Linear layers from width to width, LeakyReLU 0.1 between them."""
+    linear = [nn.Linear(into, out) for into, out in pairwise(widths)]
+    return nn.Sequential(*[part for layer in linear for part in (layer, nn.LeakyReLU(0.1))][:-1])
 
 
 class BiLSTM(nn.Module):
     """One bidirectional LSTM layer (Hochreiter & Schmidhuber 1997), both directions aligned in time.
 
-    Attributes:
-        fast: training runs :mod:`hg_helpers.runtime.fast_lstm`, which gives the same numbers sooner; with False, it
-            runs what stands here.
+    ``fast``: training runs :mod:`hg_helpers.runtime.fast_lstm`, which gives the same numbers sooner; with False, it
+    runs what stands here.
     """
 
     fast = True
@@ -42,8 +49,7 @@ class BiLSTM(nn.Module):
 
         Args:
             x: (B, L, inputs).
-            twice: whether a second derivative may be asked for, as the gradient penalty does. The fast LSTM is faster
-                still without; cuDNN's, on a GPU, has none.
+            twice: whether a second derivative may be asked for, as the gradient penalty does; faster without.
 
         Returns:
             Hidden states of both directions at each month, (B, L, 2 H), and the last state of each direction, (B, 2 H):
@@ -67,23 +73,22 @@ class BiLSTM(nn.Module):
 
 
 class Generator(nn.Module):
-    """From latent noise to encoded patients.
+    """From latent noise to encoded patients: a trunk over the months, three layers, and heads (:mod:`.heads`).
 
     Args:
         schema: gives the channels and which features are static.
-        latent: Z, width of the noise.
-        hidden: H, width of the network.
+        latent, hidden: Z, width of the noise; H, width of the network.
         heads: ``"softmax"``; ``"gumbel"``: logits plus Gumbel noise, softened with temperature 0.66; or
             ``"straight_through"``: the same, rounded to one level, with the derivative of what was rounded
             (Jang et al. 2017), so that the critic sees the months that decoding will give.
         static_heads: static features get one value a patient, from their logits averaged over the months.
-        start: initial weights of the layers after the LSTM: ``"torch"`` is torch's default, which shrinks a signal by
+        start: initial weights of the layers after the trunk: ``"torch"`` is torch's default, which shrinks a signal by
             about 0.4 a layer, so that whatever the noise all patients begin alike; ``"he"`` (He et al. 2015) keeps its
             scale; ``"margins"`` is ``"he"`` until :meth:`start_at` has seen the training patients.
         gumbel_noise: a Gumbel draw each month (``"monthly"``) or one kept for all of a patient's months
-            (``"patient"``).
+            (``"patient"``), which keeps regimens from flickering.
         hold_or_switch: discrete features that can change are held until a month switches them.
-        measurement_noise: real features that can change err anew each month.
+        measurement_noise: real features that can change err anew each month, by a width that depends on the level.
         chain: features are drawn one after another, each given the levels drawn before it.
         trunk: what runs over the months: ``"lstm"`` or ``"transformer"``.
     """
@@ -114,25 +119,19 @@ class Generator(nn.Module):
         self.held = [span for real, span in moving if not real and span != self.course] if hold_or_switch else []
         self.measured = [span.start for real, span in moving if real] if measurement_noise else []
         self.lstm = BiLSTM(latent, hidden) if trunk == "lstm" else Transformer(latent, hidden, schema.length)
-        self.body = nn.Sequential(
-            nn.Linear(2 * hidden, hidden),
-            nn.LeakyReLU(0.1),
-            nn.Linear(hidden, hidden),
-            nn.LeakyReLU(0.1),
-            nn.Linear(hidden, schema.channels + len(self.held)),  # a switch logit for each feature that is held
-        )
+        # to the channels, and a switch logit for each feature that is held
+        self.body = layers(2 * hidden, hidden, hidden, schema.channels + len(self.held))
         self.assay = MeasurementNoise(len(self.measured)) if self.measured else None
         self.given = nn.Parameter(torch.zeros(self.channels, self.channels)) if chain else None
         self.follow = nn.Parameter(torch.zeros(len(self.held))) if self.held else None
         if start != "torch":
-            for layer in self.body:
-                if isinstance(layer, nn.Linear):
-                    nn.init.kaiming_normal_(layer.weight, a=0.1)
-                    nn.init.zeros_(layer.bias)
+            for layer in self.body[::2]:
+                nn.init.kaiming_normal_(layer.weight, a=0.1)
+                nn.init.zeros_(layer.bias)
         if self.held:
-            with torch.no_grad():
-                self.body[-1].bias[self.channels :] = RARELY
+            nn.init.constant_(self.body[-1].bias[self.channels :], RARELY)
 
+    @torch.no_grad()
     def start_at(self, x: Tensor) -> None:
         """Begin with what counting tells of real patients (B, L, C), so that no level starts as one that is lost.
 
@@ -145,20 +144,19 @@ class Generator(nn.Module):
         if self.course:  # how often a course goes on, of those that might
             on = (there[:, 1:].sum() / there[:, :-1].sum().clamp_min(1)).clamp(1e-3, 1 - 1e-3)
             share[self.course] = torch.stack([1 - on, on])
-        with torch.no_grad():
-            self.body[-1].weight /= 2  # patients differ, but not so much that the shares are lost
-            for real, _, span in self.order:
-                self.body[-1].bias[span] = torch.logit(share[span]) if real else share[span].log()
-            for k, span in enumerate(self.held):  # of the candidates that are taken, some are the level held already
-                changes = x[..., span].diff(dim=1).abs().sum(-1).flatten()[pairs].sum() / 2 / max(1, int(pairs.sum()))
-                taken = changes / (1 - share[span].square().sum()).clamp_min(1e-3)
-                self.body[-1].bias[self.channels + k] = torch.logit(taken.clamp(1e-3, 1 - 1e-3))
-            if self.given is not None:
-                lift = ((flat.mT @ flat / len(flat) + 1e-3) / (share[:, None] * share + 1e-3)).log()
-                levels = [span for real, _, span in self.order if not real]
-                for number, span in enumerate(levels):
-                    for before in levels[:number]:
-                        self.given[before, span] = lift[before, span]
+        last = self.body[-1]
+        last.weight /= 2  # patients differ, but not so much that the shares are lost
+        for real, _, span in self.order:
+            last.bias[span] = torch.logit(share[span]) if real else share[span].log()
+        for k, span in enumerate(self.held):  # of the candidates that are taken, some are the level held already
+            changes = x[..., span].diff(dim=1).abs().sum(-1).flatten()[pairs].sum() / 2 / max(1, int(pairs.sum()))
+            taken = changes / (1 - share[span].square().sum()).clamp_min(1e-3)
+            last.bias[self.channels + k] = torch.logit(taken.clamp(1e-3, 1 - 1e-3))
+        if self.given is not None:
+            lift = ((flat.mT @ flat / len(flat) + 1e-3) / (share[:, None] * share + 1e-3)).log()
+            levels = [span for real, _, span in self.order if not real]
+            for before, span in combinations(levels, 2):
+                self.given[before, span] = lift[before, span]
 
     def draws(self, patients: int, months: int, random: torch.Generator, decode: str = "argmax") -> Draws:
         """What the heads draw for so many patients and months, on the CPU.
@@ -185,9 +183,8 @@ class Generator(nn.Module):
                 out[..., span] = out[..., span].mean(1, keepdim=True)
         return out
 
-    def heads(self, logits: Tensor, draws: Draws | None = None) -> Tensor:
+    def heads(self, logits: Tensor, draws: Draws) -> Tensor:
         """Softmax on each block of levels, sigmoid on reals, with what is drawn; behind a course's end 0."""
-        draws = draws or Draws()
         x = logits.new_zeros(*logits.shape[:2], self.channels)  # filled in feature after feature
         values, changed = logits[..., : self.channels].clone(), x[..., :1]
         for real, static, span in self.order:
@@ -209,6 +206,10 @@ class Generator(nn.Module):
         reals = torch.tensor(reals, dtype=torch.long, device=x.device)
         return until_the_end(x.index_copy(-1, reals, torch.sigmoid(values[..., reals])), self.course)
 
+    def _levels(self, logits: Tensor) -> Tensor:
+        soft = torch.softmax(logits / self.temperature, -1)
+        return one_level(soft) if self.rounds else soft
+
     def _held(self, candidate: Tensor, k: int, logits: Tensor, drawn: Tensor | None, changed: Tensor) -> tuple:
         """Hold the k-th feature, which switches more readily where one before it has; and whether any has by now."""
         switch = logits[..., [self.channels + k]] + self.follow[k] * changed
@@ -216,34 +217,9 @@ class Generator(nn.Module):
         moved = F.pad(levels.diff(dim=1).abs().sum(-1, keepdim=True) / 2, (0, 0, 1, 0))  # 1 where the level is new
         return levels, 1 - (1 - changed) * (1 - moved)
 
-    def _levels(self, logits: Tensor) -> Tensor:
-        soft = torch.softmax(logits / self.temperature, -1)
-        if not self.rounds:
-            return soft
-        one = torch.zeros_like(soft).scatter_(-1, soft.argmax(-1, keepdim=True), 1.0)
-        return one + (soft - soft.detach())
-
     def forward(self, z: Tensor, draws: Draws | None = None) -> Tensor:
         """(B, L, Z) to encoded patients (B, L, C), soft in the discrete features unless the heads round."""
-        return self.heads(self.logits(z), draws)
-
-
-def until_the_end(x: Tensor, course: slice | None) -> Tensor:
-    """Cut generated courses (B, L, C) where they end, as real ones are padded: an end is a state that nobody leaves.
-
-    Args:
-        course: where the two channels (ended, goes on) stand; None where all courses have the full length.
-
-    Returns:
-        (B, L, C): behind the first month in which a course does not go on, every channel is 0 but "ended". Whether it
-        goes on is rounded, with the derivative of what was rounded; everybody has a first visit.
-    """
-    if course is None:
-        return x
-    likely = x[..., course][..., 1:]
-    on = (likely > 0.5).to(x.dtype) + (likely - likely.detach())
-    on = torch.cat([torch.ones_like(on[:, :1]), on[:, 1:]], 1).cumprod(1)
-    return torch.cat([x[..., : course.start] * on, 1 - on, on, x[..., course.stop :] * on], -1)
+        return self.heads(self.logits(z), draws or Draws())
 
 
 class Critic(nn.Module):
@@ -262,9 +238,7 @@ class Critic(nn.Module):
         self.embedding = nn.Parameter(embedding)
         self.register_buffer("learned", learned, persistent=False)
         self.register_buffer("passed_on", passed_on, persistent=False)
-        self.body = nn.Sequential(
-            nn.Linear(schema.width, hidden), nn.LeakyReLU(0.1), nn.Linear(hidden, hidden), nn.LeakyReLU(0.1)
-        )
+        self.body = nn.Sequential(*layers(schema.width, hidden, hidden), nn.LeakyReLU(0.1))
         self.lstm = BiLSTM(hidden, hidden)
         self.score = nn.Linear(2 * hidden, 1)
 
@@ -275,43 +249,3 @@ class Critic(nn.Module):
     def forward(self, x: Tensor, twice: bool = True) -> Tensor:
         """Score each patient: (B, L, C) to (B, 1). ``twice=False`` is faster and promises no second derivative."""
         return self.score(self.lstm(self.body(self.embed(x)), twice)[1])
-
-
-class ConvolutionalCritic(Critic):
-    """Scores a trajectory by what its stretches of months look like on average, instead of by an LSTM's last state.
-
-    Three convolutions over time see 3, 7 and 15 months; what they find is averaged over the months, once as it is and
-    once squared, and three layers score it. Its gradient penalty costs about a third of the LSTM's.
-    """
-
-    def __init__(self, schema: Schema, hidden: int) -> None:
-        super().__init__(schema, hidden)
-        del self.lstm
-        self.body = nn.Sequential(
-            nn.Conv1d(schema.width, hidden, 3, padding=1),
-            nn.LeakyReLU(0.1),
-            nn.Conv1d(hidden, hidden, 3, padding=2, dilation=2),
-            nn.LeakyReLU(0.1),
-            nn.Conv1d(hidden, hidden, 3, padding=4, dilation=4),
-            nn.LeakyReLU(0.1),
-        )
-        self.score = nn.Sequential(
-            nn.Linear(2 * hidden, 2 * hidden),
-            nn.LeakyReLU(0.1),
-            nn.Linear(2 * hidden, 2 * hidden),
-            nn.LeakyReLU(0.1),
-            nn.Linear(2 * hidden, 1),
-        )
-
-    def forward(self, x: Tensor, twice: bool = True) -> Tensor:
-        h = self.body(self.embed(x).mT)  # (B, H, L)
-        return self.score(torch.cat([h.mean(2), h.square().mean(2)], -1))
-
-
-def gumbel(patients: int, months: int, channels: int, generator: torch.Generator) -> Tensor:
-    """Standard Gumbel noise (patients, months, channels), on the CPU."""
-    exponential = torch.empty(patients, months, channels).exponential_(generator=generator)
-    return -exponential.clamp_min(1e-30).log()
-
-
-CRITICS = {"recurrent": Critic, "convolutional": ConvolutionalCritic}

@@ -35,11 +35,10 @@ from ..runtime.progress import between_batches
 from ..runtime.stop import stop_requested
 from .autoencoder import Autoencoder, VariationalAutoencoder
 from .config import TrainConfig
+from .critics import CRITICS, Summaries, SummaryCritic
 from .curriculum import curriculum_batches
 from .losses import RealMoments, autoencoder_loss, correlation_loss, correlation_matrix, gradient_penalty
-from .networks import CRITICS
 from .saving import TrainingStopped, fingerprint, restore, save
-from .summaries import Summaries, SummaryCritic
 from .synthesizer import Synthesizer, build_generator, build_source
 
 log = logging.getLogger("hg_helpers")
@@ -350,9 +349,7 @@ class Trainer:
         state = load_checkpoint(path, "trainer")
         device = resolve_device(device)  # out here: what is wrong with it is not the file's fault
         with naming(path):
-            trainer = cls(
-                CohortEncoder.from_state(state["encoder"]), TrainConfig.from_dict(state["config"]), device, peers
-            )
+            trainer = cls(CohortEncoder.from_state(state["encoder"]), TrainConfig(**state["config"]), device, peers)
             restore(trainer, state)
         if state["torch"] != [str(torch.__version__), torch.get_num_threads()]:
             log.info("%s was written by torch %s on %d threads: going on, but not bit for bit", path, *state["torch"])
