@@ -364,6 +364,106 @@ def test_measured_flags_are_autocorrelated_and_bloods_are_taken_together(cohort)
     assert np.corrcoef(flags["VL (M)"].ravel(), flags["CD4 (M)"].ravel())[0, 1] > 0.4
 
 
+# --- groups that fare worse, and policies -----------------------------------------------------------------------------
+
+AFRICAN_WOMEN = {("Female", "African"): 4.0}
+
+
+def suppressed(cohort):
+    """Share of a patient's last 48 months below 200 copies/mL, by patient."""
+    return cohort[cohort["Timestep"] >= 12].groupby("PatientID")["VL"].apply(lambda load: (load < 200).mean())
+
+
+def of_group(cohort, gender, ethnic):
+    first = cohort[cohort["Timestep"] == 0].set_index("PatientID")
+    return (first["Gender"] == gender) & (first["Ethnic"] == ethnic)
+
+
+def test_a_disparity_makes_one_group_fare_worse_and_leaves_the_others():
+    fair, unfair = (simulate_cohort(4000, seed=1, disparity=disparity) for disparity in (None, AFRICAN_WOMEN))
+    theirs, others = of_group(unfair, 2, 2), ~of_group(unfair, 2, 2)
+    assert theirs.sum() == pytest.approx(240, abs=2)  # no group grows or shrinks
+    assert abs(suppressed(fair)[theirs].mean() - suppressed(fair)[others].mean()) < 0.05
+    assert suppressed(unfair)[theirs].mean() < suppressed(unfair)[others].mean() - 0.25
+    assert suppressed(unfair)[others].mean() == pytest.approx(suppressed(fair)[others].mean(), abs=0.02)
+    cells = unfair.groupby("PatientID")["CD4"].median()
+    assert cells[theirs].median() < 0.8 * cells[others].median()
+
+
+def test_nobody_worse_off_is_no_disparity():
+    same = {("Male", "Asian"): 1.0}
+    plain = simulate_cohort(60, seed=2)
+    for disparity in (None, {}, same):
+        pd.testing.assert_frame_equal(simulate_cohort(60, seed=2, disparity=disparity), plain, check_exact=True)
+
+
+@pytest.mark.parametrize(
+    ("disparity", "message"),
+    [
+        ({"Female": 2.0}, "no group 'Female'; there are"),
+        ({("Female", "Martian"): 2.0}, "Martian"),
+        ({("Female", "African"): 0}, r"disparity of \('Female', 'African'\) must lie between 0.01 and 100, not 0"),
+        ({("Female", "African"): float("nan")}, "nan"),
+    ],
+)
+def test_a_disparity_of_nobody_or_of_nonsense_is_an_error(disparity, message):
+    with pytest.raises(ValueError, match=message):
+        simulate_cohort(10, months=2, disparity=disparity)
+
+
+def keep(rows):
+    """A policy that changes nothing."""
+    return regimen_of(rows)
+
+
+def regimen_of(rows):
+    numbers = truth()["regimens"].reset_index().set_index(REGIMEN)["index"]
+    return numbers.loc[pd.MultiIndex.from_frame(rows[REGIMEN])].to_numpy()
+
+
+def integrase(rows):
+    """Everybody takes FTC + TDF with DTG from the second month on."""
+    return np.full(len(rows), 2)
+
+
+def test_a_policy_sees_each_month_and_decides_the_next_ones_regimens():
+    seen = []
+
+    def policy(rows):
+        seen.append(rows)
+        return (regimen_of(rows) + 1) % 50
+
+    cohort = simulate_cohort(30, months=5, seed=3, policy=policy)
+    assert [rows["Timestep"].unique().tolist() for rows in seen] == [[0], [1], [2], [3]]
+    for month, rows in enumerate(seen):
+        stored = cohort[cohort["Timestep"] == month].reset_index(drop=True)
+        pd.testing.assert_frame_equal(
+            rows[stored.columns.drop(["VL (M)", "CD4 (M)", "Drug (M)"])],
+            stored.drop(columns=["VL (M)", "CD4 (M)", "Drug (M)"]),
+            check_exact=True,
+        )
+        following = cohort[cohort["Timestep"] == month + 1]
+        assert (regimen_of(following) == (regimen_of(stored) + 1) % 50).all()
+
+
+def test_policies_treat_the_same_patients_with_the_same_luck_and_differ_in_what_they_reach():
+    kept, switched = (simulate_cohort(2000, months=24, seed=4, policy=policy) for policy in (keep, integrase))
+    first, other = (
+        cohort[cohort["Timestep"] == 0].drop(columns=["VL (M)", "CD4 (M)", "Drug (M)"]) for cohort in (kept, switched)
+    )
+    pd.testing.assert_frame_equal(first, other, check_exact=True)
+    assert switches(kept).sum() == 0
+    assert switches(switched)[:, 1:].sum() == 0 and 0.8 < switches(switched)[:, 0].mean() < 1
+    low = [(by_patient(cohort, "VL")[:, 6] < 200).mean() for cohort in (kept, switched)]
+    assert low[1] > low[0] + 0.05  # susceptible virus, counselled patients, faster drugs
+
+
+@pytest.mark.parametrize("answer", [np.array([0]), np.full(10, 50), np.full(10, -1), np.full(10, "DTG"), None])
+def test_a_policy_that_names_no_regimen_is_an_error(answer):
+    with pytest.raises(ValueError, match=r"policy must return 10 row numbers of truth\(\)\['regimens'\], not "):
+        simulate_cohort(10, months=2, policy=lambda rows: answer)
+
+
 # --- the bundled file -----------------------------------------------------------------------------------------------
 
 

@@ -19,81 +19,33 @@ All constants were chosen here to meet the published margins; none is a clinical
 
 from __future__ import annotations
 
+from collections.abc import Callable, Generator, Iterator, Mapping
 from functools import lru_cache
 
 import numpy as np
 import pandas as pd
 
-from ..runtime.checks import whole_number
+from ..runtime.checks import real_number, whole_number
 from .art import ART_FULL
 
 BUNDLED_SEED = 75
 BUNDLED_PATIENTS = 1000
 
-#: Share of every Gender x Ethnic group; African patients are far more often female than the others.
-_DEMOGRAPHICS = {
-    ("Male", "Asian"): 0.0170,
-    ("Male", "African"): 0.0585,
-    ("Male", "Caucasian"): 0.2050,
-    ("Male", "Other"): 0.5825,
-    ("Female", "Asian"): 0.0040,
-    ("Female", "African"): 0.0600,
-    ("Female", "Caucasian"): 0.0090,
-    ("Female", "Other"): 0.0640,
-}
+#: Per 10,000 patients of each Gender x Ethnic group; African patients are far more often female than the others.
+_DEMOGRAPHICS = """
+Male: Asian 170, African 585, Caucasian 2050, Other 5825
+Female: Asian 40, African 600, Caucasian 90, Other 640
+"""
 
-#: Fifty regimens: base | integrase inhibitor | non-nucleoside inhibitor | protease inhibitor | enhancer | per 10,000.
+#: Fifty regimens: the base, then what is added (a name stands in one column only; pk is the enhancer), per 10,000.
 _REGIMENS = """
-FTC + TDF        | -   | RPV | -    | -    | 1575
-FTC + TDF        | -   | EFV | -    | -    | 1076
-FTC + TDF        | DTG | -   | -    | -    |  780
-FTC + TDF        | EVG | -   | -    | True |  473
-FTC + TDF        | -   | -   | DRV  | -    |  289
-FTC + TDF        | RAL | -   | -    | -    |  236
-FTC + TDF        | -   | NVP | -    | -    |  186
-FTC + TDF        | EVG | -   | -    | -    |   89
-FTC + TDF        | -   | -   | RTVB | -    |   33
-FTC + TDF        | -   | -   | ATV  | -    |   29
-FTC + TDF        | -   | -   | RTV  | -    |   29
-FTC + TDF        | DTG | -   | DRV  | True |   15
-FTC + TDF        | -   | -   | LPV  | -    |   12
-FTC + TDF        | DTG | RPV | -    | -    |    8
-3TC + ABC        | DTG | -   | -    | -    | 1246
-3TC + ABC        | -   | RPV | -    | -    |  577
-3TC + ABC        | -   | EFV | -    | -    |  358
-3TC + ABC        | -   | -   | ATV  | -    |  348
-3TC + ABC        | RAL | -   | -    | -    |  128
-3TC + ABC        | -   | NVP | -    | -    |  114
-3TC + ABC        | -   | -   | RTVB | -    |   33
-3TC + ABC        | -   | -   | DRV  | -    |   32
-3TC + ABC        | -   | -   | DRV  | True |   30
-3TC + ABC        | -   | -   | RTV  | -    |   29
-3TC + ABC        | DTG | EFV | -    | -    |    8
-3TC + ABC        | -   | -   | LPV  | -    |    8
-FTC + TAF        | EVG | -   | -    | True |  113
-FTC + TAF        | DTG | -   | -    | -    |   73
-FTC + TAF        | -   | RPV | -    | -    |   53
-FTC + TAF        | RAL | -   | -    | -    |   11
-FTC + TAF        | -   | -   | DRV  | True |   10
-DRV + FTC + TDF  | -   | -   | RTVB | -    |  878
-DRV + FTC + TDF  | -   | -   | RTV  | -    |  198
-DRV + FTC + TDF  | -   | -   | -    | -    |  136
-DRV + FTC + TDF  | DTG | -   | -    | -    |   40
-DRV + FTC + TDF  | RAL | -   | RTVB | -    |   30
-DRV + FTC + TDF  | -   | -   | -    | True |   28
-DRV + FTC + TDF  | -   | RPV | -    | -    |   27
-DRV + FTC + TDF  | -   | EFV | -    | -    |   18
-DRV + FTC + TDF  | EVG | -   | RTVB | -    |   15
-FTC + RTVB + TDF | -   | -   | DRV  | -    |  199
-FTC + RTVB + TDF | -   | -   | -    | -    |  142
-FTC + RTVB + TDF | -   | -   | ATV  | -    |   83
-FTC + RTVB + TDF | -   | RPV | -    | -    |   30
-FTC + RTVB + TDF | DTG | -   | DRV  | -    |   15
-FTC + RTVB + TDF | RAL | -   | ATV  | -    |   10
-Other            | -   | EFV | -    | -    |   60
-Other            | DTG | -   | DRV  | -    |   45
-Other            | DTG | RPV | -    | -    |   30
-Other            | RAL | -   | RTV  | -    |   15
+FTC + TDF: RPV 1575, EFV 1076, DTG 780, EVG pk 473, DRV 289, RAL 236, NVP 186, EVG 89, RTVB 33, ATV 29, RTV 29
+FTC + TDF: DTG DRV pk 15, LPV 12, DTG RPV 8
+3TC + ABC: DTG 1246, RPV 577, EFV 358, ATV 348, RAL 128, NVP 114, RTVB 33, DRV 32, DRV pk 30, RTV 29, DTG EFV 8, LPV 8
+FTC + TAF: EVG pk 113, DTG 73, RPV 53, RAL 11, DRV pk 10
+DRV + FTC + TDF: RTVB 878, RTV 198, 136, DTG 40, RAL RTVB 30, pk 28, RPV 27, EFV 18, EVG RTVB 15
+FTC + RTVB + TDF: DRV 199, 142, ATV 83, RPV 30, DTG DRV 15, RAL ATV 10
+Other: EFV 60, DTG DRV 45, DTG RPV 30, RAL RTV 15
 """
 _REGIMEN_COLUMNS = ("Base Drug Combo", "Comp. INI", "Comp. NNRTI", "Extra PI", "Extra pk-En")
 #: Measured flags: share of months set, and the chance that a flag is carried over from the month before.
@@ -125,24 +77,35 @@ _BEND = {
 }
 
 
+def _per_10_000(text: str) -> Iterator[tuple[str, list[str], float]]:
+    """Each entry of a table above: what stands before the colon, the words, the share."""
+    for line in text.strip().splitlines():
+        first, entries = line.split(": ")
+        yield from ((first, words, int(number) / 10_000) for *words, number in map(str.split, entries.split(", ")))
+
+
 @lru_cache(maxsize=1)
 def _demographics() -> pd.DataFrame:
-    return _with_codes(pd.DataFrame(list(_DEMOGRAPHICS), columns=["Gender", "Ethnic"]), [*_DEMOGRAPHICS.values()])
+    rows = [(gender, *ethnic, share) for gender, ethnic, share in _per_10_000(_DEMOGRAPHICS)]
+    return _with_codes(pd.DataFrame(rows, columns=["Gender", "Ethnic", "share"]))
 
 
 @lru_cache(maxsize=1)
 def _regimens() -> pd.DataFrame:
-    cells = [[cell.strip() for cell in line.split("|")] for line in _REGIMENS.strip().splitlines()]
-    levels = pd.DataFrame([row[:-1] for row in cells], columns=list(_REGIMEN_COLUMNS))
-    without = {name: {"-": "False" if name == "Extra pk-En" else "Not Applied"} for name in levels}
-    return _with_codes(levels.replace(without), [int(row[-1]) / 10_000 for row in cells])
+    column_of = {level: name for name in _REGIMEN_COLUMNS[1:] for level in ART_FULL[name].levels}
+    rows = []
+    for base, added, share in _per_10_000(_REGIMENS.replace("pk", "True")):
+        plain = dict(zip(_REGIMEN_COLUMNS, (base, *["Not Applied"] * 3, "False"), strict=True))
+        rows.append(plain | {column_of[level]: level for level in added} | {"share": share})
+    return _with_codes(pd.DataFrame(rows))
 
 
-def _with_codes(levels: pd.DataFrame, shares: list[float]) -> pd.DataFrame:
+def _with_codes(levels: pd.DataFrame) -> pd.DataFrame:
     """Columns of codes as in a cohort, then the levels' names as `<column> level`, then `share`."""
-    code_of = {name: dict(zip(ART_FULL[name].levels, ART_FULL[name].codes, strict=True)) for name in levels}
-    codes = pd.DataFrame({name: [code_of[name][level] for level in levels[name]] for name in levels})
-    return pd.concat([codes, levels.add_suffix(" level")], axis=1).assign(share=shares)
+    codes_of = {f.name: dict(zip(f.levels, f.codes, strict=True)) for f in ART_FULL.discrete}
+    share = levels.pop("share")
+    codes = levels.apply(lambda column: column.map(codes_of[column.name]))
+    return codes.join(levels.add_suffix(" level")).assign(share=share)
 
 
 def truth() -> dict[str, pd.DataFrame]:
@@ -161,36 +124,64 @@ def truth() -> dict[str, pd.DataFrame]:
     return {"demographics": demographics.copy(), "regimens": regimens.copy(), "joint": joint, "measured": measured}
 
 
-def simulate_cohort(n_patients: int, months: int = 60, seed: int = 0) -> pd.DataFrame:
+def simulate_cohort(
+    n_patients: int,
+    months: int = 60,
+    seed: int = 0,
+    disparity: Mapping[tuple[str, str], float] | None = None,
+    policy: Callable[[pd.DataFrame], np.ndarray] | None = None,
+) -> pd.DataFrame:
     """Draw a cohort in the published layout.
 
     Args:
-        n_patients: number of patients, at least 1.
-        months: months a patient, at least 1.
         seed: same seed, same table; the first patients of a larger cohort are not those of a smaller one.
+        disparity: for groups such as ``("Female", "African")``, how many times as often their treatment is interrupted,
+            and for how many times as long; 1 for the others. What is prescribed stays as it is.
+        policy: prescribes in the place of the simulated clinic: gets the rows of a month, one a patient, and returns
+            row numbers of ``truth()["regimens"]`` for the next. Under any policy a seed has the same patients and luck.
 
     Returns:
         ``n_patients * months`` rows of 15 columns, sorted by patient then month; codes as published, VL and CD4 with
         two decimals, Rel CD4 with three.
-
-    Raises:
-        ValueError: where a number is not a whole number in its range.
     """
     for name, value, least in (("n_patients", n_patients, 1), ("months", months, 1), ("seed", seed, 0)):
         whole_number(name, value, least)
     rng = np.random.default_rng(seed)
-    demographics, regimens = _demographics(), _regimens()
-    group = _category(_systematic(rng, n_patients), demographics["share"].to_numpy())
-    naive, regimen, working = _treatment(rng, n_patients, months)
-    integrase = (regimens["Comp. INI level"] != "Not Applied").to_numpy()[regimen]
-    columns = _laboratory(rng, naive, working, integrase)
-    for name in ("Gender", "Ethnic"):
-        columns[name] = np.broadcast_to(demographics[name].to_numpy()[group], (months, n_patients))
-    for name in _REGIMEN_COLUMNS:
-        columns[name] = regimens[name].to_numpy()[regimen]
-    columns |= _measured_flags(rng, n_patients, months)
-    columns["Timestep"], columns["PatientID"] = np.indices((months, n_patients), dtype=np.int64)
-    return pd.DataFrame({name: columns[name].T.ravel() for name in (*ART_FULL.names, "PatientID", "Timestep")})
+    group = _category(_systematic(rng, n_patients), _demographics()["share"].to_numpy())
+    treatment = _treatment(rng, n_patients, _hardship(disparity)[group])
+    courses = [next(treatment) for _ in range(months if policy is None else 1)]
+    # without a policy all treatment is drawn before the first laboratory value; with one they take turns
+    laboratory = _laboratory(rng if policy is None else np.random.default_rng([seed, 1]), courses[0])
+    values = [next(laboratory), *map(laboratory.send, courses[1:])]
+    while len(courses) < months:
+        chosen = np.asarray(policy(_month(len(courses) - 1, courses[-1], values[-1], group)))
+        if chosen.shape != (n_patients,) or not np.isin(chosen, _regimens().index).all():
+            raise ValueError(f"policy must return {n_patients} row numbers of truth()['regimens'], not {chosen!r:.99}")
+        courses.append(treatment.send(chosen))
+        values.append(laboratory.send(courses[-1]))
+    table = pd.concat(
+        [_month(*month, group) for month in zip(range(months), courses, values, strict=True)], ignore_index=True
+    )
+    table = table.iloc[np.arange(len(table)).reshape(months, n_patients).T.ravel()].reset_index(drop=True)
+    return table.assign(**_measured_flags(rng, n_patients, months))[[*ART_FULL.names, "PatientID", "Timestep"]]
+
+
+def _hardship(disparity: Mapping[tuple[str, str], float] | None) -> np.ndarray:
+    """The factor of each group, (8,)."""
+    factors = dict.fromkeys(_demographics()[["Gender level", "Ethnic level"]].itertuples(index=False, name=None), 1.0)
+    unknown = (disparity or {}).keys() - factors
+    if unknown:
+        raise ValueError(f"disparity has no group {unknown.pop()!r}; there are {', '.join(map(str, factors))}")
+    factors |= disparity or {}
+    return np.array([real_number(f"disparity of {group}", factor, 0.01, 100) for group, factor in factors.items()])
+
+
+def _month(month: int, course: _Course, values: dict[str, np.ndarray], group: np.ndarray) -> pd.DataFrame:
+    """The rows of one month, one a patient, without the measured flags."""
+    who, what = _demographics().iloc[group], _regimens().iloc[course[1]]
+    columns = values | {name: who[name].array for name in ("Gender", "Ethnic")}
+    columns |= {name: what[name].array for name in _REGIMEN_COLUMNS}
+    return pd.DataFrame(columns).assign(PatientID=np.arange(len(group)), Timestep=month)
 
 
 def bundled_cohort() -> pd.DataFrame:
@@ -201,8 +192,7 @@ def bundled_cohort() -> pd.DataFrame:
 def _systematic(rng: np.random.Generator, n: int) -> np.ndarray:
     """Uniform draws (n,), one from each of n equal slices of [0, 1), in random order: systematic sampling.
 
-    Each draw alone is uniform, but together they hit every share within a patient or two, so that a group of 0.4 %
-    is there in a cohort of 1,000, and in about the right size.
+    Together they hit every share within a patient or two: a group of 0.4 % is there in a cohort of 1,000.
     """
     slices = np.argsort(rng.random(n), kind="stable")
     return (slices + rng.random(n)) / n
@@ -230,68 +220,73 @@ def _switch_kernel() -> np.ndarray:
     return cumulative[:, :-1] / cumulative[:, -1:]
 
 
-def _treatment(rng: np.random.Generator, n: int, months: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Who starts treatment in month 0 (n,), the regimen taken, and whether it works, both (months, n)."""
+#: A month of treatment, (n,) each: who starts in month 0, the regimen as row number, and whether it works.
+_Course = tuple[np.ndarray, np.ndarray, np.ndarray]
+
+
+def _treatment(rng: np.random.Generator, n: int, hardship: np.ndarray) -> Generator[_Course, np.ndarray | None, None]:
+    """Month after month; what is sent in, if anything, is prescribed for the next one in the place of a random draw."""
     kernel = _switch_kernel()
     restless = np.exp(_RESTLESS_SPREAD * rng.standard_normal(n))
-    lapse, switch = np.minimum(_LAPSE * restless, 0.5), np.minimum(_SWITCH * restless, 0.5)
+    lapse, switch = np.minimum(_LAPSE * restless * hardship, 0.5), np.minimum(_SWITCH * restless, 0.5)
+    back = _RETURN / hardship
     naive = rng.random(n) < _NAIVE
-    adherent = naive | (rng.random(n) >= lapse / (lapse + _RETURN))
+    adherent = naive | (rng.random(n) >= lapse / (lapse + back))
     resistant = ~adherent & (rng.random(n) < 0.5)
     idle = np.where(adherent & ~resistant, 0, _FAILURE_MONTHS)  # months in a row without effect
     now = _category(_systematic(rng, n), _regimens()["share"].to_numpy())
-    regimen, working = np.empty((months, n), dtype=np.int64), np.empty((months, n), dtype=bool)
-    for month in range(months):
-        if month:
-            uniform = rng.random((3, n))
-            adherent = np.where(adherent, uniform[0] >= lapse, uniform[0] < _RETURN)
-            resistant |= (idle > 0) & (uniform[1] < _RESISTANCE)
+    while True:
+        chosen = yield naive, now.copy(), adherent & ~resistant
+        uniform = rng.random((3, n))
+        adherent = np.where(adherent, uniform[0] >= lapse, uniform[0] < back)
+        resistant |= (idle > 0) & (uniform[1] < _RESISTANCE)
+        if chosen is None:
             moves = uniform[2] < np.where(idle >= _FAILURE_MONTHS, np.maximum(_SWITCH_AFTER_FAILURE, switch), switch)
             drawn = _systematic(rng, int(moves.sum()))
             now[moves] = (drawn[:, None] >= kernel[now[moves]]).sum(axis=1)
-            # A new regimen meets a susceptible virus, and a patient who has just been counselled.
-            adherent, resistant = adherent | moves, resistant & ~moves
-            idle = np.where(adherent & ~resistant, 0, idle + 1)
-        regimen[month], working[month] = now, adherent & ~resistant
-    return naive, regimen, working
+        else:
+            moves, now = chosen != now, chosen.copy()
+        # A new regimen meets a susceptible virus, and a patient who has just been counselled.
+        adherent, resistant = adherent | moves, resistant & ~moves
+        idle = np.where(adherent & ~resistant, 0, idle + 1)
 
 
-def _laboratory(rng: np.random.Generator, naive: np.ndarray, working: np.ndarray, integrase: np.ndarray) -> dict:
-    """VL, CD4 and Rel CD4, each (months, n), from the course of treatment; `integrase` where it has an inhibitor."""
-    months, n = working.shape
+def _laboratory(rng: np.random.Generator, course: _Course) -> Generator[dict[str, np.ndarray], _Course, None]:
+    """VL, CD4 and Rel CD4 of the first month, (n,) each, then of each month of treatment that is sent in."""
+    inhibitor = (_regimens()["Comp. INI level"] != "Not Applied").to_numpy()
+    naive, _, working = course
+    n = len(naive)
     between = rng.standard_normal((5, n))  # what patients differ in
     setpoint, floor = 4.6 + 0.45 * between[0], 1.25 + 0.35 * between[1]  # log10 copies untreated; when suppressed
     plateau, pace = 6.3 + 0.60 * between[2], np.exp(0.25 * between[3])  # ln CD4 without viraemia; of the decay
-    viraemic = naive | ~working[0]
+    viraemic = naive | ~working
     fast = np.where(viraemic, setpoint, -1.0)  # log10 copies from short-lived infected cells
     slow = np.where(viraemic, setpoint - 1.3, 2.0 * rng.random(n) - 0.5)  # and from long-lived ones
     cells = plateau - 1.6 * (viraemic * 0.7 + naive * 0.5 * rng.random(n))  # ln CD4; lowest before treatment
-    memory = np.array([[0.80], [0.60], [0.90]])
+    memory, pull = np.array([[0.80], [0.60], [0.90]]), 0.0  # CD4 starts to move after the first month
     wander = rng.standard_normal((3, n))
-    latent = np.empty((3, months, n))
-    for month in range(months):
-        if month:
-            steep = pace * np.where(integrase[month], 1.3, 1.0)  # integrase inhibitors clear virus faster
-            rebound = np.minimum(np.maximum(fast, slow - 0.5) + 0.9, setpoint)
-            refill = np.minimum(slow + 0.25, setpoint - 1.3)
-            fast = np.where(working[month], np.maximum(fast - 1.0 * steep, -2.0), rebound)
-            slow = np.where(working[month], np.maximum(slow - 0.12 * steep, -2.0), refill)
-            wander = memory * wander + np.sqrt(1 - memory**2) * rng.standard_normal((3, n))
+    while True:
         copies = np.log10(10.0**fast + 10.0**slow + 10.0 ** (floor + 0.35 * wander[0])) + 0.12 * wander[0]
-        if month:
-            cells = cells + 0.15 * (plateau - 1.6 * np.clip((copies - 2.0) / 3.0, 0.0, 1.0) - cells)
+        cells = cells + pull * (plateau - 1.6 * np.clip((copies - 2.0) / 3.0, 0.0, 1.0) - cells)
         relative = 0.85 * cells + 0.16 * wander[1] + 0.10 * wander[2] + 0.30 * between[4]
-        latent[:, month] = copies, cells + 0.32 * wander[1], relative
+        _, regimen, working = yield _bend(copies, cells + 0.32 * wander[1], relative)
+        steep = pace * np.where(inhibitor[regimen], 1.3, 1.0)  # integrase inhibitors clear virus faster
+        rebound = np.minimum(np.maximum(fast, slow - 0.5) + 0.9, setpoint)
+        refill = np.minimum(slow + 0.25, setpoint - 1.3)
+        fast = np.where(working, np.maximum(fast - 1.0 * steep, -2.0), rebound)
+        slow = np.where(working, np.maximum(slow - 0.12 * steep, -2.0), refill)
+        pull, wander = 0.15, memory * wander + np.sqrt(1 - memory**2) * rng.standard_normal((3, n))
+
+
+def _bend(*simulated: np.ndarray) -> dict[str, np.ndarray]:
     digits = {"VL": 2, "CD4": 2, "Rel CD4": 3}
-    return {name: _bend(name, latent[i]).round(digits[name]) for i, name in enumerate(digits)}
-
-
-def _bend(name: str, simulated: np.ndarray) -> np.ndarray:
-    return 10.0 ** np.interp(simulated, *np.array(_BEND[name].split(), dtype=float).reshape(2, -1))
+    tables = {name: np.array(_BEND[name].split(), dtype=float).reshape(2, -1) for name in digits}
+    bent = {name: 10.0 ** np.interp(x, *tables[name]) for name, x in zip(digits, simulated, strict=True)}
+    return {name: x.round(digits[name]) for name, x in bent.items()}
 
 
 def _measured_flags(rng: np.random.Generator, n: int, months: int) -> dict[str, np.ndarray]:
-    """The three flags, each (months, n): carried over from the month before or drawn anew with its share.
+    """The three flags, sorted by patient, then month: each carried over from the month before or drawn anew.
 
     VL and CD4 mostly share their draws, as both are mostly read from one blood sample.
     """
@@ -302,4 +297,4 @@ def _measured_flags(rng: np.random.Generator, n: int, months: int) -> dict[str, 
         uniform[[1, 4]] = np.where(uniform[6] < 0.7, uniform[[0, 3]], uniform[[1, 4]])
         drawn = uniform[:3] < share
         flags[:, month] = np.where(uniform[3:6] < memory, flags[:, month - 1], drawn) if month else drawn
-    return dict(zip(_MEASURED, flags, strict=True))
+    return {name: flag.T.ravel() for name, flag in zip(_MEASURED, flags, strict=True)}
