@@ -16,10 +16,11 @@ import pandas as pd
 import pytest
 
 from hg_helpers import TrainConfig, Trainer
-from hg_helpers.__main__ import main
-from hg_helpers.app import ablation, experiments
+from hg_helpers.app import demo
 from hg_helpers.app import processes as workers
 from hg_helpers.cohort.simulate import simulate_cohort
+from tests.bench import ablation
+from tests.bench.ablation import main
 
 TINY = {"hidden": 4, "latent": 4, "batch_size": 400, "lengths": [2], "epochs": 1}
 OPTIONS = [
@@ -107,7 +108,7 @@ def test_without_options_the_shared_settings_are_those_of_the_workshop():
 
 
 def test_two_configurations_from_the_command_line_and_again_without_training(here, capsys):
-    command = ["ablate", *OPTIONS, "--only", "v2", "v1", "--out", "results/a.csv", "--figure", "a.png", "--quiet"]
+    command = [*OPTIONS, "--only", "v2", "v1", "--out", "results/a.csv", "--figure", "a.png", "--quiet"]
     assert main([*command, "--json"]) == 0
     said = json.loads(capsys.readouterr().out)
     assert (said["trained"], said["kept"], said["failed"]) == (2, 0, {})
@@ -200,7 +201,7 @@ def test_a_stopped_run_gives_no_rows_and_goes_on_to_the_same_ones(here, monkeypa
     config = ablation.configuration("v2", seed=0, **{**TINY, "epochs": 2, "batch_size": 20})
     done, stop = queue.SimpleQueue(), threading.Event()
     few = simulate_cohort(50, seed=1)
-    monkeypatch.setattr(experiments, "load_cohort", lambda: few)
+    monkeypatch.setattr(demo, "load_cohort", lambda: few)
     monkeypatch.setattr(ablation, "SYNTHETIC_PATIENTS", 20)
     monkeypatch.setattr(workers, "_done", done, raising=False)
     monkeypatch.setattr(workers, "_stop", stop, raising=False)
@@ -215,22 +216,29 @@ def test_a_stopped_run_gives_no_rows_and_goes_on_to_the_same_ones(here, monkeypa
     assert set(resumed["steps"]) == {8}
     pd.testing.assert_frame_equal(resumed.drop(columns="seconds"), straight.drop(columns="seconds"))
     # a checkpoint of other settings is no beginning of this run
-    assert experiments.begun(path, config) is not None
-    assert experiments.begun(path, ablation.configuration("v2", seed=1, **TINY)) is None
-    assert experiments.begun(here / "nowhere.pt", config) is None
+    assert ablation.begun(path, config) is not None
+    assert ablation.begun(path, ablation.configuration("v2", seed=1, **TINY)) is None
+    assert ablation.begun(here / "nowhere.pt", config) is None
 
 
-def test_unknown_names_and_wrong_files_are_refused_before_anything_is_trained(here, monkeypatch, capsys):
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--only", "v1", "v3"], ["'v3'", *EXPECTED]),
+        (["--only", "v1", "--out", "b.csv"], ["b.csv is no table of an ablation", "patient, month"]),
+        (["--only", "v1", "--figure", "a.xlsx"], ["a.xlsx"]),
+        (["--seeds", "0"], ["start at 1"]),
+        (["--epochs", "0"], ["epochs"]),
+    ],
+)
+def test_what_is_wrong_is_refused_before_anything_is_trained(here, monkeypatch, capsys, arguments, words):
     monkeypatch.setattr(ablation, "_train_all", lambda *_: pytest.fail("trained"))
-    assert main(["ablate", "--only", "v1", "v3", "--out", "a.csv"]) == 1
-    said = capsys.readouterr().err
-    assert "'v3'" in said and all(name in said for name in EXPECTED)
-    assert not (here / "a.csv").exists()
     (here / "b.csv").write_text("patient,month\n1,2\n")
-    assert main(["ablate", "--only", "v1", "--out", "b.csv"]) == 1
-    assert "patient, month" in capsys.readouterr().err and (here / "b.csv").read_text().startswith("patient")
-    assert main(["ablate", "--only", "v1", "--out", "a.csv", "--figure", "a.xlsx"]) == 1
-    assert "a.xlsx" in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="2"):
+        main(["--out", "a.csv", *arguments])
+    said = capsys.readouterr().err
+    assert all(word in said for word in words), said
+    assert not (here / "a.csv").exists() and (here / "b.csv").read_text().startswith("patient")
 
 
 def test_medians_are_over_seeds_and_the_floors_stand_by_panel():
@@ -247,7 +255,7 @@ def test_medians_are_over_seeds_and_the_floors_stand_by_panel():
 def test_a_run_whose_parent_was_killed_keeps_the_batches_in_hand(here, monkeypatch):
     config = ablation.configuration("v2", seed=0, **{**TINY, "epochs": 2, "batch_size": 20})
     few = simulate_cohort(50, seed=1)
-    monkeypatch.setattr(experiments, "load_cohort", lambda: few)
+    monkeypatch.setattr(demo, "load_cohort", lambda: few)
     monkeypatch.setattr(workers, "_done", queue.SimpleQueue(), raising=False)
     monkeypatch.setattr(workers, "_stop", threading.Event(), raising=False)
     monkeypatch.setattr(multiprocessing, "parent_process", lambda: SimpleNamespace(is_alive=lambda: False))

@@ -10,11 +10,12 @@ import pytest
 from metric_tables import binary, real, schema_of
 
 from hg_helpers.__main__ import main
-from hg_helpers.app import commands, pretrained
+from hg_helpers.app import commands
 from hg_helpers.app.doctor import checks
 from hg_helpers.metrics import evaluate, trtr_auc
 from hg_helpers.model.synthesizer import Synthesizer
 from hg_helpers.plots import prototypes
+from tests.bench import pretrained
 
 
 @pytest.mark.parametrize(

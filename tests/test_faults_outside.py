@@ -15,12 +15,12 @@ import yaml
 import hg_helpers as hg
 from hg_helpers.__main__ import main
 from hg_helpers.app import commands
-from hg_helpers.app.ablation import CONFIGURATIONS
-from hg_helpers.app.commands import medians_text, report_text
-from hg_helpers.app.experiments import LABELS
+from hg_helpers.app.commands import report_text
+from hg_helpers.app.demo import LABELS
 from hg_helpers.app.files import split_file
 from hg_helpers.metrics.metric import LARGEST_SEED
 from hg_helpers.runtime.checkpoint import atomic, load_checkpoint, require_writable, save_checkpoint
+from tests.bench.ablation import CONFIGURATIONS, medians_text
 
 ROOT = Path(__file__).parent.parent
 

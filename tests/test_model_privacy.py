@@ -12,7 +12,6 @@ import pytest
 import torch
 from sklearn.metrics import roc_auc_score
 
-from hg_helpers.app import pretrained
 from hg_helpers.cohort.arrays import CohortArrays, prepare
 from hg_helpers.cohort.art import ART_DEMO
 from hg_helpers.cohort.encoding import CohortEncoder
@@ -21,6 +20,7 @@ from hg_helpers.metrics.privacy import copy_threshold, neighbours_of
 from hg_helpers.model.synthesizer import Synthesizer
 from hg_helpers.model.training import Trainer
 from hg_helpers.runtime.checkpoint import load_checkpoint
+from tests.bench import pretrained
 
 PATIENTS, SCHEMA = 240, replace(ART_DEMO, length=6)
 

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from hg_helpers import metrics
-from hg_helpers.app import pretrained
 from hg_helpers.cohort.art import ART_DEMO
 from hg_helpers.cohort.simulate import simulate_cohort
 from hg_helpers.model.synthesizer import Synthesizer
+from tests.bench import pretrained
 
 DATA = Path(__file__).parents[1] / "data"
 

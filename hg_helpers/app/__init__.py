@@ -1,4 +1,4 @@
-"""The command line and the programs behind it: demo, ablation, shipped models, sampling into files, doctor.
+"""The command line and the programs behind it: demo, sampling into files, doctor.
 
 Everything in here uses the rooms below as any user could. A learner need not open this room.
 """

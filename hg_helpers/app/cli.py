@@ -15,7 +15,7 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
-from .commands import UserError, ablate, demo, describe, download, evaluate, sample, simulate, train
+from .commands import UserError, demo, describe, download, evaluate, sample, simulate, train
 from .doctor import doctor
 
 DESCRIPTION = "Health Gym v2: make synthetic longitudinal cohorts, and see which patients a generator loses."
@@ -227,23 +227,4 @@ def build_parser() -> argparse.ArgumentParser:
     added.add_argument("--seed", type=_seed, default=0)
     added.add_argument("--epochs", type=_count, help="fewer for a quick look (default: the workshop preset's)")
     writes(added, "runs/demo", "folder (default runs/demo)")
-
-    added = command(
-        ablate,
-        "train v1, v2, v2_plus and each repair alone, to see what does the work; a stopped run goes on",
-        'ablate --seeds 3\n  python -m hg_helpers ablate --only v1 v2 "v2 + He start" --epochs 5 --out runs/few.csv',
-    )
-    added.add_argument("--seeds", type=_count, default=3, help="seeds 0 to N - 1 (default 3)")
-    # short and narrow: some seventy runs of about a minute; the rest is the workshop preset's
-    added.add_argument("--epochs", type=_count, default=3, help="default 3")
-    added.add_argument("--hidden", type=_count, default=32, help="width of the networks and of the noise (default 32)")
-    added.add_argument("--learning-rate", type=float, default=0.002, help="default 0.002")
-    added.add_argument("--batch-size", type=_count, help="default: the workshop preset's")
-    added.add_argument("--lengths", type=_count, nargs="+", metavar="MONTHS", help="curriculum; 60 is always in")
-    added.add_argument("--only", nargs="+", metavar="NAME", help="these configurations (default: all)")
-    added.add_argument("--jobs", type=_count, default=2, help="processes of one thread each (default 2)")
-    added.add_argument(
-        "--out", type=_path, default="data/results/ablation.csv", help="table (default data/results/ablation.csv)"
-    )
-    added.add_argument("--figure", type=_path, metavar="FILE", help="draw the results: .png, .pdf or .svg")
     return parser

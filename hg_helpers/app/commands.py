@@ -15,7 +15,6 @@ import dataclasses
 import functools
 import json
 import logging
-import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -32,14 +31,11 @@ from ..metrics import evaluate as evaluate_tables
 from ..model.config import MODELS
 from ..model.synthesizer import Synthesizer
 from ..model.training import Trainer
-from ..plots import ablation as draw_ablation
 from ..plots.report import report_figures
 from ..plots.style import FILE_DPI
 from ..runtime.checkpoint import atomic, require_writable
 from ..runtime.distributed import Peers, join_torchrun
-from .ablation import medians, panels, run_ablation
 from .demo import DEMO, run_demo, summary_text, too_short
-from .experiments import LABELS
 from .files import read_split, values_of, write_split, write_table
 from .parquet_parts import write_parts
 from .shorthand import prepare
@@ -251,45 +247,6 @@ def demo(options: argparse.Namespace) -> int:
             print(caution)
         print(f"{result['seconds']['all'] / 60:.1f} minutes; pictures, tables, models in {folder}/")
     return 0
-
-
-def ablate(options: argparse.Namespace) -> int:
-    figure_file = options.figure
-    if figure_file and figure_file.suffix not in (".png", ".pdf", ".svg"):
-        raise UserError(f"--figure {figure_file}: the name must end in .png, .pdf or .svg")
-    changes = {"epochs": options.epochs, "hidden": options.hidden, "latent": options.hidden}
-    changes |= {"batch_size": options.batch_size, "lengths": options.lengths, "learning_rate": options.learning_rate}
-    changes = {name: value for name, value in changes.items() if value is not None}
-    found = run_ablation(options.out, options.seeds, options.only, options.jobs, not options.quiet, **changes)
-    results, counts = found["results"], {k: found[k] for k in ("trained", "kept", "failed")}
-    summary = medians(results)
-    if figure_file:
-        figure_file.parent.mkdir(parents=True, exist_ok=True)
-        drawn, _ = draw_ablation(*panels(results))
-        drawn.savefig(figure_file, dpi=FILE_DPI)
-    if options.json:
-        medians_of = json.loads(summary.to_json(orient="index"))
-        print(json.dumps({"file": str(options.out), **counts, "medians": medians_of}, indent=1))
-    else:
-        print(medians_text(summary))
-        print(f"medians of {options.seeds} seed(s), argmax; trained {found['trained']}, kept {found['kept']} runs")
-    return 1 if found["failed"] else 0
-
-
-#: Heads of the ablation's table: width, what it is called, and the score.
-HEADS = [(5, "month", "coverage_month"), (6, "person", "coverage_patient"), (5, "joint", "joint_tv")]
-HEADS += [(4, f.name, f"ks {f.name}") for f in ART_DEMO.real]
-HEADS += [(6, "spread", "patient_spread"), (6, "switch", "switching_ratio"), (5, "const", "static_constant")]
-
-
-def medians_text(summary: pd.DataFrame) -> str:
-    """The ablation's medians in lines of at most 80 characters, and what their short heads stand for."""
-    shown = [head for head in HEADS if head[2] in summary]
-    lines = [f"{'configuration':31} " + " ".join(f"{head:>{width}}" for width, head, _ in shown)]
-    for name, row in summary.iterrows():
-        cells = ("-" if pd.isna(row[key]) else f"{row[key]:.2f}" for _, _, key in shown)
-        lines.append(f"{name:31} " + " ".join(f"{c:>{head[0]}}" for c, head in zip(cells, shown, strict=True)))
-    return "\n".join([*lines, *textwrap.wrap("; ".join(f"{head}: {LABELS[key]}" for _, head, key in shown), 79)])
 
 
 # --- what the commands share ----------------------------------------------------------------------------------------

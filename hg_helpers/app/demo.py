@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from pathlib import Path
 from typing import Any
@@ -21,21 +22,72 @@ from ..cohort.arrays import CohortArrays
 from ..cohort.art import ART_DEMO
 from ..cohort.encoding import CohortEncoder
 from ..cohort.load import load_cohort, split_patients, validate_cohort
-from ..metrics import coverage
+from ..metrics import (
+    autocorrelation_difference,
+    coverage,
+    joint_tv,
+    ks,
+    patient_spread,
+    static_constant,
+    switching_ratio,
+)
 from ..model.config import MODELS, TrainConfig
 from ..model.synthesizer import Synthesizer
+from ..model.training import Trainer
 from ..plots import distributions, joint_shares
 from ..plots.style import FILE_DPI
-from .experiments import HOLDOUT, LABELS, SYNTHETIC_PATIENTS, scores, train_in_process
 from .files import split_of, write_split, write_table
-from .processes import in_processes
+from .processes import callbacks, in_processes, leave_with_parent
 
 log = logging.getLogger("hg_helpers")
+
+SYNTHETIC_PATIENTS = 1000
+HOLDOUT = 0.2
+
+_STATIC = [f.name for f in ART_DEMO.static]
+_OUTCOME = next(f.name for f in ART_DEMO if f.role == "outcome")
+#: What a reader sees for each of the scores.
+LABELS = {
+    "coverage_month": "groups covered, by month",
+    "coverage_patient": "groups covered, by patient",
+    "coverage_drawn": "groups by patient, decode=sample",  # the demo's alone: of a second sample
+    "joint_tv": "total variation, joint",
+    "static_tv": f"total variation, {' x '.join(_STATIC)}",
+    "static_groups": f"{' x '.join(_STATIC)} groups covered, of {math.prod(len(f.levels) for f in ART_DEMO.static)}",
+    **{f"ks {f.name}": f"Kolmogorov-Smirnov {f.name}" for f in ART_DEMO.real},
+    "patient_spread": "spread of patient means, of real",
+    "lag_1": f"lag-1 autocorrelation of {_OUTCOME}, of real",
+    "switching_ratio": "regimen switches, of real",
+    "static_constant": "patients with constant static features",
+    "static_changes": "patients whose static features change",
+}
 
 DEMO = ("v1", "v2", "v2_plus")
 #: The table's rows.
 ROWS = ["coverage_month", "coverage_patient", "coverage_drawn", "joint_tv", "static_groups"]
 ROWS += [*(f"ks {f.name}" for f in ART_DEMO.real), "patient_spread", "switching_ratio", "static_changes"]
+
+
+def scores(real: CohortArrays, made: CohortArrays) -> dict[str, float]:
+    """Score a cohort in the demo's layout against real patients: one value a key of ``LABELS``."""
+    pair = (real, made, ART_DEMO)
+    distance = ks(*pair)[1].set_index("feature")["value"]
+    lagged = autocorrelation_difference(*pair)[1].set_index(["feature", "lag"]).loc[(_OUTCOME, 1)]
+    constant = static_constant(*pair)[0]
+    found = {
+        "coverage_month": coverage(*pair, by="month")[0],
+        "coverage_patient": coverage(*pair, by="patient")[0],
+        "joint_tv": joint_tv(*pair)[0],
+        "static_tv": joint_tv(*pair, features=_STATIC)[0],
+        "static_groups": coverage(*pair, features=_STATIC, minimum=0.0)[1]["covered"].sum(),
+        **{f"ks {name}": distance[name] for name in distance.index},
+        "patient_spread": patient_spread(*pair)[0],
+        "lag_1": lagged["synthetic"] / lagged["real"],
+        "switching_ratio": switching_ratio(*pair)[0],
+        "static_constant": constant,
+        "static_changes": 1 - constant,
+    }
+    return {key: float(value) for key, value in found.items()}
 
 
 def run_demo(folder: str | Path, seed: int = 0, progress: bool = True, **changes: Any) -> dict[str, Any]:
@@ -114,6 +166,26 @@ def _train_all(folder: Path, changes: dict[str, Any], patients: int, progress: b
 def _train(config: TrainConfig, checkpoint: Path) -> float:
     trainer, _ = train_in_process(config, checkpoint)
     return float(trainer.history["seconds"].sum())
+
+
+def train_in_process(
+    config: TrainConfig, checkpoint: Path, begun: Trainer | None = None
+) -> tuple[Trainer, pd.DataFrame]:
+    """Train on the bundled cohort's training patients, in a process of :func:`.processes.in_processes`.
+
+    Args:
+        config: its seed decides the split, too.
+        checkpoint: left here where the run ends or is stopped.
+        begun: the same run as it was when it was stopped; it goes on.
+
+    Returns:
+        The trainer and the training patients.
+    """
+    train, _ = split_patients(load_cohort(), HOLDOUT, seed=config.seed)
+    trainer = begun or Trainer(CohortEncoder(ART_DEMO).fit(train), config, device="cpu")
+    trainer.fit(trainer.encoder.transform(train), checkpoint=checkpoint, callbacks=callbacks(), progress=False)
+    leave_with_parent()
+    return trainer, train
 
 
 def _who_is_covered(train: CohortArrays, cohorts: dict[str, CohortArrays]) -> pd.DataFrame:

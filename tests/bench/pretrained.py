@@ -1,9 +1,6 @@
-"""How the models in data/pretrained/ were made: ``python -m hg_helpers.app.pretrained``, some 30 minutes of one core.
+"""How the models in data/pretrained/ were made: ``python -m tests.bench.pretrained``, some 30 minutes of one core.
 
 Stopped and started again, each model goes on from its last epoch.
-
->>> CONFIGS['v2'].latent_source
-'buffer'
 """
 
 from __future__ import annotations
@@ -15,14 +12,14 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from ..cohort.arrays import as_arrays
-from ..cohort.art import ART_DEMO
-from ..cohort.download import data_folder
-from ..cohort.encoding import CohortEncoder
-from ..cohort.simulate import simulate_cohort
-from ..model.config import TrainConfig
-from ..model.training import Trainer
-from .experiments import LABELS, scores
+from hg_helpers.app.demo import LABELS, scores
+from hg_helpers.cohort.arrays import as_arrays
+from hg_helpers.cohort.art import ART_DEMO
+from hg_helpers.cohort.download import data_folder
+from hg_helpers.cohort.encoding import CohortEncoder
+from hg_helpers.cohort.simulate import simulate_cohort
+from hg_helpers.model.config import TrainConfig
+from hg_helpers.model.training import Trainer
 
 #: The patients that the shipped models have seen, and the seeds of others from the same truth.
 PATIENTS, SEED, HOLDOUT_SEED = 4000, 1, 2

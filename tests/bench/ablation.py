@@ -1,14 +1,17 @@
 """What does the work? Each repair alone, at equal generator steps and equal everything else, over several seeds.
 
->>> configuration('v2 + He start', seed=3).start
-'he'
+``python -m tests.bench.ablation`` trains v1, v2, v2_plus and each repair alone, and prints medians; what the table
+holds is not trained again, a stopped run goes on.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import logging
 import re
+import sys
+import textwrap
 from collections.abc import Sequence
 from concurrent.futures import BrokenExecutor, Future
 from pathlib import Path
@@ -17,14 +20,17 @@ from typing import Any
 import pandas as pd
 from tqdm import tqdm
 
-from ..cohort.arrays import CohortArrays, as_arrays
-from ..cohort.art import ART_DEMO
-from ..cohort.encoding import CohortEncoder
-from ..cohort.load import load_cohort, split_patients
-from ..model.config import MODELS, WORKSHOP, TrainConfig
-from .experiments import HOLDOUT, SYNTHETIC_PATIENTS, scores, train_in_process
-from .files import write_table
-from .processes import in_processes
+from hg_helpers.app.demo import HOLDOUT, LABELS, SYNTHETIC_PATIENTS, scores, train_in_process
+from hg_helpers.app.files import write_table
+from hg_helpers.app.processes import in_processes
+from hg_helpers.cohort.arrays import CohortArrays, as_arrays
+from hg_helpers.cohort.art import ART_DEMO
+from hg_helpers.cohort.encoding import CohortEncoder
+from hg_helpers.cohort.load import load_cohort, split_patients
+from hg_helpers.model.config import MODELS, WORKSHOP, TrainConfig
+from hg_helpers.model.training import Trainer
+from hg_helpers.plots import ablation as draw
+from hg_helpers.plots.style import FILE_DPI
 
 log = logging.getLogger("hg_helpers")
 
@@ -188,7 +194,7 @@ def panels(results: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, float]]:
 
 def _train(name: str, seed: int, config: TrainConfig, checkpoint: Path) -> pd.DataFrame | None:
     """The rows of a run; None where it was stopped, which leaves a checkpoint."""
-    trainer, train = train_in_process(config, checkpoint, resume=True)
+    trainer, train = train_in_process(config, checkpoint, begun(checkpoint, config))
     if trainer.epoch < config.epochs:
         return None
     real, rows = as_arrays(train, ART_DEMO, trainer.encoder), []
@@ -196,6 +202,15 @@ def _train(name: str, seed: int, config: TrainConfig, checkpoint: Path) -> pd.Da
         drawn = trainer.synthesizer().sample(SYNTHETIC_PATIENTS, seed=seed, decode=decode)
         rows += _scores(real, as_arrays(drawn, ART_DEMO, trainer.encoder), decode)
     return _table(name, seed, rows, trainer.step, float(trainer.history["seconds"].sum()), config.to_dict())
+
+
+def begun(checkpoint: Path, config: TrainConfig) -> Trainer | None:
+    """The run as it was when it was stopped; None where there is none, or one with other settings."""
+    try:
+        trainer = Trainer.load(checkpoint, device="cpu")
+    except (FileNotFoundError, ValueError):
+        return None
+    return trainer if trainer.config == config else None
 
 
 def _unfinished(run: tuple[str, int]) -> Path:
@@ -265,3 +280,66 @@ def _add(out: Path, rows: pd.DataFrame) -> None:
     order = pd.DataFrame({"place": table["configuration"].map(place).fillna(-1), "seed": table["seed"]})
     table = table.loc[order.sort_values(["place", "seed"], kind="stable").index]
     write_table(table, out, float_format="%.6g")
+
+
+# --- the command ----------------------------------------------------------------------------------------------------
+
+#: Heads of the printed table: width, what it is called, and the score.
+HEADS = [(5, "month", "coverage_month"), (6, "person", "coverage_patient"), (5, "joint", "joint_tv")]
+HEADS += [(4, f.name, f"ks {f.name}") for f in ART_DEMO.real]
+HEADS += [(6, "spread", "patient_spread"), (6, "switch", "switching_ratio"), (5, "const", "static_constant")]
+
+
+def medians_text(summary: pd.DataFrame) -> str:
+    """The medians in lines of at most 80 characters, and what their short heads stand for."""
+    shown = [head for head in HEADS if head[2] in summary]
+    lines = [f"{'configuration':31} " + " ".join(f"{head:>{width}}" for width, head, _ in shown)]
+    for name, row in summary.iterrows():
+        cells = ("-" if pd.isna(row[key]) else f"{row[key]:.2f}" for _, _, key in shown)
+        lines.append(f"{name:31} " + " ".join(f"{c:>{head[0]}}" for c, head in zip(cells, shown, strict=True)))
+    return "\n".join([*lines, *textwrap.wrap("; ".join(f"{head}: {LABELS[key]}" for _, head, key in shown), 79)])
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.bench.ablation", description=__doc__)
+    parser.add_argument("--seeds", type=int, default=3, help="seeds 0 to N - 1 (default 3)")
+    # short and narrow: some seventy runs of about a minute; the rest is the workshop preset's
+    parser.add_argument("--epochs", type=int, default=3, help="default 3")
+    parser.add_argument("--hidden", type=int, default=32, help="width of the networks and of the noise (default 32)")
+    parser.add_argument("--learning-rate", type=float, default=0.002, help="default 0.002")
+    parser.add_argument("--batch-size", type=int, help="default: the workshop preset's")
+    parser.add_argument("--lengths", type=int, nargs="+", metavar="MONTHS", help="curriculum; 60 is always in")
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="these configurations (default: all)")
+    parser.add_argument("--jobs", type=int, default=2, help="processes of one thread each (default 2)")
+    parser.add_argument("--out", type=Path, default=Path("data/results/ablation.csv"), help="default %(default)s")
+    parser.add_argument("--figure", type=Path, metavar="FILE", help="draw the results: .png, .pdf or .svg")
+    parser.add_argument("--json", action="store_true", help="for scripts")
+    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    options = parser.parse_args(arguments)
+    if options.figure and options.figure.suffix not in (".png", ".pdf", ".svg"):
+        parser.error(f"--figure {options.figure}: the name must end in .png, .pdf or .svg")
+    if min(options.seeds, options.jobs) < 1:
+        parser.error("--seeds and --jobs start at 1")
+    changes = {"epochs": options.epochs, "hidden": options.hidden, "latent": options.hidden}
+    changes |= {"batch_size": options.batch_size, "lengths": options.lengths, "learning_rate": options.learning_rate}
+    changes = {name: value for name, value in changes.items() if value is not None}
+    try:
+        found = run_ablation(options.out, options.seeds, options.only, options.jobs, not options.quiet, **changes)
+    except ValueError as error:
+        parser.error(str(error))
+    results, counts = found["results"], {k: found[k] for k in ("trained", "kept", "failed")}
+    summary = medians(results)
+    if options.figure:
+        options.figure.parent.mkdir(parents=True, exist_ok=True)
+        draw(*panels(results))[0].savefig(options.figure, dpi=FILE_DPI)
+    if options.json:
+        medians_of = json.loads(summary.to_json(orient="index"))
+        print(json.dumps({"file": str(options.out), **counts, "medians": medians_of}, indent=1))
+    else:
+        print(medians_text(summary))
+        print(f"medians of {options.seeds} seed(s), argmax; trained {found['trained']}, kept {found['kept']} runs")
+    return 1 if found["failed"] else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
