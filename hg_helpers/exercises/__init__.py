@@ -1,10 +1,11 @@
 """Immediate feedback on a learner's own version of what the notebooks teach: one `check_...` an exercise.
 
 Each check prints one line, says which mistake an answer looks like, and returns whether it is right. One module a
-notebook; :mod:`.common` holds the three patients that run through all five.
+notebook; :mod:`.toy` holds the three patients that run through all five.
 """
 
-from .judging import toy_cohort, toy_schema
+from typing import Any
+
 from .nb01_preprocessing import (
     check_box_cox,
     check_decode,
@@ -43,6 +44,7 @@ from .nb05_evaluation import (
     check_suspects,
     suspects,
 )
+from .toy import toy_cohort, toy_schema
 
 __all__ = [
     "check_aggregate_kl",
@@ -72,7 +74,16 @@ __all__ = [
     "check_suspects",
     "check_switches",
     "check_toy_prototypes",
+    "chosen",
     "suspects",
     "toy_cohort",
     "toy_schema",
 ]
+
+
+def chosen(name: str, answer: Any, package: Any = None) -> Any:
+    """What later cells run on: the learner's answer where ``check_<name>`` calls it right, else the package's.
+
+    A printed line says which. ``package`` is the check's own reference where it is not given.
+    """
+    return globals()[f"check_{name}"].chosen(answer, package)

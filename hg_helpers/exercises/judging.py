@@ -1,81 +1,552 @@
-"""What the notebooks' exercises share: a cohort small enough to check by hand, and how an answer is judged."""
+"""One judge for all exercises: it runs a learner's answer on many inputs and says in one voice what came of it.
+
+An exercise is a record: the right answer, inputs of many sizes, and the wrong answers that learners give, each with the
+sentence that names it. A mistake is recognised by what an answer does, not by how it is written.
+
+>>> twice = Exercise(
+...     reference=lambda x: 2 * x,
+...     cases=lambda: [Case("three numbers", (np.array([1.0, 2, 4]),)), Case("one", (np.array([3.0]),))],
+...     praise="doubled.",
+...     task="each number, doubled.",
+...     mistakes=((lambda x: x**2, "this is the square."),),
+... )
+>>> twice(lambda x: [v + v for v in x])
+Right: doubled.
+True
+>>> twice(lambda x: x * x)
+Not yet: this is the square.
+  given      x = [3]
+  came back  [9]
+  expected   [6]
+False
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+import contextlib
+import functools
+import inspect
+import io
+import itertools
+import random
+import traceback
+import types
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 import torch
+from torch import Tensor, nn
 
-from ..cohort.schema import Feature, Schema
-
-
-def toy_schema() -> Schema:
-    """Three features, four months: viral load, sex, base drugs. 6 channels, embedded width 7."""
-    return Schema(
-        [
-            Feature("VL", "real", unit="copies/mL", role="outcome", threshold=1000),
-            Feature("Gender", "binary", levels=("Male", "Female"), codes=(1, 2), static=True),
-            Feature("Base Drug Combo", "categorical", levels=("A", "B", "C"), codes=(0, 1, 2), role="regimen"),
-        ],
-        patient="PatientID",
-        time="Timestep",
-        length=4,
-    )
+UNFILLED = "nothing has been filled in yet; replace the `...` and run the cell again."
+#: What else than numbers may come back, and what to do about it.
+KINDS = {
+    (types.GeneratorType, map, zip, filter): "it gives its numbers only later (yield, map, zip); make a list of it",
+    (types.CoroutineType,): "leave out `async`",
+    (type, types.FunctionType, types.MethodType, types.BuiltinFunctionType): "is it to be called, with ( )?",
+    (str, bytes): "that is text, not numbers",
+    (dict,): "return its values in order, without their names",
+    (set, frozenset): "a set has no order and drops repeats; return a list",
+    (nn.Module,): "that is a network; return what it computes",
+}
 
 
-def toy_cohort() -> pd.DataFrame:
-    """Three patients, four months each: one who is suppressed, one who fails and switches, one who rebounds."""
-    viral_load = [100_000, 10_000, 1_000, 100, 10_000, 10_000, 1_000, 100, 1_000, 100, 10_000, 100_000]
-    return pd.DataFrame(
-        {
-            "VL": np.array(viral_load, dtype=float),
-            "Gender": np.repeat([1, 2, 1], 4),
-            "Base Drug Combo": [0, 0, 0, 0, 0, 1, 1, 1, 2, 2, 2, 2],
-            "PatientID": np.repeat([0, 1, 2], 4),
-            "Timestep": np.tile(np.arange(4), 3),
-        }
-    )
+class Case(NamedTuple):
+    """One input: its name in a message, the arguments, and whether gradients are compared on it."""
+
+    label: str
+    arguments: tuple
+    gradient: bool = True
 
 
-def verdict(problem: str | None, praise: str) -> bool:
-    """Print what an answer is worth; True where it is right.
+@dataclass
+class Outcome:
+    """What came of one call. `traces` are the global random numbers afterwards."""
+
+    value: Any = None
+    error: BaseException | None = None
+    line: str = ""
+    printed: str = ""
+    traces: tuple = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Exercise:
+    """A check that a notebook calls with the learner's answer: it prints one message and returns whether it is right.
 
     Args:
-        problem: what is wrong and where to look, or None.
+        reference: the right answer, with the learner's names of the arguments.
+        cases: makes all inputs anew at each call, the same ones.
         praise: what a right answer shows.
+        task: what is to be returned, in words, for a wrong answer that is like no known mistake.
+        mistakes: (a wrong answer, the sentence that names the mistake), the likeliest first.
+        learns: the arguments at which an answer must have the reference's gradient.
+        examine: judges answers in which chance has a part, or that are no numbers: from the cases and what came back to
+            None or (sentence, number of the case).
+        is_value: the answer is a value and not a function.
     """
-    print(f"Right: {praise}" if problem is None else f"Not yet: {problem}")
-    return problem is None
+
+    reference: Callable
+    cases: Callable[[], list[Case]]
+    praise: str
+    task: str
+    mistakes: tuple[tuple[Callable, str], ...] = ()
+    learns: tuple[str, ...] = ()
+    examine: Callable[[list[Case], list], tuple[str, int] | None] | None = None
+    is_value: bool = False
+
+    def __call__(self, answer: Any) -> bool:
+        problem = self.problem(answer)
+        print(f"Right: {self.praise}" if problem is None else f"Not yet: {problem}")
+        return problem is None
+
+    def chosen(self, answer: Any, package: Any = None) -> Any:
+        """The learner's answer where it is right, else the package's (or the reference); a printed line says which."""
+        name = getattr(answer, "__name__", "answer")
+        if self.problem(answer) is None:
+            print(f"The cells below run on your `{name}`.")
+            return answer if self.is_value else _returning_like(answer, self._expected[0].value)
+        package = package or (self.reference() if self.is_value else self.reference)
+        print(f"The cells below run on the package's own version: your `{name}` has not passed its check yet.")
+        return package
+
+    def problem(self, answer: Any) -> str | None:
+        """What is wrong with an answer, in words; None where it is right."""
+        if answer is None or answer is ...:
+            return UNFILLED
+        if self.is_value != (not callable(answer)):
+            other = "a function; give what it returns" if self.is_value else "no function; hand over its name, no ( )"
+            return f"this is {other}. Expected: {self.task}"
+        if isinstance(answer, type):
+            return f"this is a class; write a function (def) that returns {self.task}"
+        function = (lambda: answer) if self.is_value else answer
+        cases = self.cases()
+        with contextlib.suppress(ValueError, TypeError):  # some built-in functions do not tell their arguments
+            signature = inspect.signature(function)
+            try:
+                signature.bind(*cases[0].arguments)
+            except TypeError:
+                return f"your function takes {signature}; it is called with ({', '.join(self._names)})."
+        outcomes = [_run(function, case.arguments) for case in cases]
+        return (
+            self._without_answer(outcomes)
+            or self._side_effects(cases, outcomes)
+            or self._wrong(cases, outcomes)
+            or self._by_chance(function)
+            or self._gradients(function)
+        )
+
+    # --- what can be wrong, in the order in which it is looked for ----------------------------------------------------
+
+    def _without_answer(self, outcomes: list[Outcome]) -> str | None:
+        values = [outcome.value for outcome in outcomes if outcome.error is None]
+        parts = [part for v in values for part in (v if isinstance(v, (tuple, list)) else [v])]
+        if any(part is ... for part in parts):
+            return UNFILLED
+        missing = [i for i, outcome in enumerate(outcomes) if outcome.error is None and outcome.value is None]
+        if not missing:
+            return None
+        if outcomes[missing[0]].printed:
+            sentence = "your function prints its answer and returns None; end it with `return` instead of print."
+        elif len(missing) < len(values):
+            sentence = "here your function returns None: one of its branches has no `return`."
+        else:
+            sentence = "your function returns None: its last line needs `return` before the answer."
+        return self._told(sentence, missing[0], outcomes)
+
+    def _side_effects(self, cases: list[Case], outcomes: list[Outcome]) -> str | None:
+        for case, fresh in zip(cases, self.cases(), strict=True):
+            for name, used, given in zip(self._names, case.arguments, fresh.arguments, strict=True):
+                change = _changed(used, given)
+                if change:
+                    return f"your function {change.format(name)}"
+        return None
+
+    def _wrong(self, cases: list[Case], outcomes: list[Outcome]) -> str | None:
+        first = next((i for i, outcome in enumerate(outcomes) if outcome.error is not None), None)
+        if self.examine is not None and first is None:
+            found = self.examine(cases, [outcome.value for outcome in outcomes])
+            return found and self._told(found[0], found[1], outcomes, self.is_value)
+        off = [i for i, (o, e) in enumerate(zip(outcomes, self._expected, strict=True)) if not _agree(o, e)]
+        if not off:
+            return None
+        sentence = None if self.examine else self._recognised(outcomes, off)
+        if sentence is None and first is not None:
+            return self._told(_stopped(outcomes[first]), first, outcomes)
+        smallest = min(off, key=lambda i: (len(_shown_all(self._names, self.cases()[i].arguments)), i))
+        return self._told(sentence or f"not the values that are asked for: {self.task}", smallest, outcomes)
+
+    def _recognised(self, outcomes: list[Outcome], off: list[int]) -> str | None:
+        """The likeliest mistake: a known one, one that needs another shape to be known, or a kind that is universal."""
+        pairs = [(outcomes[i], self._expected[i]) for i in range(len(outcomes))]
+        for agree, everywhere in itertools.product((_agree, _agree_but_for_shape), (True, False)):
+            for results, sentence in self._mistaken:
+                differ = [i for i, (_, e) in enumerate(pairs) if not agree(results[i], e)]
+                explained = range(len(pairs)) if everywhere else differ
+                told = [i for i in explained if outcomes[i].error is None]  # stopping alike is no sign by itself
+                if differ and told and all(agree(outcomes[i], results[i]) for i in explained):
+                    return sentence
+        if any(outcome.error for outcome in outcomes):
+            return None
+        answers = [_numbers(outcome.value) for outcome in outcomes]
+        if any(answer is None for answer in answers):
+            return self._no_numbers(outcomes[next(i for i, a in enumerate(answers) if a is None)].value)
+        wanted = [_numbers(e.value) for e in self._expected]
+        arguments = [[_numbers(a) for a in case.arguments] for case in self.cases()]
+        for transform, sentence in UNIVERSAL:
+            changed = [_quietly(transform, e) for e in wanted]
+            differ = [i for i, e in enumerate(wanted) if changed[i] is None or not _same(changed[i], e)]
+            if differ and all(changed[i] is not None and _same(answers[i], changed[i]) for i in differ):
+                return f"{sentence} Expected: {self.task}"
+        for place, name in enumerate(self._names):
+            given = [numbers[place] for numbers in arguments]
+            if all(g is not None and _same(a.ravel(), g.ravel()) for a, g in zip(answers, given, strict=True)):
+                return f"`{name}` comes back as it was given. Expected: {self.task}"
+        if len(wanted) > 1 and all(_same(a, answers[0]) for a in answers):
+            return f"the same answer comes back whatever is given: it must be computed from ({', '.join(self._names)})."
+        i = off[0]
+        if any(not np.isfinite(answers[j]).all() and np.isfinite(wanted[j]).all() for j in off):
+            return f"NaN or infinity comes back ({self.cases()[i].label}). Expected: {self.task}"
+        if all((a == a.round()).all() for a in answers) and not all((e == e.round()).all() for e in wanted):
+            return f"whole numbers come back: is it //, int() or a comparison? Expected: {self.task}"
+        if all(answers[j].shape != wanted[j].shape for j in off):
+            return f"the shape is {answers[i].shape} and should be {wanted[i].shape}: {self.task}"
+        factor = _factor([answers[j] for j in off], [wanted[j] for j in off])
+        if factor:
+            return f"{factor} Expected: {self.task}"
+        if len(off) < len(outcomes):
+            labels = ", ".join(dict.fromkeys(self.cases()[j].label for j in off))
+            right = f"{len(outcomes) - len(off)} of {len(outcomes)}"
+            return f"right for {right} inputs, not for: {labels}. Expected: {self.task}"
+        return None
+
+    def _no_numbers(self, value: Any) -> str:
+        for kinds, advice in KINDS.items():
+            if isinstance(value, kinds):
+                return f"a {type(value).__name__} comes back; {advice}. Expected: {self.task}"
+        return f"a {type(value).__name__} comes back that cannot be read as numbers in one shape. Expected: {self.task}"
+
+    def _by_chance(self, function: Callable) -> str | None:
+        """Whether a second call gives the same, and the global random numbers are left alone."""
+        one, two = (_run(function, self.cases()[0].arguments, seed) for seed in (1, 2))
+        if any(a == b for a, b in zip(one.traces, two.traces, strict=True)):
+            return "your function seeds the global random numbers, for everything that runs after it."
+        if self.examine is None and not _agree(one, two):
+            return (
+                "called twice with the same input, your function gives two answers: it must hold no chance or memory."
+            )
+        return None
+
+    def _gradients(self, function: Callable) -> str | None:
+        if not self.learns:
+            return None
+        got, right = self._slopes(function), self._slopes(self.reference)
+        names = ", ".join(f"`{name}`" for name in self.learns)
+        for (_, problem), (wanted, _) in zip(got, right, strict=True):
+            if problem and any(part is not None for part in wanted):
+                return f"the values are right, but no gradient reaches {names}: {problem}"
+        differ = [i for i, (g, r) in enumerate(zip(got, right, strict=True)) if not _same_slopes(g[0], r[0])]
+        if not differ:
+            return None
+        for wrong, sentence in self.mistakes:
+            with contextlib.suppress(Exception):  # a mistake in values may have no gradient at all
+                slopes = self._slopes(wrong)
+                parts = [i for i in range(len(right)) if not _same_slopes(slopes[i][0], right[i][0])]
+                if parts and all(_same_slopes(got[i][0], slopes[i][0]) for i in parts):
+                    return f"the values are right, the gradient is not: {sentence}"
+        for name, part, want in zip(self.learns, got[differ[0]][0], right[differ[0]][0], strict=True):
+            if want is None and part is not None:
+                return f"the values are right, but a gradient reaches `{name}`, which must not learn here."
+            if part is None and want is not None:
+                return f"the values are right, but no gradient reaches `{name}`: it is detached on the way."
+        return f"the values are right, but a part of the gradient to {names} is cut off (detach, no_grad, .item())."
+
+    # --- what the reference and the mistakes give ---------------------------------------------------------------------
+
+    @functools.cached_property
+    def _names(self) -> list[str]:
+        return list(inspect.signature(self.reference).parameters)
+
+    @functools.cached_property
+    def _expected(self) -> list[Outcome]:
+        return [_run(self.reference, case.arguments) for case in self.cases()]
+
+    @functools.cached_property
+    def _mistaken(self) -> list[tuple[list[Outcome], str]]:
+        return [([_run(wrong, case.arguments) for case in self.cases()], said) for wrong, said in self.mistakes]
+
+    def _slopes(self, function: Callable) -> list[tuple[list[np.ndarray | None], str]]:
+        """Of each case, the gradients of a weighted sum of the answer at the arguments named in `learns`."""
+        found = []
+        for case in self.cases():
+            if not case.gradient:
+                continue
+            leaves = [_leaves(case.arguments[self._names.index(name)]) for name in self.learns]
+            outcome = _run(function, case.arguments)
+            parts = outcome.value if isinstance(outcome.value, (tuple, list)) else [outcome.value]
+            if outcome.error is not None:
+                found.append(([None] * len(leaves), _stopped(outcome)))
+            elif not (all(isinstance(part, Tensor) for part in parts) and any(part.requires_grad for part in parts)):
+                found.append(([None] * len(leaves), CUT))
+            else:
+                flat = torch.cat([part.reshape(-1).double() for part in parts])
+                weights = torch.linspace(0.5, 1.5, len(flat), dtype=torch.double)
+                try:
+                    grads = torch.autograd.grad(flat @ weights, list(itertools.chain(*leaves)), allow_unused=True)
+                except RuntimeError as error:
+                    found.append(([None] * len(leaves), f"it fails with: {_one_line(error)}"))
+                else:
+                    found.append((_by_argument(iter(grads), leaves), ""))
+        return found
+
+    def _told(self, sentence: str, i: int, outcomes: list[Outcome], bare: bool = False) -> str:
+        """The sentence, and below it what was given, what came back and what was expected."""
+        if bare:
+            return sentence
+        lines = [sentence]
+        if self._names:
+            lines.append(f"given      {_shown_all(self._names, self.cases()[i].arguments)}")
+        if outcomes[i].error is None:
+            lines.append(f"came back  {_shown(outcomes[i].value)}")
+        if self.examine is None:
+            lines.append(f"expected   {_shown(self._expected[i].value)}")
+        if outcomes[i].printed.strip():
+            lines.append(f"printed    {_one_line(outcomes[i].printed)}")
+        return "\n  ".join(lines)
 
 
-def same(answer: Any, expected: Any, tolerance: float = 1e-4) -> bool:
-    """Whether two numbers, lists, arrays or tensors have one shape and agree to a tolerance, NaN to NaN."""
-    got, want = _numbers(answer), _numbers(expected)
-    return got is not None and got.shape == want.shape and np.allclose(got, want, tolerance, tolerance, equal_nan=True)
+CUT = "numpy, float(), .item(), .tolist(), .detach(), .data or no_grad cuts it off; use torch's operations throughout."
 
 
-def unanswered(answer: Any) -> str | None:
-    """The message for a stub that was left as it was."""
-    if answer is None or answer is Ellipsis:
-        return "nothing has been filled in yet; replace the `...` and run the cell again."
-    return None
+# --- running ----------------------------------------------------------------------------------------------------------
 
 
-def mistake(answer: Any, mistakes: Iterable[tuple[Any, str]], otherwise: str) -> str:
-    """The message of the first known wrong answer that this one equals, else a general one."""
-    for wrong, message in mistakes:
-        if same(answer, wrong):
-            return message
-    return otherwise
+def _run(function: Callable, arguments: tuple, seed: int = 0) -> Outcome:
+    """Call a function with whatever it may do: raise, exit, print, warn, use the global random numbers."""
+    outcome, printed = Outcome(), io.StringIO()
+    states = random.getstate(), np.random.get_state()
+    with (
+        torch.random.fork_rng(devices=[]),
+        torch.enable_grad(),
+        warnings.catch_warnings(),
+        np.errstate(all="ignore"),
+        contextlib.redirect_stdout(printed),
+    ):
+        warnings.simplefilter("ignore")
+        random.seed(seed)
+        np.random.seed(seed)
+        torch.default_generator.manual_seed(seed)
+        try:
+            outcome.value = function(*arguments)
+        except (Exception, SystemExit) as error:  # whatever a learner's function raises is an answer too
+            code = getattr(function, "__code__", None)
+            lines = [
+                f.line for f in traceback.extract_tb(error.__traceback__) if code and f.filename == code.co_filename
+            ]
+            outcome.error, outcome.line = error, (lines[-1] or "") if lines else ""
+        now = np.random.get_state()
+        outcome.traces = random.getstate(), (now[1].tobytes(), now[2]), torch.get_rng_state().numpy().tobytes()
+    random.setstate(states[0])
+    np.random.set_state(states[1])
+    outcome.printed = printed.getvalue()
+    return outcome
+
+
+def _changed(used: Any, given: Any) -> str | None:
+    """What a call has done to an argument; `{}` stands for its name."""
+    in_place = "changes its input `{}` in place; work on a copy of it, or make a new one."
+    if isinstance(given, nn.Module):
+        if any(parameter.grad is not None for parameter in used.parameters()):
+            return "calls backward() itself; return the loss, and leave the learning to whoever trains."
+        pairs = list(zip(used.parameters(), given.parameters(), strict=True))
+        if any(a.requires_grad != b.requires_grad for a, b in pairs):
+            return "freezes the weights of `{}` for good (requires_grad); cut the gradient of this one loss instead."
+        return None if all(torch.equal(a, b) for a, b in pairs) else in_place
+    if isinstance(given, pd.DataFrame):
+        same = used.equals(given)
+    elif isinstance(given, (np.ndarray, Tensor)):
+        same = used.shape == given.shape and np.array_equal(_numbers(used), _numbers(given), equal_nan=True)
+    else:
+        same = True
+    return None if same else in_place
+
+
+def _stopped(outcome: Outcome) -> str:
+    told = f"your function stops with {type(outcome.error).__name__}: {_one_line(outcome.error)}"
+    if "numpy" in told and "grad" in told:
+        return f"numpy knows no gradients, and a network's numbers have some: {CUT}"
+    return f"{told}  (in: {outcome.line[:80]})" if outcome.line else told
+
+
+def _returning_like(function: Callable, like: Any) -> Callable:
+    """The function, with results of the type that the package gives: tensors, arrays, lists or numbers."""
+
+    def cast(value: Any, like: Any) -> Any:
+        if isinstance(like, tuple):
+            return tuple(cast(part, each) for part, each in zip(value, like, strict=True))
+        if isinstance(value, type(like)):
+            return value
+        if isinstance(like, Tensor):
+            return torch.as_tensor(_numbers(value)).to(like.dtype)
+        values = _numbers(value).astype(np.asarray(like).dtype)
+        return values if isinstance(like, np.ndarray) else values.tolist()
+
+    @functools.wraps(function)
+    def wrapped(*arguments: Any, **named: Any) -> Any:
+        return cast(function(*arguments, **named), like)
+
+    return wrapped
+
+
+# --- comparing --------------------------------------------------------------------------------------------------------
 
 
 def _numbers(value: Any) -> np.ndarray | None:
-    if isinstance(value, torch.Tensor):
-        value = value.detach().cpu().numpy()
+    """Anything that holds numbers in one shape as float64: lists of tensors too; text, dates and sets are none."""
     try:
-        return np.asarray(value, dtype=float)
-    except (TypeError, ValueError, RuntimeError):  # words, ragged rows, lists of tensors: comparable with nothing
+        if isinstance(value, Tensor):
+            value = value.detach().cpu().double().numpy()
+        elif isinstance(value, (list, tuple)) and any(isinstance(v, (list, tuple, Tensor, pd.Series)) for v in value):
+            parts = [_numbers(part) for part in value]
+            value = None if any(part is None for part in parts) else np.stack(parts)
+        elif isinstance(value, (dict, set, frozenset, str, bytes)):
+            return None
+        array = np.asarray(value)
+        if array.dtype.kind == "O" and array.ndim and not any(isinstance(v, (str, bytes)) for v in array.flat):
+            array = np.asarray(array.tolist())
+        return array.astype(float) if array.dtype.kind in "biuf" else None
+    except Exception:  # ragged, hostile or endless: no numbers
         return None
+
+
+def _same(answer: np.ndarray, expected: np.ndarray, tolerance: float = 1e-4) -> bool:
+    """One shape, () and (1,) being one; and values that agree to rounding in float32, NaN to NaN."""
+    if answer.shape != expected.shape and not {answer.shape, expected.shape} <= {(), (1,)}:
+        return False
+    finite = np.abs(expected[np.isfinite(expected)])
+    absolute = tolerance / 30 * max(1.0, finite.max(initial=0))
+    return bool(np.allclose(answer.ravel(), expected.ravel(), tolerance, absolute, equal_nan=True))
+
+
+def _agree(a: Outcome, b: Outcome, flat: bool = False) -> bool:
+    if a.error is not None or b.error is not None:
+        return type(a.error) is type(b.error)
+    one, two = _numbers(a.value), _numbers(b.value)
+    if one is None or two is None or one.size != two.size:
+        return False
+    return _same(one.ravel(), two.ravel()) if flat else _same(one, two)
+
+
+_agree_but_for_shape = functools.partial(_agree, flat=True)
+
+
+def _leaves(argument: Any) -> list[Tensor]:
+    return list(argument.parameters()) if isinstance(argument, nn.Module) else [argument.requires_grad_()]
+
+
+def _by_argument(grads: Iterator[Tensor | None], leaves: list[list[Tensor]]) -> list[np.ndarray | None]:
+    """The gradients of each argument's leaves, laid end to end; None where all of them are zero."""
+    found = []
+    for group in leaves:
+        parts = [torch.zeros_like(leaf) if grad is None else grad for leaf, grad in zip(group, grads)]  # noqa: B905
+        flat = torch.cat([part.flatten() for part in parts]).double().numpy()
+        found.append(flat if (flat != 0).any() else None)
+    return found
+
+
+def _same_slopes(one: list[np.ndarray | None], two: list[np.ndarray | None]) -> bool:
+    return all(a is b if a is None or b is None else _same(a, b, 1e-3) for a, b in zip(one, two, strict=True))
+
+
+def _quietly(transform: Callable, expected: np.ndarray) -> np.ndarray | None:
+    with warnings.catch_warnings(), np.errstate(all="ignore"), contextlib.suppress(Exception):
+        warnings.simplefilter("ignore")  # not each kind of mistake is possible for each answer
+        return np.asarray(transform(expected), dtype=float)
+    return None
+
+
+def _factor(answers: list[np.ndarray], wanted: list[np.ndarray]) -> str | None:
+    """Whether everything is too large by a factor, or off by an amount, that is equal in all cases."""
+    if any(a.size != e.size for a, e in zip(answers, wanted, strict=True)):
+        return None
+    got, want = (np.concatenate([part.ravel() for part in parts]) for parts in (answers, wanted))
+    if len(got) < 3 or np.ptp(want) < 1e-6:
+        return None
+    nonzero = np.abs(want) > 1e-6
+    ratio, step = got[nonzero] / want[nonzero], got - want
+    if np.allclose(ratio, ratio[0], 1e-3, 1e-6) and (np.abs(got[~nonzero]) < 1e-6).all():
+        return f"everything is {ratio[0]:.4g} times what it should be: a factor is missing, or one too many."
+    if np.allclose(step, step[0], 1e-4, 1e-4):
+        return f"everything is off by {step[0]:+.4g}: something is not subtracted or added."
+    each = np.array([np.median(a.ravel() / e.ravel()) for a, e in zip(answers, wanted, strict=True) if (e != 0).all()])
+    if len(each) > 2 and np.abs(each).min() > 1e-9:
+        for factors, words in (
+            (each, "a sum stands where a mean belongs"),
+            (1 / each, "a mean stands where a sum does"),
+        ):
+            if (factors > 0.99).all() and np.allclose(factors, factors.round(), 1e-3) and np.ptp(factors) > 0.5:
+                return f"{words}: a number of values is not divided by, or divided by too often."
+    return None
+
+
+#: Mistakes that any answer can have: from the expected numbers to the wrong ones.
+UNIVERSAL: list[tuple[Callable, str]] = [
+    (lambda e: -e, "the sign is turned round."),
+    (lambda e: e.T, "the numbers are right, the axes have changed places."),
+    (lambda e: e.squeeze(), "the numbers are right, the shape is not: an axis of length 1 is missing (keepdim)."),
+    (lambda e: e[None], "the numbers are right, the shape is not: there is an axis too many."),
+    (lambda e: e[..., None], "the numbers are right, the shape is not: there is an axis too many."),
+    (lambda e: e.ravel(), "the numbers are right, the shape is not: the axes are lost."),
+    (lambda e: e[::-1], "the numbers are right, in reverse order."),
+    (lambda e: np.sort(e.ravel()), "the numbers are right, but sorted by size; keep their order."),
+    (lambda e: e.sum(), "everything is added up to one number; it is to be kept apart."),
+    (lambda e: e.mean(), "everything is averaged to one number; it is to be kept apart."),
+    (lambda e: e[0], "only the first comes back: is `return` inside the loop?"),
+    (lambda e: e[-1], "only the last comes back: collect all of them."),
+    (lambda e: e[:-1], "the last one is missing."),
+    (lambda e: e[1:], "the first one is missing."),
+    *((lambda e, k=k: np.round(e, k), "the numbers are rounded; return them as they are.") for k in range(4)),
+    (lambda e: e**2, "these are the squares: a root is missing, or a square too many."),
+    (lambda e: np.sqrt(e), "these are the roots: a square is missing, or a root too many."),
+    (lambda e: np.abs(e), "the sign is lost."),
+    (lambda e: np.exp(e), "these are the exponentials: a logarithm is missing, or exp too many."),
+    (lambda e: np.log(e), "these are the logarithms: exp is missing, or a logarithm too many."),
+    (lambda e: 1 - e, "this is 1 minus what is asked for."),
+    (lambda e: 1 / e, "this is 1 divided by what is asked for."),
+    *((lambda e, k=k: e.sum(k), f"axis {k} is added up; it is to be kept.") for k in range(3)),
+    *((lambda e, k=k: e.mean(k), f"axis {k} is averaged; it is to be kept.") for k in range(3)),
+]
+
+
+# --- showing ----------------------------------------------------------------------------------------------------------
+
+
+def _one_line(text: Any, most: int = 160) -> str:
+    try:
+        line = " ".join(str(text).split())
+    except Exception:  # an object that cannot even be printed
+        line = type(text).__name__
+    return line if len(line) <= most else f"{line[:most]}..."
+
+
+def _shown(value: Any, most: int = 120) -> str:
+    """A value short enough to be read: few digits, and the shape where there are several axes."""
+    if isinstance(value, pd.DataFrame):
+        columns = "; ".join(f"{name} {_shown(part.tolist(), 50)}" for name, part in value.items())
+        return _one_line(f"table of {len(value)} rows ({columns})", 2 * most)
+    if isinstance(value, nn.Module) or callable(value) or isinstance(value, torch.Generator):
+        return type(value).__name__ if not isinstance(value, types.FunctionType) else value.__name__
+    numbers = None if isinstance(value, bool) else _numbers(value)
+    if numbers is None:
+        return _one_line(repr(value) if isinstance(value, (str, bytes, list, tuple, dict)) else value, most)
+    text = _one_line(
+        np.array2string(numbers, separator=", ", threshold=most, formatter={"float": "{:.4g}".format}), most
+    )
+    return f"{text}  shape {numbers.shape}" if numbers.ndim > 1 else text
+
+
+def _shown_all(names: list[str], arguments: tuple) -> str:
+    return ", ".join(f"{name} = {_shown(value)}" for name, value in zip(names, arguments, strict=True))

@@ -12,7 +12,8 @@ from torch.nn import functional as F
 
 from ..model.losses import gradient_penalty
 from ..model.networks import Critic, Generator
-from .judging import same, toy_schema, unanswered, verdict
+from .common import same, unanswered, verdict
+from .toy import toy_schema
 
 
 def check_lstm_step(answer: Any) -> bool:

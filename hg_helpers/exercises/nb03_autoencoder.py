@@ -13,7 +13,8 @@ from ..cohort.encoding import CohortEncoder
 from ..model.autoencoder import Autoencoder
 from ..model.losses import autoencoder_loss
 from ..model.networks import Critic
-from .judging import mistake, same, toy_cohort, toy_schema, unanswered, verdict
+from .common import mistake, same, unanswered, verdict
+from .toy import toy_cohort, toy_schema
 
 LATENT = 3
 

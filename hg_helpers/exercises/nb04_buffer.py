@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from ..model.latent import LatentBuffer
-from .judging import mistake, same, toy_cohort, toy_schema, unanswered, verdict
+from .common import mistake, same, unanswered, verdict
+from .toy import toy_cohort, toy_schema
 
 
 def toy_latents() -> Tensor:

@@ -13,7 +13,7 @@ from scipy import stats
 from ..cohort.art import ART_DEMO
 from ..cohort.simulate import simulate_cohort
 from ..metrics import autocorrelation_difference, copies, coverage, ks
-from .judging import same, unanswered, verdict
+from .common import same, unanswered, verdict
 
 Case = tuple[np.ndarray, ...]
 Mistakes = Iterable[tuple[Callable, str]]

@@ -1,0 +1,179 @@
+"""The judge: right answers of all kinds pass, wrong ones are refused in words that name the kind, nothing crashes."""
+
+import inspect
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from hg_helpers import exercises
+from tests.answers import nb01
+
+ANSWERS = {**nb01.ANSWERS}
+CHECKS = {name: getattr(exercises, f"check_{name}") for name in ANSWERS}
+FUNCTIONS = [name for name, check in CHECKS.items() if not check.is_value]
+RIGHT = [(name, i) for name, (right, _) in ANSWERS.items() for i in range(len(right))]
+WRONG = [(name, i) for name, (_, wrong) in ANSWERS.items() for i in range(len(wrong))]
+
+
+def told(capsys) -> str:
+    out = capsys.readouterr().out
+    assert out.endswith("\n") and "Traceback" not in out
+    return out
+
+
+def test_every_check_is_tried_with_five_right_and_twelve_wrong_answers():
+    for right, wrong in ANSWERS.values():
+        assert len(right) >= 5 and len(wrong) >= 12
+        assert sum(word is not None for _, word in wrong) >= 0.7 * len(wrong)
+
+
+@pytest.mark.parametrize(("name", "number"), RIGHT)
+def test_a_right_answer_passes(name, number, capsys):
+    passed = CHECKS[name](ANSWERS[name][0][number])
+    message = told(capsys)
+    assert passed is True and message.startswith("Right: ") and message.count("\n") == 1, message
+
+
+@pytest.mark.parametrize(("name", "number"), WRONG)
+def test_a_wrong_answer_is_refused_and_its_mistake_named(name, number, capsys):
+    answer, word = ANSWERS[name][1][number]
+    passed = CHECKS[name](answer)
+    message = told(capsys)
+    assert passed is False and message.startswith("Not yet: ") and (word is None or word in message), message
+
+
+@pytest.mark.parametrize("name", CHECKS)
+def test_each_known_mistake_is_refused_and_told_by_its_own_sentence(name):
+    check = CHECKS[name]
+    sentences = [sentence for _, sentence in check.mistakes]
+    for wrong, sentence in check.mistakes:
+        problem = check.problem(wrong() if check.is_value else wrong)
+        assert problem is not None, sentence
+        assert any(other in problem for other in sentences), f"{sentence}: {problem}"
+
+
+# --- wrong in ways that every answer can be ---------------------------------------------------------------------------
+
+
+def spoilt(right, arguments):
+    """Answers that no exercise accepts, made of a right one, each with a word of its message."""
+
+    def recursive(*a):
+        return recursive(*a)
+
+    def leaves(*a):
+        sys.exit(1)
+
+    def raises(*a):
+        raise KeyError("month")
+
+    def seeds(*a):
+        np.random.seed(0)
+        torch.manual_seed(0)
+        return right(*a)
+
+    def yields(*a):
+        yield right(*a)
+
+    async def waits(*a):
+        return right(*a)
+
+    class Answer:
+        def __init__(self, *a):
+            self.value = right(*a)
+
+    class Hostile:
+        """Comparable with nothing, not even by its shape, nor printable."""
+
+        def __array__(self, *_, **__):
+            raise RuntimeError("no numbers in here")
+
+        @property
+        def shape(self):
+            raise RuntimeError("no shape either")
+
+        def __repr__(self):
+            raise RuntimeError("nor words")
+
+    extra = eval(f"lambda {', '.join(f'a{i}' for i in range(arguments + 1))}: 1")
+    yield from [
+        (..., "replace the `...`"),
+        (None, "replace the `...`"),
+        (lambda *a: ..., "replace the `...`"),
+        (lambda *a: (right(*a), None)[1], "needs `return`"),
+        (lambda *a: print(right(*a)), "instead of print"),
+        (recursive, "RecursionError"),
+        (leaves, "SystemExit"),
+        (raises, "KeyError"),
+        (seeds, "seeds the global"),
+        (yields, "list"),
+        (waits, "async"),
+        (Answer, "class"),
+        (extra, "takes"),
+        (lambda: 1, "takes"),
+        (lambda *a: "7", ""),
+        (lambda *a: {"answer": 7}, ""),
+        (lambda *a: right, ""),
+        (lambda *a: float("nan"), ""),
+        (lambda *a: True, ""),
+        (lambda *a: np.zeros((7, 2)), ""),
+        (lambda *a: [[1, 2], [3]], ""),
+        (lambda *a: Hostile(), ""),
+        (lambda *a: object(), ""),
+        (lambda *a: [], ""),
+        ("hello", "no function"),
+        (np.ones(3), "no function"),
+        (Hostile(), "no function"),
+    ]
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_what_no_exercise_accepts_is_told_what_it_is(name, capsys):
+    check = CHECKS[name]
+    for answer, word in spoilt(ANSWERS[name][0][0], len(inspect.signature(check.reference).parameters)):
+        assert check(answer) is False
+        message = told(capsys)
+        assert message.startswith("Not yet: ") and word in message, message
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_a_right_answer_may_print_on_its_way(name, capsys):
+    def talks(*a):
+        print("looking at", len(a), "arguments")
+        return ANSWERS[name][0][0](*a)
+
+    assert CHECKS[name](talks) is True
+    assert capsys.readouterr().out.count("\n") == 1
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_a_check_leaves_the_global_random_numbers_as_they_were(name):
+    np.random.seed(7)
+    torch.manual_seed(7)
+    before = np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()
+    CHECKS[name].problem(lambda *a: np.random.rand() + torch.rand(1))
+    assert (np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()) == before
+
+
+# --- what later cells run on ------------------------------------------------------------------------------------------
+
+
+def test_later_cells_run_on_the_learners_function_where_it_is_right_and_say_so(capsys):
+    def my_scale(train, new):
+        return [min(max((value - min(train)) / (max(train) - min(train)), 0), 1) for value in new]
+
+    mine = exercises.chosen("scale", my_scale)
+    assert "your `my_scale`" in told(capsys)
+    value = mine(np.array([0.0, 4.0]), np.array([1.0, 5.0]))
+    assert isinstance(value, np.ndarray) and value.tolist() == [0.25, 1]  # a list there, what the package gives here
+
+
+@pytest.mark.parametrize("stub", [..., lambda train, new: ..., lambda train, new: new])
+def test_later_cells_run_on_the_package_where_the_learner_is_not_there_yet(stub, capsys):
+    package = CHECKS["scale"].reference
+    assert exercises.chosen("scale", stub) is package
+    assert "package's own version" in told(capsys)
+    assert exercises.chosen("scale", stub, np.clip) is np.clip
