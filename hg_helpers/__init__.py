@@ -13,6 +13,7 @@ if sys.argv[:2] == ["-m", "demo"] and "--quiet" not in sys.argv:  # `python -m h
 
 try:
     from . import cohort, exercises, metrics, model, plots
+    from .app.describe import describe
     from .app.parquet_parts import write_parts
     from .app.shorthand import train
     from .cohort import *
@@ -31,5 +32,5 @@ except (ImportError, OSError) as error:  # OSError: a torch whose libraries do n
 
         raise ImportError(import_failed(_failed)) from _failed
 else:
-    __all__ = ["evaluate", "exercises", "load_checkpoint", "metrics", "plots", "save_checkpoint", "seed_everything"]
-    __all__ += ["setup", "train", "write_parts", *cohort.__all__, *model.__all__]
+    __all__ = ["describe", "evaluate", "exercises", "load_checkpoint", "metrics", "plots", "save_checkpoint"]
+    __all__ += ["seed_everything", "setup", "train", "write_parts", *cohort.__all__, *model.__all__]

@@ -22,7 +22,6 @@ import pandas as pd
 from tqdm import tqdm
 
 from ..cohort.art import ART_DEMO, ART_FULL
-from ..cohort.describe import describe as describe_table
 from ..cohort.download import download_cohort
 from ..cohort.load import load_cohort
 from ..cohort.schema import Schema
@@ -36,6 +35,7 @@ from ..plots.style import FILE_DPI
 from ..runtime.checkpoint import atomic, require_writable
 from ..runtime.distributed import Peers, join_torchrun
 from .demo import DEMO, run_demo, summary_text, too_short
+from .describe import describe as describe_table
 from .files import read_split, values_of, write_split, write_table
 from .parquet_parts import write_parts
 from .shorthand import prepare

@@ -15,10 +15,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from ..cohort.reading import MANIFEST
 from ..model.synthesizer import BLOCK, Progress, Synthesizer
 from ..runtime.checkpoint import atomic
 from ..runtime.checks import whole_number
+from ..runtime.reading import MANIFEST
 from .files import write_table
 
 

@@ -6,7 +6,6 @@ channels) and back. Read in this order: schema, load, simulate, encoding.
 """
 
 from .art import ART_DEMO, ART_FULL
-from .describe import describe
 from .download import DownloadError, data_folder, download_cohort
 from .encoding import CohortEncoder
 from .feature import Feature
@@ -22,7 +21,6 @@ __all__ = [
     "Feature",
     "Schema",
     "data_folder",
-    "describe",
     "download_cohort",
     "load_cohort",
     "simulate_cohort",

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ..runtime.reading import read_table
 from .art import ART_FULL, OLDER_NAMES
 from .columns import (
     TableLog,
@@ -30,7 +31,6 @@ from .courses import Courses, fill_missing, report_static_changes
 from .download import DEMO_NAME, data_folder, download_cohort
 from .feature import normal
 from .ordering import first_rows
-from .reading import read_table
 from .schema import Schema
 
 
@@ -73,11 +73,17 @@ def load_cohort(
     elif not isinstance(source, (str, Path)):
         raise ValueError(f"source must be a path, a DataFrame, 'figshare' or None, not {type(source).__name__}")
     path = Path(source).expanduser()
-    table = read_table(path, schema, **reading)
+    table = read_table(path, {name: _as_text(name, schema) for name in schema.columns}, schema.patient, **reading)
     try:
         return validate_cohort(table, schema)
     except ValueError as error:
         raise ValueError(f"{path.name}: {error}") from None
+
+
+def _as_text(name: str, schema: Schema) -> tuple[Any, ...]:
+    """A column's values where a file's must not become numbers: they are text, or longer than a float tells apart."""
+    codes = schema[name].codes if name in schema.names else ()
+    return codes if any(isinstance(c, str) or (isinstance(c, int) and abs(c) > 2**53) for c in codes) else ()
 
 
 def validate_cohort(table: pd.DataFrame, schema: Schema, name: str = "") -> pd.DataFrame:
