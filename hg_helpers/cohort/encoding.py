@@ -1,7 +1,7 @@
 """From a table of patients to a tensor, and back.
 
 Real features: a power transform towards a normal shape, then min-max to [0, 1] with the training patients' minimum and
-range. Discrete features: one-hot in the schema's level order. Behind a course's last visit all channels are 0.
+range. Discrete features: one-hot in the schema's level order. Behind a course's last visit that visit stands again.
 
 >>> from hg_helpers.cohort.art import ART_DEMO
 >>> from hg_helpers.cohort.simulate import simulate_cohort
@@ -123,8 +123,8 @@ class CohortEncoder:
             )
         times = self._clock.read(table, self.schema)
         values, own = with_hidden(self._values(table), times, courses, layout, self.schema)
-        x = np.zeros((len(courses.sizes) * length, layout.channels), dtype=np.float32)
-        row = courses.number * length + courses.rank
+        x = np.zeros((len(table), layout.channels), dtype=np.float32)
+        row = np.arange(len(table))
         self.clipped = {}
         for feature in layout:
             span = layout.spans[feature.name]
@@ -135,14 +135,14 @@ class CohortEncoder:
                 if outside:
                     self.clipped[feature.name] = outside
                 x[row, span.start] = u.clip(0.0, 1.0)
-            elif feature is layout.course:
-                x[:, span] = 1.0, 0.0
-                x[row, span] = 0.0, 1.0
             else:
                 x[row, span.start + values[feature.name].astype(np.intp)] = 1.0
         if self.clipped:
             said = ", ".join(f"{name} {count}" for name, count in self.clipped.items())
             TableLog(name).info("values outside the range of the training patients were clipped to it: %s", said)
+        if layout.course is not None:
+            first = np.cumsum(courses.sizes) - courses.sizes
+            x = x[first[:, None] + np.minimum(np.arange(length), courses.sizes[:, None] - 1)]
         return torch.from_numpy(x).view(-1, length, layout.channels)
 
     def inverse_transform(self, x: torch.Tensor, first_patient: int = 0) -> pd.DataFrame:
@@ -172,7 +172,7 @@ class CohortEncoder:
                 decoded[feature.name] = block.argmax(axis=1).astype(float)
         there = np.ones((n, months), dtype=bool)
         if layout.course is not None:
-            there[:, 1:] = np.logical_and.accumulate(decoded[layout.course.name].reshape(n, months)[:, 1:] > 0, axis=1)
+            there = np.arange(months) <= decoded[layout.course.name].reshape(n, months)[:, :1]
         there = there.ravel()
         times = visit_times(decoded, months, layout, schema)
         if times is None:
@@ -221,6 +221,8 @@ class CohortEncoder:
             schema = {"shorter": "error" if schema["regular"] else "drop", **schema}
         encoder = cls(Schema.from_dict(schema))
         encoder.layout = Schema.from_dict({**schema, "features": [*schema["features"], *state.get("hidden", [])]})
+        if encoder.layout.course is not None and not encoder.layout.course.static:
+            raise ValueError("this model ends courses month by month, which is no longer done: train it again")
         encoder.columns = list(state["columns"])
         encoder._codes = {name: RealCode(*numbers) for name, numbers in state["codes"].items()}
         encoder._clock = Clock(**state.get("clock", {"type": "int64"}))

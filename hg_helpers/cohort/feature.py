@@ -17,7 +17,7 @@ from typing import Any
 KINDS = ("real", "binary", "categorical")
 TRANSFORMS = ("box-cox", "yeo-johnson", "none")
 ROLES = ("regimen", "outcome")
-#: The role of a feature that no table has: an encoder's, which says whether a course goes on.
+#: The role of a feature that no table has: an encoder's, which says how many rows a patient's course has.
 COURSE = "course"
 EMBEDDING_WIDTH = {"real": 1, "binary": 2, "categorical": 4}
 

@@ -6,7 +6,7 @@ Each stands there only where the training table needs it: the published layout h
 >>> import pandas as pd
 >>> schema = Schema([Feature('lab', 'real')], patient='id', time='visit', length=3)
 >>> layout_of({'lab': np.array([1.0, 2.0, np.nan, 4.0])}, Courses.of(pd.Series(['a', 'a', 'a', 'b'])), schema).names
-['lab', 'lab: measured', 'id: goes on']
+['lab', 'lab: measured', 'id: rows']
 """
 
 from __future__ import annotations
@@ -54,12 +54,13 @@ def layout_of(values: dict[str, np.ndarray], courses: Courses, schema: Schema) -
         first, step = _times(schema)
         hidden += [Feature(first, "real", static=True, transform="none"), Feature(step, "real")]
     if courses.sizes.min() < schema.length:
-        hidden.append(_flag(f"{schema.patient}: goes on", role=COURSE))
+        rows = tuple(range(1, schema.length + 1))
+        hidden.append(Feature(f"{schema.patient}: rows", "categorical", levels=rows, static=True, role=COURSE))
     return replace(schema, features=(*schema.features, *hidden))
 
 
-def _flag(name: str, static: bool = False, role: str | None = None) -> Feature:
-    return Feature(name, "binary", levels=("no", "yes"), static=static, role=role)
+def _flag(name: str, static: bool = False) -> Feature:
+    return Feature(name, "binary", levels=("no", "yes"), static=static)
 
 
 def _has_spike(x: np.ndarray) -> bool:
@@ -103,6 +104,8 @@ def with_hidden(
         steps = np.append(np.nan, np.diff(times))
         out[step] = _stand_in(np.where(courses.rank == 0, np.nan, steps), courses, real=True)
         own |= {first: courses.rank == 0, step: courses.rank > 0}
+    if layout.course is not None:
+        out[layout.course.name] = courses.sizes[courses.number] - 1.0  # the first level is one row
     return out, own
 
 

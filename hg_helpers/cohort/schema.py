@@ -118,7 +118,7 @@ class Schema:
 
     @property
     def course(self) -> Feature | None:
-        """The hidden feature that says whether a course goes on; an encoder adds it where some end early."""
+        """The hidden feature that says how many rows a course has; an encoder adds it where some end early."""
         return next((f for f in self.features if f.role == COURSE), None)
 
     @property

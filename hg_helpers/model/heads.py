@@ -106,19 +106,18 @@ class MeasurementNoise(nn.Module):
         return course + self.width(torch.sigmoid(course)) * self.errors(normal)
 
 
-def until_the_end(x: Tensor, course: slice | None) -> Tensor:
-    """Cut generated courses (B, L, C) where they end, as real ones are padded: an end is a state that nobody leaves.
+def last_visit(x: Tensor, course: slice | None) -> Tensor:
+    """(B, L, C) to the number of each patient's last visit, from 0, (B,).
 
     Args:
-        course: where the two channels (ended, goes on) stand; None where all courses have the full length.
-
-    Returns:
-        (B, L, C): behind the first month in which a course does not go on, every channel is 0 but "ended". Whether it
-        goes on is rounded, with the derivative of what was rounded; everybody has a first visit.
+        course: the channels of the course's length, 1 visit first; None where all courses have the full length.
     """
+    return x[:, 0, course].argmax(-1) if course else x.new_full((len(x),), x.shape[1] - 1, dtype=torch.long)
+
+
+def until_the_end(x: Tensor, course: slice | None) -> Tensor:
+    """Behind its last visit a generated course (B, L, C) repeats it, as real ones do when they are encoded."""
     if course is None:
         return x
-    likely = x[..., course][..., 1:]
-    on = (likely > 0.5).to(x.dtype) + (likely - likely.detach())
-    on = torch.cat([torch.ones_like(on[:, :1]), on[:, 1:]], 1).cumprod(1)
-    return torch.cat([x[..., : course.start] * on, 1 - on, on, x[..., course.stop :] * on], -1)
+    months = torch.minimum(torch.arange(x.shape[1], device=x.device), last_visit(x, course)[:, None])
+    return x.gather(1, months[..., None].expand_as(x))

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..cohort.feature import COURSE
 from ..cohort.schema import Schema
 from ..runtime.fast_lstm import bilstm
 from .heads import RARELY, TEMPERATURE, Draws, MeasurementNoise, gumbel, hold_or_switch, one_level, until_the_end
@@ -112,11 +113,10 @@ class Generator(nn.Module):
         self.temperature = 1.0 if heads == "softmax" else TEMPERATURE
         self.rounds, self.gumbel_noise, self.channels = heads == "straight_through", gumbel_noise, schema.channels
         # static features first, then those that change; of each, levels before reals
-        features = [(f.is_real, f.static and static_heads, schema.spans[f.name]) for f in schema]
+        features = [(f.is_real, f.static and (static_heads or f.role == COURSE), schema.spans[f.name]) for f in schema]
         self.order = sorted(features, key=lambda feature: (not feature[1], feature[0]))
         moving = [(real, span) for real, static, span in self.order if not static]
-        # whether a course goes on is decided anew each month: its end is never left in any case
-        self.held = [span for real, span in moving if not real and span != self.course] if hold_or_switch else []
+        self.held = [span for real, span in moving if not real] if hold_or_switch else []
         self.measured = [span.start for real, span in moving if real] if measurement_noise else []
         self.lstm = BiLSTM(latent, hidden) if trunk == "lstm" else Transformer(latent, hidden, schema.length)
         # to the channels, and a switch logit for each feature that is held
@@ -138,12 +138,11 @@ class Generator(nn.Module):
         Levels begin with their shares, reals with their means, switches as often as real ones; where features are
         chained, a pair of levels begins as many times likelier than by chance as it is in real patients.
         """
-        there = x[..., self.course][..., 1] if self.course else torch.ones_like(x[..., 0])  # (B, L): visits that exist
-        pairs, flat = there[:, 1:].flatten() > 0, x[there > 0]
+        there = torch.arange(x.shape[1], device=x.device) <= last_visit(x, self.course)[:, None]  # (B, L)
+        pairs, flat = there[:, 1:].flatten(), x[there]
         share = flat.mean(0).clamp(1e-3, 1 - 1e-3)
-        if self.course:  # how often a course goes on, of those that might
-            on = (there[:, 1:].sum() / there[:, :-1].sum().clamp_min(1)).clamp(1e-3, 1 - 1e-3)
-            share[self.course] = torch.stack([1 - on, on])
+        if self.course:  # of patients, not of visits; a length that nobody has stays as good as impossible
+            share[self.course] = x[:, 0, self.course].mean(0).clamp(1e-6, 1 - 1e-3)
         last = self.body[-1]
         last.weight /= 2  # patients differ, but not so much that the shares are lost
         for real, _, span in self.order:
@@ -184,7 +183,7 @@ class Generator(nn.Module):
         return out
 
     def heads(self, logits: Tensor, draws: Draws) -> Tensor:
-        """Softmax on each block of levels, sigmoid on reals, with what is drawn; behind a course's end 0."""
+        """Softmax on each block of levels, sigmoid on reals, with what is drawn; a course ends as real ones do."""
         x = logits.new_zeros(*logits.shape[:2], self.channels)  # filled in feature after feature
         values, changed = logits[..., : self.channels].clone(), x[..., :1]
         for real, static, span in self.order:
