@@ -19,7 +19,17 @@ from torch.nn import functional as F
 from ..cohort.feature import COURSE
 from ..cohort.schema import Schema
 from ..runtime.fast_lstm import bilstm
-from .heads import RARELY, TEMPERATURE, Draws, MeasurementNoise, gumbel, hold_or_switch, one_level, until_the_end
+from .heads import (
+    RARELY,
+    TEMPERATURE,
+    Draws,
+    MeasurementNoise,
+    gumbel,
+    hold_or_switch,
+    last_visit,
+    one_level,
+    until_the_end,
+)
 from .transformer import Transformer
 
 
