@@ -16,9 +16,8 @@ from hg_helpers.metrics import coverage
 from hg_helpers.model.config import TrainConfig
 from hg_helpers.model.critics import CRITICS, LAGS, Summaries, SummaryCritic, ranks, summarise
 from hg_helpers.model.heads import Draws, MeasurementNoise, hold_or_switch
-from hg_helpers.model.networks import Generator
+from hg_helpers.model.networks import Generator, Transformer
 from hg_helpers.model.training import Trainer
-from hg_helpers.model.transformer import Transformer
 
 SMALL = Schema(
     [

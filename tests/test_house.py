@@ -20,8 +20,8 @@ BELOW = {
     "app": {"cohort", "model", "metrics", "plots", "runtime"},
 }
 #: The order in which the model is read; a module imports from those before it.
-MODEL = ["latent", "heads", "transformer", "networks", "autoencoder", "critics", "config", "curriculum", "losses"]
-MODEL += ["synthesizer", "saving", "training"]
+MODEL = ["latent", "heads", "networks", "autoencoder", "critics", "config", "curriculum", "losses"]
+MODEL += ["synthesizer", "state", "training"]
 
 
 def imports(path: Path) -> Iterator[tuple[str, str]]:

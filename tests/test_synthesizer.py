@@ -438,7 +438,7 @@ def test_groups_of_prototypes_have_their_size_and_keep_the_mean():
 
 
 def test_an_export_of_unknown_kind_or_of_nothing_is_refused(synthesizers, untrained, tmp_path):
-    with pytest.raises(ValueError, match="'kept', 'gaussian' or 'clustered'"):
+    with pytest.raises(ValueError, match="'kept', 'gaussian', 'clustered'"):
         synthesizers["v2"].export(tmp_path / "a.pt", prototypes="noisy")
     with pytest.raises(ValueError, match="group"):
         synthesizers["v2"].export(tmp_path / "a.pt", prototypes="clustered", group=0)

@@ -9,37 +9,12 @@ from .autoencoder import Autoencoder, VariationalAutoencoder
 from .config import TrainConfig
 from .curriculum import curriculum_batches
 from .latent import GaussianPrototypes, LatentBuffer, PersistentNoise, UniformNoise
-from .losses import (
-    autoencoder_loss,
-    co_moments,
-    correlation_loss,
-    correlation_matrix,
-    gradient_penalty,
-    moment_loss,
-)
+from .losses import autoencoder_loss, co_moments, correlation_loss, correlation_matrix, gradient_penalty, moment_loss
 from .networks import BiLSTM, Critic, Generator
 from .synthesizer import Synthesizer
 from .training import Trainer, TrainingStopped
 
-__all__ = [
-    "Autoencoder",
-    "BiLSTM",
-    "Critic",
-    "GaussianPrototypes",
-    "Generator",
-    "LatentBuffer",
-    "PersistentNoise",
-    "Synthesizer",
-    "TrainConfig",
-    "Trainer",
-    "TrainingStopped",
-    "UniformNoise",
-    "VariationalAutoencoder",
-    "autoencoder_loss",
-    "co_moments",
-    "correlation_loss",
-    "correlation_matrix",
-    "curriculum_batches",
-    "gradient_penalty",
-    "moment_loss",
-]
+__all__ = ["Autoencoder", "BiLSTM", "Critic", "GaussianPrototypes", "Generator", "LatentBuffer", "PersistentNoise"]
+__all__ += ["Synthesizer", "TrainConfig", "Trainer", "TrainingStopped", "UniformNoise", "VariationalAutoencoder"]
+__all__ += ["autoencoder_loss", "co_moments", "correlation_loss", "correlation_matrix", "curriculum_batches"]
+__all__ += ["gradient_penalty", "moment_loss"]

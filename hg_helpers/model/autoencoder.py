@@ -39,7 +39,7 @@ class Autoencoder(nn.Module):
         return self.to_latent(self.hidden(e))
 
     def forward(self, e: Tensor, noise: Tensor | None = None) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor] | None]:
-        """Returns reconstruction (B, L, E), latent (B, L, Z), and None: there is no posterior a sample."""
+        """(B, L, E) to its reconstruction, latent vectors (B, L, Z), and None: there is no posterior a sample."""
         t = self.encode(e)
         return self.reconstruct(t), t, None
 
@@ -54,11 +54,9 @@ class VariationalAutoencoder(Autoencoder):
         self.to_log_variance = nn.Linear(hidden, latent)
 
     def forward(self, e: Tensor, noise: Tensor | None = None) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor] | None]:
-        """Returns reconstruction (B, L, E), posterior means (B, L, Z), and (means, log variances).
+        """(B, L, E) to its reconstruction, means (B, L, Z), and (means, log variances).
 
-        Args:
-            e: (B, L, E) soft embeddings.
-            noise: standard normal (B, L, Z) for the reparameterised draw; None reconstructs from the mean.
+        ``noise``, standard normal (B, L, Z), makes the reparameterised draw; None reconstructs from the mean.
         """
         h = self.hidden(e)
         mean, log_variance = self.to_latent(h), self.to_log_variance(h)

@@ -24,11 +24,6 @@ def curriculum_batches(
     The order is a function of (seed, epoch, length) alone, so training can be taken up again at any batch. Patients are
     shared out evenly: 300 in batches of at most 256 make two of 150, not one of 256 and a rest of 44.
 
-    Args:
-        patients: number of patients.
-        lengths: months used, in the order in which they are visited.
-        batch_size: most patients a batch.
-
     Yields:
         (length, indices): take ``x[indices, :length]``.
     """

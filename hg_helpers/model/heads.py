@@ -14,6 +14,7 @@ Shapes: B patients, L months, C channels, S features that are held, R features t
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import combinations
 
 import torch
 from torch import Tensor, nn
@@ -121,3 +122,29 @@ def until_the_end(x: Tensor, course: slice | None) -> Tensor:
         return x
     months = torch.minimum(torch.arange(x.shape[1], device=x.device), last_visit(x, course)[:, None])
     return x.gather(1, months[..., None].expand_as(x))
+
+
+@torch.no_grad()
+def start_at(generator: nn.Module, x: Tensor) -> None:
+    """Begin with what counting tells of real patients (B, L, C), so that no level starts as one that is lost.
+
+    Levels begin with their shares, reals with their means, switches as often as real ones; where features are chained,
+    a pair of levels begins as many times likelier than by chance as it is in real patients.
+    """
+    course, last = generator.course, generator.body[-1]
+    there = torch.arange(x.shape[1], device=x.device) <= last_visit(x, course)[:, None]  # (B, L)
+    pairs, flat = there[:, 1:].flatten(), x[there]
+    share = flat.mean(0).clamp(1e-3, 1 - 1e-3)
+    if course:  # of patients, not of visits; a length that nobody has stays as good as impossible
+        share[course] = x[:, 0, course].mean(0).clamp(1e-6, 1 - 1e-3)
+    last.weight /= 2  # patients differ, but not so much that the shares are lost
+    for real, _, span in generator.order:
+        last.bias[span] = torch.logit(share[span]) if real else share[span].log()
+    for k, span in enumerate(generator.held):  # of the candidates that are taken, some are the level held already
+        changes = x[..., span].diff(dim=1).abs().sum(-1).flatten()[pairs].sum() / 2 / max(1, int(pairs.sum()))
+        taken = changes / (1 - share[span].square().sum()).clamp_min(1e-3)
+        last.bias[generator.channels + k] = torch.logit(taken.clamp(1e-3, 1 - 1e-3))
+    if generator.given is not None:
+        lift = ((flat.mT @ flat / len(flat) + 1e-3) / (share[:, None] * share + 1e-3)).log()
+        for before, span in combinations([span for real, _, span in generator.order if not real], 2):
+            generator.given[before, span] = lift[before, span]

@@ -61,11 +61,9 @@ class LatentBuffer(UniformNoise):
         self.register_buffer("scale", torch.ones(1, 1, latent))
 
     def update(self, latents: Tensor, generator: torch.Generator) -> None:
-        """Remember a batch: its patients' prototypes, and how widely its latent vectors spread.
+        """Remember a batch (patients, months, Z): its patients' prototypes, and how widely its latent vectors spread.
 
-        Args:
-            latents: (patients, months, Z) from the autoencoder.
-            generator: chooses which prototypes stay once the buffer is full.
+        The generator chooses which prototypes stay once the buffer is full.
         """
         latents = latents.detach()
         if latents.shape[0] * latents.shape[1] > 1:  # the spread of a single value says nothing
@@ -76,11 +74,7 @@ class LatentBuffer(UniformNoise):
             self.prototypes = self.prototypes[kept.to(self.prototypes.device)]
 
     def choose(self, patients: int, generator: torch.Generator) -> Tensor:
-        """One remembered prototype a patient, (patients, 1, Z), with replacement.
-
-        Raises:
-            RuntimeError: where nothing has been remembered yet.
-        """
+        """One remembered prototype a patient, (patients, 1, Z), with replacement; RuntimeError where there is none."""
         self._refuse_empty()
         chosen = torch.randint(len(self.prototypes), (patients,), generator=generator)
         return self.prototypes[chosen.to(self.prototypes.device)].cpu()
@@ -119,17 +113,11 @@ class GaussianPrototypes(LatentBuffer):
 
 
 def group_means(prototypes: Tensor, least: int) -> Tensor:
-    """Replace prototypes by the means of groups of neighbours, so that none stands for a single patient.
+    """Prototypes (n, 1, Z) to the means of groups of neighbours (groups, 1, Z), so that none is a single patient's.
 
     Groups come from halving, at the median of the coordinate that varies most, as long as both halves keep at least
-    ``least`` members: a form of microaggregation (Domingo-Ferrer & Mateo-Sanz 2002).
-
-    Args:
-        prototypes: (n, 1, Z).
-        least: fewest prototypes a group. A patient has several in the buffer, one a batch: choose it well above that.
-
-    Returns:
-        (groups, 1, Z).
+    ``least`` members: a form of microaggregation (Domingo-Ferrer & Mateo-Sanz 2002). A patient has several prototypes
+    in the buffer, one a batch: choose ``least`` well above that.
     """
     if len(prototypes) < 2 * least:
         return prototypes.mean(0, keepdim=True)

@@ -21,12 +21,8 @@ def gradient_penalty(critic: Callable[[Tensor], Tensor], real: Tensor, fake: Ten
     """mean (||grad_x D(x)||_2 - 1)^2 at x = mix real + (1 - mix) fake (Gulrajani et al. 2017, equation 3).
 
     Args:
-        critic: scores (B, L, C) as (B, 1).
-        real, fake: (B, L, C).
+        critic: scores patients (B, L, C) as (B, 1); the norm is over months and channels together.
         mix: (B, 1, 1), uniform on [0, 1]: one number a patient, so that a mixture stays a trajectory.
-
-    Returns:
-        Scalar, differentiable in the critic's parameters. The norm is over months and channels together.
     """
     x = (mix * real + (1 - mix) * fake).detach().requires_grad_()
     score = critic(x).sum()
@@ -37,14 +33,7 @@ def gradient_penalty(critic: Callable[[Tensor], Tensor], real: Tensor, fake: Ten
 
 
 def correlation_matrix(x: Tensor) -> Tensor:
-    """Pearson correlation over all patient-months, 0 where a channel is constant.
-
-    Args:
-        x: (B, L, C).
-
-    Returns:
-        (C, C), differentiable in x; the diagonal of a constant channel is 0 as well.
-    """
+    """Pearson correlation over all patient-months, (B, L, C) to (C, C); 0 where a channel is constant."""
     flat = x.flatten(0, 1)
     # detached: a covariance does not change with the point that it is taken about, to first order
     centred = flat - flat.mean(0).detach()
@@ -79,12 +68,9 @@ def autoencoder_loss(
     N(mean, variance), averaged over samples: the textbook form (Kingma & Welling 2014, appendix B).
 
     Args:
-        reconstruction, e: (B, L, E).
-        latent: (B, L, Z).
+        reconstruction, e: (B, L, E); the error is the mean square over all entries.
+        latent: (B, L, Z); the divergence is summed over latent dimensions.
         posterior: means and log variances, (B, L, Z) each.
-
-    Returns:
-        Mean squared error over all entries, and the divergence summed over latent dimensions.
     """
     error = F.mse_loss(reconstruction, e)
     if posterior is not None:
@@ -111,11 +97,8 @@ def co_moments(x: Tensor, power: int = 1) -> Tensor:
     so that the means are there as well.
 
     Args:
-        x: (B, L, C).
+        x: (B, L, C); the result is (B, 3, C + 1, C + 1). With one month alone, there is no change: 0.
         power: 2 for mean squared products.
-
-    Returns:
-        (B, 3, C + 1, C + 1), differentiable in x; with one month alone, there is no change: 0.
     """
     x = torch.cat([x, torch.ones_like(x[..., :1])], -1)
     parts = [part**power for part in (x, x[:, 1:] - x[:, :-1], x.mean(1, keepdim=True))]
@@ -132,23 +115,17 @@ def moment_loss(fake: Tensor, target: Tensor, squared: Tensor) -> Tensor:
     Args:
         fake: co-moments of generated patients (B, 3, K, K).
         target, squared: mean over real patients of their co-moments and of their squared products, (3, K, K).
-
-    Returns:
-        Scalar. With a single patient nothing can be taken off.
     """
     off = (fake - target) * (squared + 1e-3).rsqrt()  # what no real patient has would divide by 0
     joint, own = off.mean(0).square().sum(), off.square().sum((1, 2, 3)).mean()
     patients = len(off)
-    return (patients * joint - own) / (patients - 1) if patients > 1 else joint
+    return (patients * joint - own) / (patients - 1) if patients > 1 else joint  # of one, nothing can be taken off
 
 
 class RealMoments:
-    """What the moment loss compares with: co-moments of the training patients at each length.
+    """What the moment loss compares with: co-moments of the training patients (patients, months, C) at each length.
 
-    Args:
-        x: encoded training patients (patients, months, C).
-        schema: says which channels are real; those are taken in standard units of these patients.
-        lengths: months from the start, as the curriculum will ask for them.
+    Real channels are taken in standard units of these patients.
     """
 
     def __init__(self, x: Tensor, schema: Schema, lengths: Iterable[int]) -> None:

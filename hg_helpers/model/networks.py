@@ -10,7 +10,7 @@ Shapes: B patients, L months, C channels (one-hot), E embedded width, H hidden w
 
 from __future__ import annotations
 
-from itertools import combinations, pairwise
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -19,18 +19,7 @@ from torch.nn import functional as F
 from ..cohort.feature import COURSE
 from ..cohort.schema import Schema
 from ..runtime.fast_lstm import bilstm
-from .heads import (
-    RARELY,
-    TEMPERATURE,
-    Draws,
-    MeasurementNoise,
-    gumbel,
-    hold_or_switch,
-    last_visit,
-    one_level,
-    until_the_end,
-)
-from .transformer import Transformer
+from .heads import RARELY, TEMPERATURE, Draws, MeasurementNoise, gumbel, hold_or_switch, one_level, until_the_end
 
 
 def layers(*widths: int) -> nn.Sequential:
@@ -83,6 +72,26 @@ class BiLSTM(nn.Module):
         return torch.stack(states, 1)
 
 
+class Transformer(nn.Module):
+    """Three encoder layers with eight heads (Vaswani et al. 2017) and learnt positions, in place of the generator's
+    LSTM and as wide as its two directions together, as in the series' v2.5 (Kuo et al. 2023): each month sees all.
+    """
+
+    def __init__(self, inputs: int, hidden: int, months: int) -> None:
+        super().__init__()
+        width = 2 * hidden  # a multiple of 8, for the heads
+        self.inward = nn.Linear(inputs, width)
+        self.positions = nn.Parameter(0.1 * torch.randn(months, width))
+        # no dropout: noise comes from the latent source alone, which has a seed of its own
+        layer = nn.TransformerEncoderLayer(width, 8, 2 * width, dropout=0.0, batch_first=True, norm_first=True)
+        self.layers = nn.TransformerEncoder(layer, 3, nn.LayerNorm(width), enable_nested_tensor=False)
+
+    def forward(self, z: Tensor, twice: bool = False) -> tuple[Tensor, Tensor]:
+        """(B, L, Z) to (B, L, 2 H), and the last month's."""
+        h = self.layers(self.inward(z) + self.positions[: z.shape[1]])
+        return h, h[:, -1]
+
+
 class Generator(nn.Module):
     """From latent noise to encoded patients: a trunk over the months, three layers, and heads (:mod:`.heads`).
 
@@ -95,7 +104,7 @@ class Generator(nn.Module):
         static_heads: static features get one value a patient, from their logits averaged over the months.
         start: initial weights of the layers after the trunk: ``"torch"`` is torch's default, which shrinks a signal by
             about 0.4 a layer, so that whatever the noise all patients begin alike; ``"he"`` (He et al. 2015) keeps its
-            scale; ``"margins"`` is ``"he"`` until :meth:`start_at` has seen the training patients.
+            scale; ``"margins"`` is ``"he"`` until :func:`.heads.start_at` has seen the training patients.
         gumbel_noise: a Gumbel draw each month (``"monthly"``) or one kept for all of a patient's months
             (``"patient"``), which keeps regimens from flickering.
         hold_or_switch: discrete features that can change are held until a month switches them.
@@ -140,32 +149,6 @@ class Generator(nn.Module):
                 nn.init.zeros_(layer.bias)
         if self.held:
             nn.init.constant_(self.body[-1].bias[self.channels :], RARELY)
-
-    @torch.no_grad()
-    def start_at(self, x: Tensor) -> None:
-        """Begin with what counting tells of real patients (B, L, C), so that no level starts as one that is lost.
-
-        Levels begin with their shares, reals with their means, switches as often as real ones; where features are
-        chained, a pair of levels begins as many times likelier than by chance as it is in real patients.
-        """
-        there = torch.arange(x.shape[1], device=x.device) <= last_visit(x, self.course)[:, None]  # (B, L)
-        pairs, flat = there[:, 1:].flatten(), x[there]
-        share = flat.mean(0).clamp(1e-3, 1 - 1e-3)
-        if self.course:  # of patients, not of visits; a length that nobody has stays as good as impossible
-            share[self.course] = x[:, 0, self.course].mean(0).clamp(1e-6, 1 - 1e-3)
-        last = self.body[-1]
-        last.weight /= 2  # patients differ, but not so much that the shares are lost
-        for real, _, span in self.order:
-            last.bias[span] = torch.logit(share[span]) if real else share[span].log()
-        for k, span in enumerate(self.held):  # of the candidates that are taken, some are the level held already
-            changes = x[..., span].diff(dim=1).abs().sum(-1).flatten()[pairs].sum() / 2 / max(1, int(pairs.sum()))
-            taken = changes / (1 - share[span].square().sum()).clamp_min(1e-3)
-            last.bias[self.channels + k] = torch.logit(taken.clamp(1e-3, 1 - 1e-3))
-        if self.given is not None:
-            lift = ((flat.mT @ flat / len(flat) + 1e-3) / (share[:, None] * share + 1e-3)).log()
-            levels = [span for real, _, span in self.order if not real]
-            for before, span in combinations(levels, 2):
-                self.given[before, span] = lift[before, span]
 
     def draws(self, patients: int, months: int, random: torch.Generator, decode: str = "argmax") -> Draws:
         """What the heads draw for so many patients and months, on the CPU.

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from ..cohort.download import data_folder
 from ..cohort.encoding import CohortEncoder
 from ..runtime.checkpoint import atomic, load_checkpoint, naming, not_finite, save_checkpoint
-from ..runtime.checks import whole_number
+from ..runtime.checks import one_of, whole_number
 from .config import TrainConfig
 from .latent import SOURCES, GaussianPrototypes, LatentBuffer, group_means
 from .networks import Generator
@@ -38,19 +38,9 @@ Progress = Callable[[int], None] | None
 
 def build_generator(encoder: CohortEncoder, config: TrainConfig) -> Generator:
     """The generator network that a configuration describes."""
-    return Generator(
-        encoder.layout,
-        config.latent,
-        config.hidden,
-        config.heads,
-        config.static_heads,
-        config.start,
-        config.gumbel_noise,
-        config.hold_or_switch,
-        config.measurement_noise,
-        config.chain,
-        config.generator,
-    )
+    names = "heads", "static_heads", "start", "gumbel_noise", "hold_or_switch", "measurement_noise", "chain"
+    options = {name: getattr(config, name) for name in names}
+    return Generator(encoder.layout, config.latent, config.hidden, trunk=config.generator, **options)
 
 
 def build_source(config: TrainConfig) -> nn.Module:
@@ -60,16 +50,11 @@ def build_source(config: TrainConfig) -> nn.Module:
 
 
 class Synthesizer:
-    """Draws synthetic patients in the layout, codes and units of the cohort that the model was trained on.
-
-    Made by ``trainer.synthesizer()`` or :meth:`load`.
-    """
+    """Draws patients in the layout of the cohort trained on; made by ``trainer.synthesizer()`` or :meth:`load`."""
 
     def __init__(self, encoder: CohortEncoder, config: TrainConfig, generator: Generator, source: nn.Module) -> None:
         self.encoder = copy.deepcopy(encoder)  # whoever fits theirs anew later does not change this model
         self.config, self.generator, self.source = config, generator, source
-
-    # --- sampling ---------------------------------------------------------------------------------------------------
 
     def sample(self, patients: int, seed: int = 0, decode: str = "argmax") -> pd.DataFrame:
         """Draw synthetic patients.
@@ -81,7 +66,7 @@ class Synthesizer:
                 probabilities. Gumbel heads bring their own draw, which ``decode`` does not change.
 
         Returns:
-            One row a patient and month: id, time and the schema's features in the cohort's column order.
+            One row a patient and month: id, time and the schema's features, in the cohort's order, codes and units.
 
         Raises:
             ValueError: for a number of patients below 1, an unknown ``decode``, or a model that has run away.
@@ -92,11 +77,7 @@ class Synthesizer:
     def sample_blocks(
         self, patients: int, seed: int = 0, decode: str = "argmax", start: int = 0
     ) -> Iterator[pd.DataFrame]:
-        """As :meth:`sample`, in tables of at most 256 patients, so that memory stays flat.
-
-        Args:
-            start: leave out the patients before this one, a multiple of 256.
-        """
+        """As :meth:`sample`, in tables of at most 256 patients; without those before ``start``, a multiple of 256."""
         encoded = self.sample_encoded(patients, seed, decode, start)  # refuses wrong input here, not at the first table
         return (self.encoder.inverse_transform(x, first_patient=first) for first, x in encoded)
 
@@ -105,10 +86,8 @@ class Synthesizer:
     ) -> Iterator[tuple[int, Tensor]]:
         """As :meth:`sample_blocks` before decoding: (first patient's number, (patients, months, channels))."""
         patients, seed = whole_number("patients", patients), whole_number("seed", seed, 0)
-        if decode not in ("argmax", "sample"):
-            raise ValueError(f"decode {decode!r} is not 'argmax' or 'sample'")
-        start = whole_number("start", start, 0)
-        if start % BLOCK:
+        one_of("decode", decode, "argmax", "sample")
+        if (start := whole_number("start", start, 0)) % BLOCK:
             raise ValueError(f"start must be a multiple of {BLOCK}, not {start!r}")
         return self._blocks(patients, seed, decode, start)
 
@@ -135,8 +114,6 @@ class Synthesizer:
                 )
             yield first, x[: patients - first].cpu()
 
-    # --- tables on disk, streamed -----------------------------------------------------------------------------------
-
     def _counted(self, patients: int, seed: int, decode: str, progress: Progress) -> Iterator[tuple[int, pd.DataFrame]]:
         done = 0
         for table in self.sample_blocks(patients, seed, decode):
@@ -154,40 +131,27 @@ class Synthesizer:
             progress: called with the number of patients written so far.
         """
         # pandas takes the compression from the name, and the temporary name does not show it
-        compression = "gzip" if str(path).endswith(".gz") else None
+        how = {"index": False, "compression": "gzip" if str(path).endswith(".gz") else None}
         with atomic(path) as temporary:
             for done, table in self._counted(patients, seed, decode, progress):
-                table.to_csv(
-                    temporary,
-                    mode="a" if done else "w",
-                    header=not done,
-                    index=False,
-                    compression=compression,
-                )
+                table.to_csv(temporary, mode="a" if done else "w", header=not done, **how)
 
     def to_parquet(
         self, path: str | Path, patients: int, seed: int = 0, decode: str = "argmax", progress: Progress = None
     ) -> None:
-        """Write :meth:`sample` to a Parquet file block by block."""
+        """As :meth:`to_csv`, to a Parquet file."""
         import pyarrow as pa
         import pyarrow.parquet as pq
 
         with atomic(path) as temporary, ExitStack() as stack:  # the writer closes before the file is renamed or removed
-            writer = None
-            for _, table in self._counted(patients, seed, decode, progress):
+            for done, table in self._counted(patients, seed, decode, progress):
                 arrow = pa.Table.from_pandas(table, preserve_index=False)
-                if writer is None:
+                if not done:
                     writer = stack.enter_context(pq.ParquetWriter(temporary, arrow.schema))
                 writer.write_table(arrow)
 
-    # --- models on disk ---------------------------------------------------------------------------------------------
-
     def state(self) -> dict[str, Any]:
-        """What sampling needs, and nothing else.
-
-        Raises:
-            ValueError: naming the weight that is not a finite number.
-        """
+        """What sampling needs, and nothing else; a ValueError names the weight that is not a finite number."""
         name = not_finite({**self.generator.state_dict(), **self.source.state_dict()})
         if name is not None:
             raise ValueError(
@@ -212,22 +176,16 @@ class Synthesizer:
         """Write a model to pass on: as :meth:`save`, with fewer prototypes, or with none that is a single patient's.
 
         Args:
-            path: file to write.
-            prototypes: ``"kept"``, a random subset of the prototypes as they are, each the encoding of one training
-                patient; ``"gaussian"``, draws from a normal distribution with their mean and covariance;
-                ``"clustered"``, means of groups of neighbours. hg_helpers/README.md has what each costs.
+            prototypes: ``"kept"``, a random subset as they are, each the encoding of one training patient;
+                ``"gaussian"``, draws with their mean and covariance; ``"clustered"``, means of groups of neighbours.
+                hg_helpers/README.md has what each costs.
             max_prototypes: most vectors written.
             group: fewest prototypes a group of ``"clustered"``. A patient has one for each batch that it was in.
             seed: of the subset and the draws.
-
-        Raises:
-            ValueError: for an unknown ``prototypes``, or a number below 1.
-            RuntimeError: for ``"gaussian"`` or ``"clustered"`` with a buffer that is empty.
         """
         max_prototypes, group = whole_number("max_prototypes", max_prototypes), whole_number("group", group)
         seed = whole_number("seed", seed, 0)
-        if prototypes not in ("kept", "gaussian", "clustered"):
-            raise ValueError(f"prototypes {prototypes!r} is not 'kept', 'gaussian' or 'clustered'")
+        one_of("prototypes", prototypes, "kept", "gaussian", "clustered")
         state = self.state()
         if isinstance(self.source, LatentBuffer):
             points = self.source.prototypes.cpu()
@@ -263,11 +221,7 @@ class Synthesizer:
 
     @classmethod
     def pretrained(cls, name: str) -> Synthesizer:
-        """A model of the package: ``"v1"``, ``"v2"`` or ``"v2_plus"``; data/README.md says how it was made.
-
-        Raises:
-            ValueError: naming the models there are.
-        """
+        """A model of the package: ``"v1"``, ``"v2"`` or ``"v2_plus"``; data/README.md says how it was made."""
         folder = data_folder() / "pretrained"
         shipped = sorted(path.stem for path in folder.glob("*.pt"))
         if name not in shipped:

@@ -1,11 +1,9 @@
 """The algorithm: an epoch, a batch, and one step each of autoencoder, critic and generator.
 
->>> from hg_helpers.cohort.encoding import CohortEncoder
->>> from hg_helpers.cohort.art import ART_DEMO
->>> from hg_helpers.cohort.simulate import simulate_cohort
->>> cohort = simulate_cohort(6, seed=0)
->>> encoder = CohortEncoder(ART_DEMO).fit(cohort)
->>> config = TrainConfig.v2(hidden=4, latent=4, lengths=(10,), epochs=1)
+>>> import hg_helpers as hg
+>>> cohort = hg.simulate_cohort(6, seed=0)
+>>> encoder = hg.CohortEncoder(hg.ART_DEMO).fit(cohort)
+>>> config = hg.TrainConfig.v2(hidden=4, latent=4, lengths=(10,), epochs=1)
 >>> trainer = Trainer(encoder, config, device="cpu")
 >>> trainer.fit(encoder.transform(cohort), progress=False)["length"].tolist()
 [10, 60]
@@ -13,7 +11,6 @@
 
 from __future__ import annotations
 
-import copy
 import logging
 import time
 from collections.abc import Callable, Iterable
@@ -23,28 +20,20 @@ from typing import Any
 
 import pandas as pd
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from ..cohort.encoding import CohortEncoder
 from ..runtime.allocator import kept_memory
-from ..runtime.checkpoint import load_checkpoint, naming, require_writable
+from ..runtime.checkpoint import require_writable
 from ..runtime.checks import whole_number
-from ..runtime.distributed import ALONE, Peers
-from ..runtime.environment import resolve_device
-from ..runtime.progress import between_batches
-from ..runtime.stop import stop_requested
-from .autoencoder import Autoencoder, VariationalAutoencoder
-from .config import TrainConfig
-from .critics import CRITICS, Summaries, SummaryCritic
+from ..runtime.stop import between_batches
 from .curriculum import curriculum_batches
-from .losses import RealMoments, autoencoder_loss, correlation_loss, correlation_matrix, gradient_penalty
-from .saving import TrainingStopped, fingerprint, restore, save
-from .synthesizer import Synthesizer, build_generator, build_source
+from .losses import autoencoder_loss, correlation_loss, gradient_penalty
+from .state import TrainingState, TrainingStopped
 
 log = logging.getLogger("hg_helpers")
 
 
-class Trainer:
+class Trainer(TrainingState):
     """Trains v1, v2 and everything between on an encoded cohort.
 
     Args:
@@ -54,59 +43,22 @@ class Trainer:
         peers: the processes that train together; each is given the whole batch and takes its share.
 
     Attributes:
-        generator, critic, autoencoder: the networks (``autoencoder`` is None for v1).
+        generator, critic, autoencoder, summary_critic: the networks; None where the model has no such.
         source: where noise comes from; v2's :class:`hg_helpers.LatentBuffer`.
         average: the generator's averaged weights, where ``config.ema`` asks for them.
         history: DataFrame, one row a batch.
-        epoch: whole epochs done. step: generator steps done.
+        epoch, step: whole epochs and generator steps done.
     """
-
-    def __init__(
-        self, encoder: CohortEncoder, config: TrainConfig, device: str | torch.device = "auto", peers: Peers = ALONE
-    ) -> None:
-        encoder = copy.deepcopy(encoder)  # whoever fits theirs anew later does not change this model
-        self.encoder, self.config, self.schema, self.peers = encoder, config, encoder.layout, peers
-        self.device = resolve_device(device)
-        with torch.random.fork_rng(devices=[]):  # initial weights from the seed, without touching the global generator
-            torch.manual_seed(config.seed)
-            self.generator = build_generator(encoder, config)
-            self.critic = CRITICS[config.critic](self.schema, config.hidden)
-            self.autoencoder = None
-            if config.autoencoder:
-                kind = VariationalAutoencoder if config.autoencoder == "variational" else Autoencoder
-                self.autoencoder = kind(self.schema.width, config.latent, config.hidden)
-            self.summary_critic = SummaryCritic(self.schema, config.hidden) if config.summary_weight else None
-        self.source = build_source(config)
-        self.average = copy.deepcopy(self.generator).requires_grad_(False) if config.ema else None
-        for network in self.networks().values():
-            network.to(self.device)
-        self.optimisers = {
-            name: torch.optim.Adam(network.parameters(), lr=config.learning_rate, betas=config.betas)
-            for name, network in self.networks().items()
-            if name in ("generator", "critic", "autoencoder", "summary_critic")
-        }
-        # Draws are made on the CPU, so that a run on another device sees the same numbers.
-        self.random = torch.Generator().manual_seed(config.seed)
-        self.weights = torch.ones(self.schema.channels, device=self.device)
-        for feature in self.schema.real:
-            self.weights[self.schema.spans[feature.name]] = config.real_weight
-        self.epoch = self.batch = self.step = 0  # whole epochs; batches of the epoch in hand; generator steps in all
-        self.rate = config.learning_rate
-        self.target: Tensor | None = None  # correlations of all training patients
-        self.moments: RealMoments | None = None
-        self.summaries: Summaries | None = None
-        self.data: str | None = None  # a hash of the training patients
-        self.rows: list[dict[str, float]] = []
 
     # --- the algorithm ------------------------------------------------------------------------------------------------
 
-    def _epoch(self, x: Tensor, to_stop: Callable[[dict[str, float]], bool]) -> None:
+    def _epoch(self, x: Tensor, to_stop: Callable[[Trainer, dict[str, float]], bool]) -> None:
         """Short trajectories first, every patient once at each length; from the batch at which training stands."""
         lengths, per_epoch = self.config.lengths_for(self.schema.length), self._per_epoch(x)
         batches = curriculum_batches(len(x), lengths, self.config.batch_size, self.config.seed, self.epoch)
         for length, patients in islice(batches, self.batch, None):
             row = self._batch(x[patients.to(self.device), :length], per_epoch)
-            if to_stop(row):
+            if to_stop(self, row):
                 break
         if self.batch == per_epoch:
             self.epoch, self.batch = self.epoch + 1, 0
@@ -180,8 +132,7 @@ class Trainer:
         return row
 
     def _generator_loss(self, fake: Tensor) -> tuple[Tensor, dict[str, float]]:
-        score = self.peers.mean(self.critic(fake * self.weights, twice=False).mean())
-        loss = -score
+        loss = -self.peers.mean(self.critic(fake * self.weights, twice=False).mean())
         if self.summary_critic is not None:
             judged = self.peers.mean(self.summary_critic(self.summaries(fake)).mean())
             loss = loss - self.config.summary_weight * judged
@@ -189,12 +140,11 @@ class Trainer:
         cap = torch.rand(self.target.shape, generator=self.random) if self.config.correlation_cap else None
         correlation = correlation_loss(fake, self.target, None if cap is None else cap.to(self.device))
         loss = loss + self.config.correlation_weight * correlation
-        parts = {"correlation_loss": correlation.item()}
+        row = {"correlation_loss": correlation.item()}
         if self.config.moment_weight:
             moment = self.moments.loss(fake)
-            loss = loss + self.config.moment_weight * moment
-            parts["moment_loss"] = moment.item()
-        return loss, {"generator_loss": loss.item(), **parts}
+            loss, row["moment_loss"] = loss + self.config.moment_weight * moment, moment.item()
+        return loss, {"generator_loss": loss.item(), **row}
 
     def fake(self, patients: int, months: int) -> Tensor:
         """Generated patients (B, L, C), soft unless the heads round, values in [0, 1]; each process makes its own."""
@@ -213,28 +163,32 @@ class Trainer:
                 "left as they were. A lower learning_rate usually helps."
             )
         optimiser = self.optimisers[name]
-        for group in optimiser.param_groups:
-            group["lr"] = self.rate
+        (group,) = optimiser.param_groups
+        group["lr"] = self.rate
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
-        self.peers.sum_gradients(p for group in optimiser.param_groups for p in group["params"])
+        self.peers.sum_gradients(group["params"])
         optimiser.step()
 
+    @torch.no_grad()
     def _follow(self) -> None:
         """Count a generator step, and let the averaged weights follow it."""
         if self.average is not None:
             decay = min(self.config.ema, (1 + self.step) / (10 + self.step))
-            with torch.no_grad():
-                for kept, now in zip(self.average.parameters(), self.generator.parameters(), strict=True):
-                    kept.lerp_(now, 1 - decay)
+            for kept, now in zip(self.average.parameters(), self.generator.parameters(), strict=True):
+                kept.lerp_(now, 1 - decay)
         self.step += 1
 
     def _learning_rate(self, per_epoch: int) -> float:
+        """Constant for half of ``config.epochs``, then linear to 0.05 of itself, which it keeps."""
         done = self.step / (self.config.epochs * per_epoch)
         falling = max(0.0, 2 * done - 1) if self.config.lr_decay else 0.0
         return self.config.learning_rate * max(0.05, 1 - 0.95 * falling)
 
-    # --- around it: what is trained on, progress, stopping, files -----------------------------------------------------
+    def _per_epoch(self, x: Tensor) -> int:
+        return self.config.steps_per_epoch(len(x), self.schema.length)
+
+    # --- around it: progress, stopping, files -------------------------------------------------------------------------
 
     def fit(
         self,
@@ -247,10 +201,8 @@ class Trainer:
     ) -> pd.DataFrame:
         """Train up to an epoch, going on from where the trainer stands.
 
-        Ctrl-C or a notebook's stop button ends after the batch in hand, with a usable trainer (and a checkpoint where
-        one was asked for); a second one stops at once. SIGTERM, as from a batch scheduler, and SIGHUP, as from a
-        terminal that is closed, end after the batch in hand as well, however often they come; then they end the
-        process as they would have.
+        Ctrl-C (or a notebook's stop button), SIGTERM and SIGHUP end after the batch in hand, with a usable trainer and,
+        where one was asked for, a checkpoint. A second Ctrl-C stops at once; the others then end the process.
 
         Args:
             x: encoded training patients (patients, months, channels), the same at each call.
@@ -274,14 +226,7 @@ class Trainer:
         x = self._accept(x)
         left = max(0, (last - self.epoch) * self._per_epoch(x) - self.batch)
         show = progress and self.peers.rank == 0
-        with stop_requested() as stop, kept_memory(), between_batches(left, show, callbacks, stop) as after_batch:
-
-            def to_stop(row: dict[str, float]) -> bool:
-                after_batch(self, row, f"epoch {row['epoch']}/{last}, {row['length']} months")
-                if self.peers.any(stop.is_set()):  # one of several processes may have been asked alone
-                    stop.set()
-                return stop.is_set()
-
+        with kept_memory(), between_batches(left, last, show, callbacks, self.peers.any) as (stop, to_stop):
             while self.epoch < last and not stop.is_set():
                 self._epoch(x, to_stop)
                 if checkpoint and self.batch == 0 and self.epoch % every == 0 and self.epoch < last:
@@ -291,66 +236,3 @@ class Trainer:
             if checkpoint:  # in here, so that a request to stop that comes now does not break the writing off
                 self.save(checkpoint)
         return self.history
-
-    def _per_epoch(self, x: Tensor) -> int:
-        return self.config.steps_per_epoch(len(x), self.schema.length)
-
-    def _accept(self, x: Tensor) -> Tensor:
-        """Refuse what is not the encoded cohort of this run; note what the losses compare with."""
-        self.data = fingerprint(x, self.schema, self.data)
-        x = x.to(self.device, torch.float32)
-        if self.target is None:
-            self.target = correlation_matrix(x)
-            if self.config.start == "margins":
-                self.generator.start_at(x)
-                if self.average is not None:
-                    self.average.load_state_dict(self.generator.state_dict())
-        if self.config.moment_weight and self.moments is None:
-            self.moments = RealMoments(x, self.schema, self.config.lengths_for(self.schema.length))
-        if self.config.summary_weight and self.summaries is None:
-            self.summaries = Summaries(x, self.schema, self.config.lengths_for(self.schema.length))
-        return x
-
-    def networks(self) -> dict[str, nn.Module]:
-        """All that has weights or a memory, by name."""
-        names = ("generator", "critic", "autoencoder", "summary_critic", "source", "average")
-        return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
-
-    @property
-    def history(self) -> pd.DataFrame:
-        """One row a batch: step, epoch, length, learning rate, losses, seconds."""
-        return pd.DataFrame(self.rows)
-
-    def synthesizer(self) -> Synthesizer:
-        """The model as it is now, ready to sample; averaged weights where ``config.ema`` asks for them."""
-        generator = copy.deepcopy(self.generator if self.average is None else self.average).requires_grad_(False)
-        return Synthesizer(self.encoder, self.config, generator, copy.deepcopy(self.source))
-
-    def save(self, path: str | Path) -> None:
-        """Write all that a bitwise resume needs; :meth:`load` reads it, and so does :meth:`Synthesizer.load`.
-
-        Of several processes the first one writes.
-
-        Raises:
-            TrainingStopped: where a weight, or what an optimiser remembers, is not finite; an older checkpoint stays as
-                it was.
-            OSError: naming the file, where it cannot be written.
-        """
-        if self.peers.rank == 0:  # all hold the same
-            save(self, path)
-
-    @classmethod
-    def load(cls, path: str | Path, device: str | torch.device = "auto", peers: Peers = ALONE) -> Trainer:
-        """Take up a run where :meth:`save` left it.
-
-        Raises:
-            FileNotFoundError, ValueError: naming the file, where it is missing, damaged or not a trainer's.
-        """
-        state = load_checkpoint(path, "trainer")
-        device = resolve_device(device)  # out here: what is wrong with it is not the file's fault
-        with naming(path):
-            trainer = cls(CohortEncoder.from_state(state["encoder"]), TrainConfig(**state["config"]), device, peers)
-            restore(trainer, state)
-        if state["torch"] != [str(torch.__version__), torch.get_num_threads()]:
-            log.info("%s was written by torch %s on %d threads: going on, but not bit for bit", path, *state["torch"])
-        return trainer

@@ -1,8 +1,11 @@
-"""Requests to stop (Ctrl-C, a notebook's stop button, SIGTERM, SIGHUP), kept until the batch in hand is done.
+"""Between two batches: show how far training is, ask the callbacks, and see whether it is to stop.
 
->>> with stop_requested() as stop:
+Requests to stop (Ctrl-C, a notebook's stop button, SIGTERM, SIGHUP) are kept until the batch in hand is done.
+
+>>> row = {'epoch': 1, 'length': 60, 'wasserstein': 0.1, 'correlation_loss': 0.2}
+>>> with between_batches(batches=1, epochs=1, show=False) as (stop, to_stop):
 ...     signal.raise_signal(signal.SIGINT)  # what Ctrl-C does
-...     stop.is_set()
+...     to_stop('the trainer', row)
 True
 """
 
@@ -10,16 +13,59 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
+
+with warnings.catch_warnings():  # without ipywidgets tqdm falls back to a text bar, which needs no warning
+    warnings.simplefilter("ignore")
+    from tqdm.auto import tqdm
+
+#: What the bar shows of a batch's row.
+SHOWN = ("wasserstein", "correlation_loss")
 #: How a process is asked to end: by a batch scheduler or a shutdown, and by a terminal that is closed (not on Windows).
 ENDINGS = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 
 @contextmanager
-def stop_requested() -> Iterator[threading.Event]:
+def between_batches(
+    batches: int,
+    epochs: int,
+    show: bool,
+    callbacks: Iterable[Callable] = (),
+    anywhere: Callable[[bool], bool] = bool,
+) -> Iterator[tuple[threading.Event, Callable[[Any, dict[str, Any]], bool]]]:
+    """Gives a request to stop, and what is to be called after each batch with the trainer and the batch's row.
+
+    Args:
+        batches, epochs: how many are left, and up to which epoch.
+        show: whether there is a progress bar.
+        callbacks: called with the trainer and the row; an answer of True, and no other, asks to stop.
+        anywhere: whether it holds for any of several processes; one may have been asked alone.
+    """
+    callbacks = list(callbacks)
+    with _stop_requested() as stop, tqdm(total=batches, unit="batch", disable=not show) as bar:
+
+        def to_stop(trainer: Any, row: dict[str, Any]) -> bool:
+            bar.set_description(f"epoch {row['epoch']}/{epochs}, {row['length']} months", refresh=False)
+            bar.set_postfix({name: f"{row[name]:.3f}" for name in SHOWN}, refresh=False)
+            bar.update()
+            for callback in callbacks:
+                answer = callback(trainer, row)
+                if isinstance(answer, (bool, np.bool_)) and answer:
+                    stop.set()
+            if anywhere(stop.is_set()):
+                stop.set()
+            return stop.is_set()
+
+        yield stop, to_stop
+
+
+@contextmanager
+def _stop_requested() -> Iterator[threading.Event]:
     """Turn the first Ctrl-C, SIGTERM or SIGHUP into a request that the loop honours between two batches.
 
     A second Ctrl-C stops at once. SIGTERM and SIGHUP are passed on after a block that ended without an error: the
