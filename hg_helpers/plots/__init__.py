@@ -1,22 +1,20 @@
 """One function a figure; each returns the figure and a tidy table of what it drew.
 
-The table's ``attrs["alt"]`` says in a sentence or two what the picture shows, with its main numbers. Figures do not
-belong to pyplot: in a notebook, let one be the last value of a cell. ``hg.plots.style`` holds colours and canvas for
-figures of your own.
+The table's ``attrs["alt"]`` says in a sentence or two what the picture shows, with its main numbers. What cannot be
+drawn is refused with a KeyError or ValueError that names table and column. Figures do not belong to pyplot: in a
+notebook, let one be the last value of a cell. ``hg.plots.style`` holds colours and canvas for figures of your own.
 """
 
 from . import style
-from .ablation import ablation
 from .distributions import distributions
 from .drawing import models
-from .giveaways import giveaways
 from .groups import coverage_bars, joint_shares
 from .over_time import regimen_shares, trajectories
 from .patients import patients
-from .privacy import privacy_distances
+from .privacy import giveaways, privacy_distances
 from .prototypes import prototypes
 from .relations import association, trends_and_cycles
-from .training import training_curves
+from .training import ablation, training_curves
 
 __all__ = [
     "ablation",

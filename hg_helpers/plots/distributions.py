@@ -20,7 +20,7 @@ from .features import column, is_logarithmic, level_names, percent, row_noun, wi
 from .style import (
     WIDTH,
     Picture,
-    bar_text,
+    bars_beside,
     canvas,
     finish,
     ink,
@@ -36,7 +36,6 @@ MOST_BINS = 36
 WIDE = 3  # panels side by side
 SPIKE = 2.5  # a histogram this many times as high as the real one is cut off, for it would squash all others
 BARELY = 0.02  # shares below this are written beside their bar, which is too short to be seen
-DRAWN = ["feature", "source", "level", "left", "right", "share"]
 
 
 @picture
@@ -63,9 +62,6 @@ def distributions(
     Returns:
         The figure, and a table with the columns ``feature, source, level, left, right, share``, one row a bar:
         ``level`` for categories, the bin's edges ``left`` and ``right`` for reals.
-
-    Raises:
-        KeyError, ValueError: naming the table and column that do not fit the schema.
     """
     tables = with_real(real, synthetic, label, real_label)
     look, rows, drawn = looks(tables), row_noun(schema), []
@@ -75,7 +71,8 @@ def distributions(
         draw = _histogram if schema[feature].is_real else _bars
         drawn.append(draw(axes, values, schema[feature], look, rows).assign(feature=feature))
         axes.set_title(feature, fontweight="bold")
-    table = pd.concat(drawn, ignore_index=True).reindex(columns=DRAWN)
+    table = pd.concat(drawn, ignore_index=True)
+    table = table.reindex(columns=["feature", "source", "level", "left", "right", "share"])
     return finish(figure, table, _alt(table, schema, *tables))
 
 
@@ -111,9 +108,7 @@ def _panels(schema: Schema, look: dict[str, dict]) -> tuple[Picture, dict[str, A
     return figure, panels
 
 
-def _histogram(
-    axes: Axes, values: dict[str, pd.Series], feature: Feature, look: dict[str, dict], rows: str
-) -> pd.DataFrame:
+def _histogram(axes: Axes, values: dict[str, pd.Series], feature: Feature, look: dict, rows: str) -> pd.DataFrame:
     logarithmic = is_logarithmic(feature, list(values.values()))
     low, high = min(v.min() for v in values.values()), max(v.max() for v in values.values())
     if low == high:
@@ -121,64 +116,48 @@ def _histogram(
     bins = int(np.clip(2 * min(map(len, values.values())) ** (1 / 3), 8, MOST_BINS))  # Rice's rule
     edges = (np.geomspace if logarithmic else np.linspace)(low, high, bins + 1)
     edges[[0, -1]] = low, high  # geomspace may end a rounding error inside the data
-    drawn = []
-    for name, numbers in values.items():
-        share, style = np.histogram(numbers, edges)[0] / len(numbers), look[name]
-        if not drawn:
-            axes.stairs(share, edges, fill=True, color="#CFCFCF")
-        axes.stairs(share, edges, color=style["color"], linestyle=style["linestyle"], linewidth=2.2)
-        drawn.append(pd.DataFrame({"source": name, "left": edges[:-1], "right": edges[1:], "share": share}))
+    shares = {name: np.histogram(numbers, edges)[0] / len(numbers) for name, numbers in values.items()}
+    axes.stairs(next(iter(shares.values())), edges, fill=True, color="#CFCFCF")
+    for name, share in shares.items():
+        axes.stairs(share, edges, color=look[name]["color"], linestyle=look[name]["linestyle"], linewidth=2.2)
     if logarithmic:
         logarithmic_axis(axes.xaxis, low, high)
     axes.set_xlabel(f"{feature.label}, log scale" if logarithmic else feature.label)
     axes.set_ylabel(f"share of {rows}")
     percent_axis(axes.yaxis)
-    table = pd.concat(drawn)
-    _cut_spikes(axes, table, look)
-    return table
+    _cut_spikes(axes, shares, look)
+    bars = {"left": edges[:-1], "right": edges[1:]}
+    return pd.concat([pd.DataFrame({"source": name, **bars, "share": share}) for name, share in shares.items()])
 
 
-def _cut_spikes(axes: Axes, table: pd.DataFrame, look: dict[str, dict]) -> None:
+def _cut_spikes(axes: Axes, shares: dict[str, np.ndarray], look: dict[str, dict]) -> None:
     """End the axis a little above the histograms that are not spikes, and say how high the others go."""
-    shares = {name: part["share"].to_numpy() for name, part in table.groupby("source", sort=False)}
     tops = {name: share.max() for name, share in shares.items()}
-    first = next(iter(tops))
-    cut = [name for name in tops if tops[name] > SPIKE * tops[first]]
-    if not cut:
-        return
-    axes.set_ylim(0, 1.25 * max(top for name, top in tops.items() if name not in cut))
+    cut = [name for name in tops if tops[name] > SPIKE * next(iter(tops.values()))]
+    if cut:
+        axes.set_ylim(0, 1.25 * max(top for name, top in tops.items() if name not in cut))
     for line, name in enumerate(cut):  # on the side where the first spike is not
         left = shares[cut[0]].argmax() > len(shares[name]) / 2
-        axes.annotate(
-            f"{name} cut off, up to {percent(tops[name])}",
-            (0 if left else 1, 1),
-            (4 if left else -4, -4 - 15 * line),
-            "axes fraction",
-            "offset points",
-            color=ink(look[name]["color"]),
-            size=10.5,
-            ha="left" if left else "right",
-            va="top",
-            bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 1},
-        )
+        at = (0 if left else 1, 1), (4 if left else -4, -4 - 15 * line), "axes fraction", "offset points"
+        look_of_it = {"color": ink(look[name]["color"]), "size": 10.5, "ha": "left" if left else "right", "va": "top"}
+        box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 1}
+        axes.annotate(f"{name} cut off, up to {percent(tops[name])}", *at, bbox=box, **look_of_it)
 
 
-def _bars(axes: Axes, values: dict[str, pd.Series], feature: Feature, look: dict[str, dict], rows: str) -> pd.DataFrame:
-    levels, thickness, drawn = level_names(feature), 0.84 / len(values), []
-    for place, (name, categories) in enumerate(values.items()):
-        share = categories.value_counts(normalize=True).reindex(levels).to_numpy()
-        at = np.arange(len(levels)) + (place - (len(values) - 1) / 2) * thickness
-        style = look[name]
-        axes.barh(at, share, thickness, color=style["color"], edgecolor="white", hatch=style["hatch"], linewidth=0.5)
-        for height, part in zip(at, share, strict=True):
-            if part < BARELY:
-                bar_text(axes, part, height, style["color"], percent(part) if part else "absent")
-        drawn.append(pd.DataFrame({"source": name, "level": levels, "share": share}))
-    axes.set_yticks(range(len(levels)), levels)
-    axes.set(ylim=(len(levels) - 0.5, -0.5), xlim=(0, 1), xlabel=f"share of {rows}")
+def _bars(axes: Axes, values: dict[str, pd.Series], feature: Feature, look: dict, rows: str) -> pd.DataFrame:
+    levels = level_names(feature)
+    shares = {n: known.value_counts(normalize=True).reindex(levels).to_numpy() for n, known in values.items()}
+    bars_beside(axes, levels, shares, look)
+    for bars, (name, share) in zip(axes.containers, shares.items(), strict=True):
+        for bar, part in zip(bars, share, strict=True):
+            if part < BARELY:  # a bar of no length would not be seen to be missing
+                at = (part, bar.get_y() + bar.get_height() / 2), (4, 0)
+                look_of_it = {"color": ink(look[name]["color"]), "style": "normal" if part else "italic"}
+                words = percent(part) if part else "absent"
+                axes.annotate(words, *at, textcoords="offset points", size=10.5, va="center", **look_of_it)
+    axes.set(xlim=(0, 1), xlabel=f"share of {rows}")
     percent_axis(axes.xaxis)
-    axes.tick_params(axis="y", length=0)
-    return pd.concat(drawn)
+    return pd.concat([pd.DataFrame({"source": n, "level": levels, "share": share}) for n, share in shares.items()])
 
 
 def _alt(table: pd.DataFrame, schema: Schema, first: str, *others: str) -> str:
@@ -188,8 +167,7 @@ def _alt(table: pd.DataFrame, schema: Schema, first: str, *others: str) -> str:
     told = []
     for name in others:
         distance = (wide[name] - wide[first]).abs().groupby("feature").sum() / 2
-        far = distance.idxmax()
-        lacks = ""
+        far, lacks = distance.idxmax(), ""
         if not levels.empty:
             there = levels[first] > 0
             missing = int((levels[name][there] == 0).sum())

@@ -82,9 +82,6 @@ def models(mark: str | Sequence[str] = (), only: Sequence[str] = tuple(MODELS)) 
 
     Returns:
         The figure, and a table with the columns ``model``, ``part``, ``words``, ``new``, ``today``.
-
-    Raises:
-        KeyError: for a part or a model that there is not.
     """
     mark, only = [mark] if isinstance(mark, str) else list(mark), list(only)
     if strange := [m for m in mark if m not in PLACES] + [m for m in only if m not in MODELS]:
@@ -100,27 +97,22 @@ def models(mark: str | Sequence[str] = (), only: Sequence[str] = tuple(MODELS)) 
         for part, words in parts.items():
             boxes, new = words if isinstance(words, list) else [words], part in NEW.get(name, ())
             look = TODAY if part in mark else FRESH[name] if new else PLAIN
-            _boxes(axes, *PLACES[part], boxes, look)
+            left, bottom, width, height = PLACES[part]
+            each = (height - 0.9 * (len(boxes) - 1)) / len(boxes)
+            for number, text in enumerate(reversed(boxes)):  # one below the other
+                low, corners = bottom + number * (each + 0.9), "round,pad=0,rounding_size=0.9"
+                axes.add_patch(FancyBboxPatch((left, low), width, each, boxstyle=corners, **look))
+                axes.text(left + width / 2, low + each / 2, text, ha="center", va="center", size=11, linespacing=1.15)
             rows.append((name, part, "; ".join(boxes).replace("-\n", "").replace("\n", " "), new, part in mark))
-        for start, end in ARROWS:
+        for start, end in ARROWS if "mix" in parts else [*ARROWS, ("noise", "generator")]:
             if start in parts and end in parts:
                 _arrow(axes, PLACES[start], PLACES[end])
         if "mix" in parts:
             (left, *_), (_, y, width, height) = PLACES["memory"], PLACES["mix"]
             _line(axes, (left, y + height / 2 + 2), (width, y + height / 2))
-        else:
-            _arrow(axes, PLACES["noise"], PLACES["generator"])
     table = pd.DataFrame(rows, columns=["model", "part", "words", "new", "today"])
-    return finish(figure, table, _told(table))
-
-
-def _boxes(axes: Axes, left: float, bottom: float, width: float, height: float, texts: list[str], look: dict) -> None:
-    """As many boxes below one another as there are texts."""
-    each = (height - 0.9 * (len(texts) - 1)) / len(texts)
-    for number, text in enumerate(reversed(texts)):
-        low = bottom + number * (each + 0.9)
-        axes.add_patch(FancyBboxPatch((left, low), width, each, boxstyle="round,pad=0,rounding_size=0.9", **look))
-        axes.text(left + width / 2, low + each / 2, text, ha="center", va="center", size=11, linespacing=1.15)
+    said, today = [ALT[name] for name in only], ", ".join(dict.fromkeys(table.loc[table["today"], "part"]))
+    return finish(figure, table, " ".join([*said, f"Marked as today's part: {today}."] if today else said))
 
 
 def _arrow(axes: Axes, start: tuple, end: tuple) -> None:
@@ -134,10 +126,3 @@ def _arrow(axes: Axes, start: tuple, end: tuple) -> None:
 def _line(axes: Axes, tail: tuple[float, float], head: tuple[float, float]) -> None:
     look = {"arrowstyle": "-|>", "mutation_scale": 14, "color": "#404040", "shrinkA": 0, "shrinkB": 0}
     axes.add_patch(FancyArrowPatch(tail, head, **look))
-
-
-def _told(table: pd.DataFrame) -> str:
-    """The alternative text: how the data flow, what is new in each model, and what is marked."""
-    said = [ALT[name] for name in table["model"].unique()]
-    today = ", ".join(dict.fromkeys(table.loc[table["today"], "part"]))
-    return " ".join([*said, f"Marked as today's part: {today}."] if today else said)

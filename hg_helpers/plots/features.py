@@ -15,11 +15,7 @@ from ..cohort.schema import Feature, Schema
 
 
 def named(tables: pd.DataFrame | dict[str, pd.DataFrame], label: str = "synthetic") -> dict[str, pd.DataFrame]:
-    """One table or several as a dictionary of name and table.
-
-    Raises:
-        ValueError: where there is none, or one is empty or no DataFrame.
-    """
+    """One table or several as a dictionary of name and table; a ValueError where there is nothing to draw."""
     tables = dict(tables) if isinstance(tables, dict) else {label: tables}
     if not tables:
         raise ValueError("no table to draw; give at least one, as {name: DataFrame}")
@@ -37,11 +33,7 @@ def with_real(
     label: str = "synthetic",
     real_label: str = "real",
 ) -> dict[str, pd.DataFrame]:
-    """The real table under its name, then the synthetic ones under theirs.
-
-    Raises:
-        ValueError: as :func:`named`, and where a synthetic table has the real one's name.
-    """
+    """The real table under its name, then the synthetic ones under theirs."""
     others = named(synthetic, label)
     if real_label in others:
         raise ValueError(f"a synthetic table cannot be called {real_label!r}; give it another name")
@@ -59,25 +51,21 @@ def column(table: pd.DataFrame, feature: Feature, name: str) -> pd.Series:
     """A feature's known values: numbers, or an ordered categorical of level names that keeps absent levels.
 
     Raises:
-        KeyError: where the table lacks the column.
-        ValueError: naming table and column where nothing is known, or a value is no code of the schema.
+        KeyError, ValueError: naming table and column: it is absent, nothing is known, or the schema lacks a value.
     """
     require(table, [feature.name], name)
-    values = table[feature.name].dropna()
+    where, values = f"table {name!r}: column {feature.name!r}", table[feature.name].dropna()
     if values.empty:
-        raise ValueError(f"table {name!r}: column {feature.name!r} has no known value")
+        raise ValueError(f"{where} has no known value")
     if feature.is_real:
-        numbers = pd.to_numeric(values, errors="coerce")
+        numbers = pd.to_numeric(values, errors="coerce").astype(float)
         if not np.isfinite(numbers).all():
-            raise ValueError(f"table {name!r}: column {feature.name!r} holds values that are no finite numbers")
-        return numbers.astype(float)
-    unknown = values[~values.isin(feature.codes)]
-    if not unknown.empty:
-        raise ValueError(
-            f"table {name!r}: column {feature.name!r} holds {unknown.iloc[0]!r}, which the schema does not list; "
-            f"it lists {list(feature.codes)}"
-        )
+            raise ValueError(f"{where} holds values that are no finite numbers")
+        return numbers
     codes = pd.Index(feature.codes).get_indexer(values)
+    if (codes < 0).any():
+        strange = values[codes < 0].iloc[0]
+        raise ValueError(f"{where} holds {strange!r}, which the schema does not list; it lists {list(feature.codes)}")
     return pd.Series(pd.Categorical.from_codes(codes, level_names(feature), ordered=True), values.index)
 
 
@@ -87,13 +75,8 @@ def level_names(feature: Feature) -> list[str]:
 
 
 def discrete(schema: Schema, name: str) -> Feature:
-    """A feature that has levels.
-
-    Raises:
-        KeyError: where the schema does not have it. ValueError: where it is real.
-    """
-    feature = schema[name]
-    if feature.is_real:
+    """A feature that has levels."""
+    if (feature := schema[name]).is_real:
         choice = ", ".join(f.name for f in schema.discrete) or "none"
         raise ValueError(f"feature {name!r} is real and has no levels; discrete features of the schema: {choice}")
     return feature
@@ -112,8 +95,6 @@ def is_logarithmic(feature: Feature, values: Sequence[pd.Series]) -> bool:
 
 def percent(share: float) -> str:
     """A share in as many digits as a reader needs, never rounded to 0 when there is somebody."""
-    if share == 0:
-        return "0%"
-    if share < 0.001:
+    if 0 < share < 0.001:
         return "<0.1%"
-    return f"{100 * share:.1f}%" if share < 0.0995 else f"{100 * share:.0f}%"
+    return f"{100 * share:.1f}%" if 0 < share < 0.0995 else f"{100 * share:.0f}%"

@@ -12,7 +12,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
@@ -27,6 +26,7 @@ from .style import (
     category_looks,
     finish,
     legend_columns,
+    level_keys,
     logarithmic_axis,
     looks,
     outlined,
@@ -34,7 +34,7 @@ from .style import (
     picture,
 )
 
-QUARTILES = {"quartile 1": 0.25, "median": 0.5, "quartile 3": 0.75}
+QUARTILES = {0.25: "quartile 1", 0.5: "median", 0.75: "quartile 3"}
 
 
 @picture
@@ -62,9 +62,6 @@ def trajectories(
     Returns:
         The figure, and a table with the columns ``feature, source, line, time, value``; ``line`` is ``quartile 1``,
         ``median``, ``quartile 3`` or ``patient ID``.
-
-    Raises:
-        KeyError, ValueError: naming the table and column that do not fit the schema.
     """
     tables = with_real(real, synthetic, label, real_label)
     chosen = reals_to_draw(schema, feature)
@@ -72,36 +69,43 @@ def trajectories(
     grid = figure.subplots(len(chosen), len(tables), sharex=True, sharey="row", squeeze=False)
     drawn = []
     for row, each in zip(grid, chosen, strict=True):
-        lines = pd.concat(
-            [_lines(table, schema, each, name, patients, seed) for name, table in tables.items()], ignore_index=True
-        )
+        parts = [_lines(table, schema, each, name, patients, seed) for name, table in tables.items()]
+        lines = pd.concat(parts, ignore_index=True)
         for axes, (name, look) in zip(row, looks(tables).items(), strict=True):
             _path_panel(axes, lines, name, look, real_label)
         if is_logarithmic(each, [column(table, each, name) for name, table in tables.items()]):
             logarithmic_axis(row[0].yaxis, lines["value"].min() / 1.2, lines["value"].max() * 1.2)
         row[0].set_ylabel(each.label)
         drawn.append(lines.assign(feature=each.name))
-    for axes, name in zip(grid[0], tables, strict=True):
-        axes.set_title(name, fontweight="bold")
-    for axes in grid[-1]:
-        axes.set_xlabel(time_label(schema))
-    figure.legend(handles=_keys(real_label), loc="outside lower center", ncols=2, handlelength=2.5)
+    for top, bottom, name in zip(grid[0], grid[-1], tables, strict=True):
+        top.set_title(name, fontweight="bold")
+        bottom.set_xlabel(time_label(schema))
+    keys = [
+        Line2D([], [], color=GREY, linewidth=3.2, label="median"),
+        Patch(facecolor=GREY, alpha=0.35, label="middle half of patients"),
+        Line2D([], [], color=GREY, linewidth=0.9, label="single patients"),
+        Line2D([], [], color="black", linewidth=1.6, label=f"median of {real_label}"),
+    ]
+    figure.legend(handles=keys, loc="outside lower center", ncols=2, handlelength=2.5)
     table = pd.concat(drawn)[["feature", "source", "line", "time", "value"]]
-    return finish(figure, table, _paths_alt(table, schema))
+    middle, told = table[table["line"] == "median"], []
+    for (name, source), part in middle.groupby(["feature", "source"], sort=False):
+        first, last = part["value"].iloc[[0, -1]]
+        told.append(f"{name} {source} from {first:,.4g} to {last:,.4g} {schema[name].unit}".rstrip())
+    span = f"{int(table['time'].max()) + 1} {row_noun(schema)}"
+    return finish(figure, table, f"Median over {span} with interquartile band and single patients: {'; '.join(told)}.")
 
 
 def reals_to_draw(schema: Schema, feature: str | Sequence[str] | None) -> list[Feature]:
-    chosen = (
-        schema.real if feature is None else [schema[n] for n in ([feature] if isinstance(feature, str) else feature)]
-    )
-    discrete_ones = [f.name for f in chosen if not f.is_real]
-    if discrete_ones or not chosen:
-        raise ValueError(
-            f"feature {discrete_ones[0]!r} has levels; regimen_shares draws it"
-            if discrete_ones
-            else "no real feature to draw; trajectories need at least one"
-        )
-    return chosen
+    """The real features asked for, or all."""
+    names = [feature] if isinstance(feature, str) else feature
+    chosen = schema.real if names is None else [schema[name] for name in names]
+    for each in chosen:
+        if not each.is_real:
+            raise ValueError(f"feature {each.name!r} has levels; regimen_shares draws it")
+    if not chosen:
+        raise ValueError("no real feature to draw; trajectories need at least one")
+    return list(chosen)
 
 
 def time_label(schema: Schema) -> str:
@@ -118,25 +122,28 @@ def visit_of(table: pd.DataFrame, schema: Schema, name: str) -> pd.Series:
     return table.groupby(schema.patient)[schema.time].rank(method="first").sub(1).astype(int)
 
 
+def some_patients(patients: pd.Series, number: int, seed: int) -> pd.Series:
+    """Which rows are of ``number`` patients drawn at random, whatever the order of the rows."""
+    ids = np.sort(patients.unique())
+    return patients.isin(np.random.default_rng(seed).choice(ids, min(number, len(ids)), replace=False))
+
+
 def _lines(table: pd.DataFrame, schema: Schema, feature: Feature, name: str, patients: int, seed: int) -> pd.DataFrame:
+    """Quartiles of each month, then the courses of a few patients."""
     table = table.reset_index(drop=True)
-    values = column(table, feature, name)
-    known = pd.DataFrame({"value": values, "time": visit_of(table, schema, name), "patient": table[schema.patient]})
-    known = known[known["value"].notna() & (known["time"] < schema.length)]
-    bands = (
-        known.groupby("time")["value"].quantile(list(QUARTILES.values())).rename_axis(["time", "line"]).reset_index()
-    )
-    bands["line"] = bands["line"].map({share: line for line, share in QUARTILES.items()})
-    ids = np.sort(known["patient"].unique())
-    some = np.random.default_rng(seed).choice(ids, min(patients, len(ids)), replace=False)
-    single = known[known["patient"].isin(some)].sort_values(["patient", "time"])
+    time, patient = visit_of(table, schema, name), table[schema.patient]
+    known = pd.DataFrame({"value": column(table, feature, name), "time": time, "patient": patient})
+    known = known[known["value"].notna() & (known["time"] < (schema.length or np.inf))]
+    bands = known.groupby("time")["value"].quantile(list(QUARTILES)).rename_axis(["time", "line"]).reset_index()
+    bands["line"] = bands["line"].map(QUARTILES)
+    single = known[some_patients(known["patient"], patients, seed)].sort_values(["patient", "time"])
     single = single.assign(line="patient " + single["patient"].astype(str))
     return pd.concat([bands, single], ignore_index=True).assign(source=name)[["source", "line", "time", "value"]]
 
 
 def _path_panel(axes: Axes, lines: pd.DataFrame, name: str, look: dict, first: str) -> None:
     own = {line: part.sort_values("time") for line, part in lines[lines["source"] == name].groupby("line")}
-    low, middle, high = (own.pop(line) for line in QUARTILES)
+    low, middle, high = (own.pop(line) for line in QUARTILES.values())
     axes.fill_between(middle["time"], low["value"], high["value"], facecolor=look["color"], alpha=0.25, linewidth=0)
     for part in own.values():
         axes.plot(part["time"], part["value"], color=look["color"], linewidth=0.9, alpha=0.9)
@@ -144,25 +151,6 @@ def _path_panel(axes: Axes, lines: pd.DataFrame, name: str, look: dict, first: s
         truth = lines[(lines["source"] == first) & (lines["line"] == "median")].sort_values("time")
         axes.plot(truth["time"], truth["value"], color="black", linewidth=1.6, zorder=3)
     outlined(axes, middle["time"], middle["value"], color=look["color"], linewidth=3.2, linestyle=look["linestyle"])
-
-
-def _keys(first: str) -> list[Artist]:
-    return [
-        Line2D([], [], color=GREY, linewidth=3.2, label="median"),
-        Patch(facecolor=GREY, alpha=0.35, label="middle half of patients"),
-        Line2D([], [], color=GREY, linewidth=0.9, label="single patients"),
-        Line2D([], [], color="black", linewidth=1.6, label=f"median of {first}"),
-    ]
-
-
-def _paths_alt(table: pd.DataFrame, schema: Schema) -> str:
-    middle = table[table["line"] == "median"].sort_values("time", kind="stable")
-    told = []
-    for (feature, source), part in middle.groupby(["feature", "source"], sort=False):
-        first, last = part["value"].iloc[[0, -1]]
-        told.append(f"{feature} {source} from {first:,.4g} to {last:,.4g} {schema[feature].unit}".rstrip())
-    end = int(table["time"].max()) + 1
-    return f"Median over {end} {row_noun(schema)} with interquartile band and single patients: {'; '.join(told)}."
 
 
 @picture
@@ -178,9 +166,6 @@ def regimen_shares(
 
     Returns:
         The figure, and a table with the columns ``source, time, level, share``, absent levels with share 0.
-
-    Raises:
-        KeyError, ValueError: naming the table and column that do not fit the schema, or a feature without levels.
     """
     tables = named(tables, "cohort")
     if feature is None and not schema.regimen:
@@ -188,25 +173,26 @@ def regimen_shares(
     chosen = discrete(schema, schema.regimen[0].name if feature is None else feature)
     levels = level_names(chosen)
     figure = canvas(WIDTH, 4.2)
-    panels, drawn = figure.subplots(1, len(tables), sharey=True, squeeze=False)[0], {}
+    panels, drawn, told = figure.subplots(1, len(tables), sharey=True, squeeze=False)[0], {}, []
     for axes, (name, table) in zip(panels, tables.items(), strict=True):
         table = table.reset_index(drop=True)
         values, time = column(table, chosen, name), visit_of(table, schema, name)
         shares = pd.crosstab(time[values.index], values, normalize="index").reindex(columns=levels, fill_value=0.0)
-        drawn[name] = shares[shares.index < schema.length].rename_axis(index="time", columns="level")
-        _stack(axes, drawn[name])
+        shares = shares[shares.index < (schema.length or np.inf)].rename_axis(index="time", columns="level")
+        _stack(axes, shares)
         axes.set_title(name, fontweight="bold")
         axes.set_xlabel(time_label(schema))
+        top, there = shares.mean().idxmax(), int((shares.max() > 0).sum())
+        first, last = percent(shares[top].iloc[0]), percent(shares[top].iloc[-1])
+        told.append(f"{name} shows {there} of {len(levels)} levels, most often {top}, from {first} to {last}")
+        drawn[name] = shares
     percent_axis(panels[0].yaxis)
     panels[0].set_ylabel("share of patients")
-    handles = [
-        Patch(facecolor=look["color"], hatch=look["hatch"], edgecolor="white", label=level)
-        for level, look in zip(levels, category_looks(len(levels)), strict=True)
-    ]
-    ncols = legend_columns(levels)
-    figure.legend(handles=handles, title=chosen.name, loc="outside lower center", ncols=ncols, handlelength=2.2)
+    shape = {"ncols": legend_columns(levels), "handlelength": 2.2}
+    figure.legend(handles=level_keys(levels), title=chosen.name, loc="outside lower center", **shape)
     table = pd.concat({n: s.stack() for n, s in drawn.items()}, names=["source"]).rename("share").reset_index()
-    return finish(figure, table, _regimen_alt(drawn, chosen, schema))
+    span = f"{max(map(len, drawn.values()))} {row_noun(schema)}"
+    return finish(figure, table, f"Shares of {chosen.name} over {span}: {'; '.join(told)}.")
 
 
 def _stack(axes: Axes, shares: pd.DataFrame) -> None:
@@ -219,12 +205,3 @@ def _stack(axes: Axes, shares: pd.DataFrame) -> None:
         box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.9, "pad": 3}
         axes.text(0.5, 0.03, words, transform=axes.transAxes, ha="center", style="italic", size=11, bbox=box)
     axes.set(ylim=(0, 1), xlim=(shares.index.min(), max(shares.index.max(), shares.index.min() + 1)))
-
-
-def _regimen_alt(drawn: dict[str, pd.DataFrame], feature: Feature, schema: Schema) -> str:
-    told = []
-    for name, shares in drawn.items():
-        top, there = shares.mean().idxmax(), int((shares.max() > 0).sum())
-        first, last = percent(shares[top].iloc[0]), percent(shares[top].iloc[-1])
-        told.append(f"{name} shows {there} of {shares.shape[1]} levels, most often {top}, from {first} to {last}")
-    return f"Shares of {feature.name} over {max(map(len, drawn.values()))} {row_noun(schema)}: {'; '.join(told)}."

@@ -13,15 +13,25 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
-from matplotlib.patches import Patch
 
 from ..cohort.schema import Feature, Schema
 from .features import column, discrete, is_logarithmic, level_names, row_noun, with_real
-from .over_time import reals_to_draw, time_label, visit_of
-from .style import BLUE, VERMILLION, WIDTH, Picture, canvas, category_looks, finish, ink, logarithmic_axis, picture
+from .over_time import reals_to_draw, some_patients, time_label, visit_of
+from .style import (
+    BLUE,
+    VERMILLION,
+    WIDTH,
+    Picture,
+    canvas,
+    category_looks,
+    finish,
+    ink,
+    level_keys,
+    logarithmic_axis,
+    picture,
+)
 
 #: The first real feature on the left axis, the second on the right.
 LINES = ({"color": BLUE, "linestyle": "-"}, {"color": VERMILLION, "linestyle": (0, (4, 1))})
@@ -51,9 +61,6 @@ def patients(
 
     Returns:
         The figure, and a table with the columns ``source, patient, time, feature, value, level``.
-
-    Raises:
-        KeyError, ValueError: naming the table and column that do not fit the schema, or a feature that cannot be drawn.
     """
     tables = with_real(real, synthetic, label, real_label)
     labs = list(schema.real if features is None else reals_to_draw(schema, features))[:2]
@@ -63,21 +70,29 @@ def patients(
     regimen = discrete(schema, moving[0].name if bar is None else bar)
     long = pd.concat([_long(t, schema, [*labs, regimen], name, number, seed) for name, t in tables.items()])
     people = {name: list(dict.fromkeys(part["patient"])) for name, part in long.groupby("source", sort=False)}
-    rows = max(map(len, people.values()))
+    rows, told = max(map(len, people.values())), []
     figure = canvas(WIDTH, 0.85 * rows + 1.5)
     grid = figure.subplots(rows, 2, sharex=True, squeeze=False)
     scales = {lab.name: _scale(lab, long.loc[long["feature"] == lab.name, "value"]) for lab in labs}
     for place, (name, ids) in enumerate(people.items()):
+        source, stays = long[long["source"] == name], []
         for axes, patient in zip(grid[:, place], ids, strict=False):
-            own = long[(long["source"] == name) & (long["patient"] == patient)]
-            _panel(axes, own, labs, regimen, scales, outer=(place == 0, place == 1))
+            own = source[source["patient"] == patient]
+            stays.append(_panel(axes, own, labs, regimen, scales, outer=(place == 0, place == 1)))
         for axes in grid[len(ids) :, place]:
             axes.set_visible(False)
         grid[0, place].set_title(name, fontweight="bold")
         grid[len(ids) - 1, place].set_xlabel(time_label(schema))
         grid[len(ids) - 1, place].tick_params(labelbottom=True)
-    figure.legend(handles=_keys(labs, regimen), loc="outside lower center", ncols=4, handlelength=2.6)
-    return finish(figure, long.reset_index(drop=True), _alt(long, schema, labs, regimen), 10)
+        medians = source.groupby("feature")["value"].median()
+        labs_of = [f"{lab.name} median {medians[lab.name]:,.3g}" for lab in labs]
+        told.append(", ".join([f"{len(ids)} {name} patients", *labs_of, f"{np.mean(stays):.1f} stays each"]))
+    keys = [Line2D([], [], linewidth=2, label=lab.label, **look) for lab, look in zip(labs, LINES, strict=False)]
+    keys += level_keys(level_names(regimen))
+    figure.legend(handles=keys, loc="outside lower center", ncols=4, handlelength=2.6)
+    lines = f"{' and '.join(lab.name for lab in labs)} as lines, " if labs else ""
+    alt = f"Single patients over {row_noun(schema)}, {lines}{regimen.name} as a bar: {'; '.join(told)}."
+    return finish(figure, long, alt, 10)
 
 
 def _long(
@@ -85,10 +100,7 @@ def _long(
 ) -> pd.DataFrame:
     """The chosen patients' visits, one row a feature; labs have a value, the bar's feature a level."""
     table = table.reset_index(drop=True)
-    time, ids = visit_of(table, schema, name), np.sort(table[schema.patient].unique())
-    some = np.random.default_rng(seed).choice(ids, min(number, len(ids)), replace=False)
-    chosen = table[schema.patient].isin(some)
-    parts = []
+    time, chosen, parts = visit_of(table, schema, name), some_patients(table[schema.patient], number, seed), []
     for feature in features:
         known = column(table, feature, name)
         known = known[chosen[known.index]]
@@ -109,8 +121,8 @@ def _scale(lab: Feature, values: pd.Series) -> tuple[float, float, bool]:
 
 def _panel(
     axes: Axes, own: pd.DataFrame, labs: list[Feature], regimen: Feature, scales: dict, outer: tuple[bool, bool]
-) -> None:
-    """One patient: a line a lab, and below them what the regimen was, visit by visit."""
+) -> int:
+    """One patient: a line a lab, below them what the regimen was, visit by visit; returns the number of stays."""
     sides = [axes, axes.twinx()][: len(labs)]
     for side, lab, look, seen in zip(sides, labs, LINES, outer, strict=False):
         part = own[own["feature"] == lab.name]
@@ -122,34 +134,10 @@ def _panel(
         side.minorticks_off()
     levels = own[own["feature"] == regimen.name]
     places = dict(zip(level_names(regimen), category_looks(len(regimen.levels)), strict=True))
-    for start, stop, level in _runs(levels):
-        look = {"facecolor": places[level]["color"], "hatch": places[level]["hatch"], "edgecolor": "white"}
-        axes.axvspan(start - 0.5, stop + 0.5, 0.0, BAR, linewidth=0, **look)
+    stays = levels.groupby((levels["level"] != levels["level"].shift()).cumsum())
+    for _, stay in stays:
+        look = places[stay["level"].iloc[0]]
+        ends = stay["time"].min() - 0.5, stay["time"].max() + 0.5
+        axes.axvspan(*ends, 0.0, BAR, linewidth=0, facecolor=look["color"], hatch=look["hatch"], edgecolor="white")
     axes.margins(x=0.01)
-
-
-def _runs(levels: pd.DataFrame) -> list[tuple[float, float, str]]:
-    """First visit, last visit and level of each stay."""
-    stay = (levels["level"] != levels["level"].shift()).cumsum()
-    ends = levels.groupby(stay)["time"].agg(["min", "max"])
-    return list(zip(ends["min"], ends["max"], levels.groupby(stay)["level"].first(), strict=True))
-
-
-def _keys(labs: list[Feature], regimen: Feature) -> list[Artist]:
-    lines = [Line2D([], [], linewidth=2, label=lab.label, **look) for lab, look in zip(labs, LINES, strict=False)]
-    patches = [
-        Patch(facecolor=look["color"], hatch=look["hatch"], edgecolor="white", label=level)
-        for level, look in zip(level_names(regimen), category_looks(len(regimen.levels)), strict=True)
-    ]
-    return lines + patches
-
-
-def _alt(long: pd.DataFrame, schema: Schema, labs: list[Feature], regimen: Feature) -> str:
-    told = []
-    for name, part in long.groupby("source", sort=False):
-        by_feature = dict(list(part.groupby("feature", sort=False)))
-        medians = [f"{lab.name} median {by_feature[lab.name]['value'].median():,.3g}" for lab in labs]
-        stays = [len(_runs(own)) for _, own in by_feature[regimen.name].groupby("patient")]
-        told.append(", ".join([f"{len(stays)} {name} patients", *medians, f"{np.mean(stays):.1f} stays each"]))
-    lines = f"{' and '.join(lab.name for lab in labs)} as lines, " if labs else ""
-    return f"Single patients over {row_noun(schema)}, {lines}{regimen.name} as a bar: {'; '.join(told)}."
+    return stays.ngroups

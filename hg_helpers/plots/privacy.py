@@ -1,25 +1,21 @@
-"""Distances of synthetic patients to the patients they were made from, and to others.
+"""What gives synthetic patients away: how near they are to those they were made from, and what they are told by.
 
->>> import dataclasses, hg_helpers as hg
->>> schema = dataclasses.replace(hg.ART_DEMO, length=3)
->>> cohorts = [hg.simulate_cohort(20, months=3, seed=seed) for seed in (0, 1, 2)]
->>> _, found = hg.metrics.dcr_share(*cohorts, schema)
->>> _, table = privacy_distances(found)
->>> sorted(set(table['set']))
-['held-out patient', 'training patient']
+>>> found = pd.DataFrame([('CD4', 'mean', 0.9, 0.4, 0.5), ('VL', 'spread', 0.6, 0.1, 0.1)], columns=COLUMNS)
+>>> _, table = giveaways(found)
+>>> table['summary'].tolist()
+['mean', 'spread']
 """
 
 from __future__ import annotations
-
-import math
 
 import numpy as np
 import pandas as pd
 
 from .features import named, require
-from .style import WIDTH, Picture, canvas, finish, looks, picture
+from .style import WIDTH, Picture, bars_beside, canvas, finish, legend_of, looks, panels, picture
 
 SETS = {"to train, equal numbers": "training patient", "to holdout, equal numbers": "held-out patient"}
+COLUMNS = ["feature", "summary", "auc", "real", "synthetic"]
 
 
 @picture
@@ -39,19 +35,11 @@ def privacy_distances(
 
     Returns:
         The figure, and a table with the columns ``source, set, distance, share``: the steps of each curve.
-
-    Raises:
-        KeyError, ValueError: for a table without these columns, without rows, or with undefined distances.
     """
     tables = named(tables, label)
-    across = min(len(tables), 3)
-    down = math.ceil(len(tables) / across)
-    figure = canvas(WIDTH, 3.6 * down)
-    panels = list(figure.subplots(down, across, sharex=True, sharey=True, squeeze=False).flat)
-    for axes in panels[len(tables) :]:
-        axes.remove()
+    figure, all_axes = panels(len(tables), 3, 3.6, sharex=True, sharey=True)
     drawn, told = [], []
-    for axes, (name, look) in zip(panels, looks(tables).items(), strict=False):
+    for axes, (name, look) in zip(all_axes, looks(tables).items(), strict=True):
         table = tables[name]
         require(table, [*SETS, "to train", "closer to train"], name)
         for column, style in zip(SETS, (look, {"color": "black", "linestyle": (0, (1, 1))}), strict=True):
@@ -59,20 +47,64 @@ def privacy_distances(
             if np.isnan(distance).any():
                 raise ValueError(f"table {name!r}: column {column!r} holds undefined distances")
             share = np.arange(1, len(distance) + 1) / len(distance)
-            steps = np.r_[distance[0], distance], np.r_[0.0, share]
-            look_of_line = {"color": style["color"], "linestyle": style["linestyle"], "linewidth": 2.4}
-            axes.step(*steps, where="post", label=SETS[column], **look_of_line)
+            line = {"color": style["color"], "linestyle": style["linestyle"], "linewidth": 2.4, "label": SETS[column]}
+            axes.step(np.r_[distance[0], distance], np.r_[0.0, share], where="post", **line)
             drawn.append(pd.DataFrame({"source": name, "set": SETS[column], "distance": distance, "share": share}))
         closer, copies = float(table["closer to train"].mean()), float((table["to train"] == 0).mean())
         axes.set_title(f"{name}\ncloser to training: {closer:.2f}", fontweight="bold")
-        axes.set_xlabel("distance to the closest patient")
+        axes.set(xlabel="distance to the closest patient", ylabel="share at most this far")
+        axes.label_outer()
         axes.legend(loc="lower right", handlelength=2.4)
         told.append(f"{name} {closer:.2f} (copies {copies:.1%}, median distance {table['to train'].median():.3f})")
-    for place, axes in enumerate(panels[: len(tables)]):
-        axes.tick_params(labelbottom=place + across >= len(tables))
-        axes.set_ylabel("" if place % across else "share at most this far")
     alt = (
         "Distances of synthetic patients to the closest training and held-out patient; share closer to training, 0.5 "
         f"being ideal: {'; '.join(told)}."
     )
     return finish(figure, pd.concat(drawn), alt)
+
+
+@picture
+def giveaways(
+    tables: pd.DataFrame | dict[str, pd.DataFrame], label: str = "synthetic", most: int = 10
+) -> tuple[Picture, pd.DataFrame]:
+    """The summaries that give synthetic patients away, worst first: how well each one alone tells them from real ones.
+
+    An AUC of 0.5 tells nothing, 1 everything. Below each name stand its means, of real and of
+    synthetic patients: labs on their encoded scale from 0 to 1, all else as shares of months.
+
+    Args:
+        tables: from :func:`hg_helpers.metrics.c2st_auc`: columns ``feature, summary, auc, real, synthetic``; one table,
+            or ``{name: table}`` of several models against the same real patients, ordered by the first.
+        label: name of a single table.
+        most: summaries that are drawn; the others stand in the returned table.
+
+    Returns:
+        The figure, and a table with the columns ``source, feature, summary, auc, real, synthetic, drawn``.
+    """
+    tables = named(tables, label)
+    first, parts, told = next(iter(tables)), {}, []
+    for name, table in tables.items():
+        require(table, COLUMNS, name)
+        part = table.set_index(["feature", "summary"])[["auc", "real", "synthetic"]]
+        if not parts:
+            keys = part.sort_values("auc", ascending=False, kind="stable").index
+        if len(part) != len(keys) or set(part.index) != set(keys):
+            raise ValueError(f"table {name!r} has other summaries than {first!r}")
+        parts[name], top = part.loc[keys], part.loc[part["auc"].idxmax()]
+        told.append(
+            f"{name} is told best by {', '.join(part['auc'].idxmax())} (AUC {top['auc']:.2f}; mean {top['real']:.3g} "
+            f"real, {top['synthetic']:.3g} synthetic), {(part['auc'] > 0.75).sum()} of {len(part)} summaries above 0.75"
+        )
+    long = pd.concat(parts, names=["source"]).reset_index()
+    long["drawn"] = np.tile(np.arange(len(keys)) < most, len(tables))
+    shown, names = keys[:most], []
+    for key in shown:
+        means = {n if len(parts) > 1 else "synthetic": part.loc[key, "synthetic"] for n, part in parts.items()}
+        means = {"real": parts[first].loc[key, "real"], **means}
+        names.append(f"{': '.join(key)}\n" + ", ".join(f"{name} {mean:.2g}" for name, mean in means.items()))
+    figure, look = canvas(WIDTH, 0.42 * len(shown) + 1.6), looks(tables)
+    axes = figure.subplots()
+    bars_beside(axes, names, {name: part.loc[shown, "auc"] - 0.5 for name, part in parts.items()}, look, left=0.5)
+    axes.set(xlim=(0.5, 1.0), xlabel="AUC of this summary alone: 0.5 tells nothing")
+    legend_of(figure, look, loc="outside upper center")
+    return finish(figure, long, f"Summaries of single patients that tell synthetic from real: {'; '.join(told)}.")

@@ -16,12 +16,11 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm, Normalize
-from matplotlib.ticker import FuncFormatter
 from sklearn.decomposition import PCA
 
 from ..cohort.schema import Feature
 from .features import column, is_logarithmic
-from .style import CATEGORIES, WIDTH, Picture, canvas, category_looks, finish, picture
+from .style import CATEGORIES, WIDTH, Picture, canvas, category_looks, finish, picture, plain_numbers
 
 
 @picture
@@ -37,9 +36,6 @@ def prototypes(points: Any, values: Sequence[Any], name: str | Feature) -> tuple
     Returns:
         The figure, and a table with the columns ``first, second, value``; ``attrs["explained"]`` holds the two
         directions' shares of the variance.
-
-    Raises:
-        ValueError: for shapes that do not fit, fewer than three points, or values that the feature does not list.
     """
     points = np.asarray(points.detach().cpu() if hasattr(points, "detach") else points, dtype=float)
     points = points[:, 0] if points.ndim == 3 and points.shape[1] == 1 else points
@@ -55,26 +51,26 @@ def prototypes(points: Any, values: Sequence[Any], name: str | Feature) -> tuple
     table = pd.DataFrame(pca.transform(points), columns=["first", "second"]).assign(value=_values(values, name))
     figure = canvas(WIDTH, 5.0)
     axes = figure.subplots()
+    called = name.name if isinstance(name, Feature) else name
     if isinstance(table["value"].dtype, pd.CategoricalDtype):
         told = _colour_levels(axes, table)
-        figure.legend(title=_plain(name), loc="outside right center", markerscale=1.6)
+        figure.legend(title=called, loc="outside right center", markerscale=1.6)
     else:
-        dots, told = _colour_numbers(axes, table, name)
-        bar = figure.colorbar(dots, ax=axes, label=name.label if isinstance(name, Feature) else name)
-        bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
+        numbers, feature = table["value"], name if isinstance(name, Feature) else Feature(name, "real")
+        norm = (LogNorm if is_logarithmic(feature, [numbers]) else Normalize)(numbers.min(), numbers.max())
+        look = {"cmap": "cividis", "norm": norm, "edgecolors": "#404040", "linewidths": 0.3}
+        dots = axes.scatter(table["first"], table["second"], s=26, c=numbers, **look)
+        figure.colorbar(dots, ax=axes, label=feature.label).ax.yaxis.set_major_formatter(plain_numbers)
+        told = f"values from {numbers.min():,.4g} to {numbers.max():,.4g}, median {numbers.median():,.4g}"
     axes.set_xlabel(f"first principal direction ({shares[0]:.0%} of variance)")
     axes.set_ylabel(f"second ({shares[1]:.0%})")
     alt = (
         f"{len(table)} prototypes along their two main directions, which hold {shares[0]:.0%} and {shares[1]:.0%} of "
-        f"the variance, coloured by {_plain(name)}: {told}."
+        f"the variance, coloured by {called}: {told}."
     )
     figure, table = finish(figure, table, alt)
     table.attrs["explained"] = shares
     return figure, table
-
-
-def _plain(name: str | Feature) -> str:
-    return name.name if isinstance(name, Feature) else name
 
 
 def _values(values: Sequence[Any], name: str | Feature) -> pd.Series:
@@ -92,41 +88,11 @@ def _values(values: Sequence[Any], name: str | Feature) -> pd.Series:
 
 def _colour_levels(axes: Axes, table: pd.DataFrame) -> str:
     """One colour and marker a level, rare levels on top; absent ones stay in the legend."""
-    counts = table["value"].value_counts()
-    for (level, look), rank in zip(
-        zip(counts.index.categories, category_looks(len(counts)), strict=True),
-        counts.reindex(counts.index.categories).rank(ascending=False),
-        strict=True,
-    ):
+    counts = table["value"].value_counts(sort=False)
+    ranks = counts.rank(ascending=False)
+    for (level, count), look in zip(counts.items(), category_looks(len(counts)), strict=True):
         part = table[table["value"] == level]
-        text = f"{level} ({len(part):,})" if len(part) else f"{level} (absent)"
-        axes.scatter(
-            part["first"],
-            part["second"],
-            s=26,
-            color=look["color"],
-            marker=look["marker"],
-            edgecolors="white",
-            linewidths=0.4,
-            alpha=0.85,
-            zorder=2 + rank,
-            label=text,
-        )
-    return ", ".join(f"{level} {count:,}" for level, count in counts.items())
-
-
-def _colour_numbers(axes: Axes, table: pd.DataFrame, name: str | Feature) -> tuple[Any, str]:
-    numbers = table["value"]
-    feature = name if isinstance(name, Feature) else Feature(name, "real")
-    norm = (LogNorm if is_logarithmic(feature, [numbers]) else Normalize)(numbers.min(), numbers.max())
-    dots = axes.scatter(
-        table["first"],
-        table["second"],
-        s=26,
-        c=numbers,
-        cmap="cividis",
-        norm=norm,
-        edgecolors="#404040",
-        linewidths=0.3,
-    )
-    return dots, f"values from {numbers.min():,.4g} to {numbers.max():,.4g}, median {numbers.median():,.4g}"
+        look = {"color": look["color"], "marker": look["marker"], "edgecolors": "white", "linewidths": 0.4}
+        text = f"{level} ({count:,})" if count else f"{level} (absent)"
+        axes.scatter(part["first"], part["second"], s=26, alpha=0.85, zorder=2 + ranks[level], label=text, **look)
+    return ", ".join(f"{level} {count:,}" for level, count in table["value"].value_counts().items())

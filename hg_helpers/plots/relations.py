@@ -15,15 +15,14 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
-from matplotlib.figure import FigureBase
 
 from ..cohort.schema import Schema
 from ..metrics.dynamics import cycle_difference, trend_difference
 from ..metrics.fidelity import association_difference
-from .style import REAL, SIGNED, WIDTH, Picture, canvas, finish, heat, looks, picture
+from .style import REAL, SIGNED, WIDTH, Picture, bar_below, finish, heat, looks, panels, picture
 
 #: One scale for all correlations and for their differences, the same in every picture, so that models compare.
-SCALE = Normalize(-1.0, 1.0)
+SCALE, TICKS = Normalize(-1.0, 1.0), (-1, -0.5, 0, 0.5, 1)
 FEW = 8  # features whose correlations are written with two decimals
 
 
@@ -44,38 +43,38 @@ def association(
 
     Returns:
         The figure, and a table with the columns ``first, second, real, synthetic, difference`` (synthetic minus real).
-
-    Raises:
-        KeyError, ValueError: for tables that do not fit the schema, or a schema of one feature.
     """
     if len(schema) < 2:
         raise ValueError("associations need a schema of at least two features")
     value, table = association_difference(real, synthetic, schema)
     table["difference"] = table["synthetic"] - table["real"]
-    titles = {"real": real_label, "synthetic": label, "difference": "synthetic − real"}
     few = len(schema) <= FEW
-    figure, panels = _triangles(schema.names, 1 if few else 2, 3 if few else 2)
-    for axes, (source, title) in zip(panels, titles.items(), strict=False):
-        image = _triangle(axes, table, schema.names, source, 10)
-        axes.set_title(title, fontweight="bold")
+    figure, all_axes = _triangles(schema.names, 3 if few else 4, 3 if few else 2)
+    for axes, source, title in zip(all_axes, list(table)[2:], (real_label, label, "synthetic − real"), strict=False):
+        image = _triangle(axes, table, schema.names, source, title, 10)
     if not few:
-        panels[1].tick_params(labelbottom=True)  # no matrix stands below it
-        _largest_differences(panels[3], table, label, real_label)
-    _bar(
-        figure, image, panels, f"Pearson's r, correlation ratio or Cramér's V{_note(schema.names)}; hatched: undefined"
+        all_axes[1].tick_params(labelbottom=True)  # no matrix stands below it
+        _largest_differences(all_axes[3], table, label, real_label)
+    what = f"Pearson's r, correlation ratio or Cramér's V{_note(schema.names)}; hatched: undefined"
+    bar_below(figure, image, all_axes, what, TICKS)
+    lost = int((table["synthetic"].isna() & table["real"].notna()).sum())
+    largest = _largest(table)[:1].itertuples()
+    far = [f"; largest for {p.first} and {p.second}: {p.real:.2f} real, {p.synthetic:.2f} {label}" for p in largest]
+    alt = (
+        f"Associations of {len(table)} pairs of features, real against {label}: mean absolute difference {value:.2f}"
+        f"{''.join(far)}; {lost} pairs undefined in {label} only."
     )
-    return finish(figure, table, _association_alt(table, value, label))
+    return finish(figure, table, alt)
 
 
-def _triangles(names: Sequence[str], down: int, across: int) -> tuple[Picture, list[Axes]]:
+def _triangles(names: Sequence[str], number: int, across: int) -> tuple[Picture, list[Axes]]:
     """Panels for lower triangles, row names on the left and column names at the bottom only."""
     room = 0.085 * max(map(len, names)) + 0.5
     size = max((WIDTH - room) / across - 0.15, 2.4)
-    figure = canvas(WIDTH, down * (min(size, (len(names) - 1) * 0.6 + 0.1) + 0.5) + 0.75 * room + 0.7)
-    return figure, list(figure.subplots(down, across, squeeze=False).flat)
+    return panels(number, across, min(size, (len(names) - 1) * 0.6 + 0.1) + 0.5, 0.75 * room + 0.7)
 
 
-def _triangle(axes: Axes, pairs: pd.DataFrame, names: Sequence[str], source: str, size: float) -> object:
+def _triangle(axes: Axes, pairs: pd.DataFrame, names: Sequence[str], source: str, title: str, size: float) -> object:
     """Lower triangle of a symmetric matrix, without its diagonal, from a table of pairs."""
     grid = pairs.pivot(index="second", columns="first", values=source).reindex(index=names[1:], columns=names[:-1])
     above = np.triu(np.ones(grid.shape, bool), 1)
@@ -85,14 +84,14 @@ def _triangle(axes: Axes, pairs: pd.DataFrame, names: Sequence[str], source: str
         for text in axes.get_xticklabels():
             text.set(ha="right", rotation_mode="anchor")
     axes.label_outer()
+    axes.set_title(title, fontweight="bold")
     return image
 
 
 def _short(number: float) -> str:
     """Two decimals without the zero before the point: .43, −.43, 1."""
-    text = f"{abs(number):.2f}"
-    text = text[1:] if text.startswith("0") else text[:3] if text != "1.00" else "1"
-    return ("−" if number < 0 and text != ".00" else "") + text
+    text = f"{number:.2f}" if abs(number) < 0.995 else f"{number:.1f}".replace(".0", "")
+    return text.replace("-0.00", "0.00").replace("0.", ".").replace("-", "−")
 
 
 def _note(names: Sequence[str]) -> str:
@@ -104,16 +103,14 @@ def _hundredths(number: float) -> str:
     return f"{100 * number:.0f}".replace("-0", "0").replace("-", "−")
 
 
-def _bar(figure: FigureBase, image: object, panels: list[Axes], label: str) -> None:
-    width, height = figure.get_size_inches()
-    bar = figure.colorbar(image, ax=panels, location="bottom", aspect=width / 0.22, pad=0.1 / height)
-    bar.set_label(label)
-    bar.set_ticks([-1, -0.5, 0, 0.5, 1])
+def _largest(table: pd.DataFrame) -> pd.DataFrame:
+    """The pairs that differ, most first."""
+    return table.dropna(subset=["difference"]).sort_values("difference", key=np.abs, ascending=False, kind="stable")
 
 
 def _largest_differences(axes: Axes, table: pd.DataFrame, label: str, real_label: str, most: int = 10) -> None:
     """The pairs that differ most, as two marks each: what the small numbers of a large matrix would hide."""
-    largest = table.dropna(subset=["difference"]).sort_values("difference", key=np.abs, ascending=False).head(most)
+    largest = _largest(table).head(most)
     rows = np.arange(len(largest))
     axes.hlines(rows, largest["real"], largest["synthetic"], color="#8C8C8C", linewidth=2.5, zorder=1)
     for name, source, look in ((real_label, "real", REAL), (label, "synthetic", looks([label])[label])):
@@ -125,21 +122,6 @@ def _largest_differences(axes: Axes, table: pd.DataFrame, label: str, real_label
     axes.spines["left"].set_visible(False)
     axes.margins(x=0.08)
     axes.legend(loc="lower center", ncols=2)
-
-
-def _association_alt(table: pd.DataFrame, value: float, label: str) -> str:
-    lost = int((table["synthetic"].isna() & table["real"].notna()).sum())
-    defined = table.dropna(subset=["difference"])
-    far = ""
-    if len(defined):
-        row = defined.loc[defined["difference"].abs().idxmax()]
-        far = (
-            f"; largest for {row['first']} and {row['second']}: {row['real']:.2f} real, {row['synthetic']:.2f} {label}"
-        )
-    return (
-        f"Associations of {len(table)} pairs of features, real against {label}: mean absolute difference {value:.2f}"
-        f"{far}; {lost} pairs undefined in {label} only."
-    )
 
 
 @picture
@@ -157,36 +139,28 @@ def trends_and_cycles(
     what is left of the months' ups and downs; undefined, and hatched, where no patient's values vary.
 
     Args:
-        real, synthetic: cohort tables.
+        real, synthetic, label, real_label: as for :func:`association`.
         schema: two or more real features.
-        label, real_label: names of the two tables.
         features: two or more real or binary features; None takes all real ones.
 
     Returns:
         The figure, and a table with the columns ``part, source, first, second, correlation, patients``.
-
-    Raises:
-        KeyError, ValueError: for tables that do not fit the schema, or fewer than two features.
     """
     names = [f.name for f in schema.real] if features is None else list(features)
     if len(names) < 2:
         raise ValueError(f"trends and cycles need at least two features, not {names}")
-    figure, panels = _triangles(names, 2, 2)
+    figure, all_axes = _triangles(names, 4, 2)
     drawn, told = [], []
     for row, (part, metric) in enumerate({"trend": trend_difference, "cycle": cycle_difference}.items()):
         value, pairs = metric(real, synthetic, schema, features=features)
-        told.append(f"{part}s differ by {value:.2f} on average{_first_pair(pairs, label)}")
-        for axes, source in zip(panels[2 * row :], ("real", "synthetic"), strict=False):
-            image = _triangle(axes, pairs, names, source, 13 if len(names) <= FEW else 10)
-            axes.set_title(f"{label if source == 'synthetic' else real_label}: {part}s", fontweight="bold")
+        first, second, *both = pairs.iloc[0][["first", "second", "real", "synthetic"]]
+        pair = "{} with {} {:.2f} real, {:.2f} {}".format(first, second, *both, label)
+        told.append(f"{part}s differ by {value:.2f} on average ({pair})")
+        for axes, source, name in zip(all_axes[2 * row :], ("real", "synthetic"), (real_label, label), strict=False):
+            image = _triangle(axes, pairs, names, source, f"{name}: {part}s", 13 if len(names) <= FEW else 10)
             long = pairs[["first", "second"]].assign(part=part, source=source, correlation=pairs[source])
             drawn.append(long.assign(patients=pairs[f"{source} patients"]))
-    _bar(figure, image, panels, f"correlation within patients{_note(names)}; hatched: undefined")
+    bar_below(figure, image, all_axes, f"correlation within patients{_note(names)}; hatched: undefined", TICKS)
     table = pd.concat(drawn)[["part", "source", "first", "second", "correlation", "patients"]]
     alt = f"Correlations of {len(names)} features within patients, real against {label}: {'; '.join(told)}."
     return finish(figure, table, alt)
-
-
-def _first_pair(pairs: pd.DataFrame, label: str) -> str:
-    row = pairs.iloc[0]
-    return f" ({row['first']} with {row['second']} {row['real']:.2f} real, {row['synthetic']:.2f} {label})"

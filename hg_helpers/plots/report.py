@@ -18,11 +18,10 @@ import pandas as pd
 from ..cohort.schema import Schema
 from ..metrics import c2st_auc, coverage, dcr_share
 from .distributions import distributions
-from .giveaways import giveaways
 from .groups import coverage_bars, joint_shares
 from .over_time import regimen_shares, trajectories
 from .patients import patients
-from .privacy import privacy_distances
+from .privacy import giveaways, privacy_distances
 from .relations import association, trends_and_cycles
 from .style import Picture
 
@@ -32,7 +31,7 @@ log = logging.getLogger("hg_helpers")
 def report_figures(
     train: pd.DataFrame, holdout: pd.DataFrame, synthetic: pd.DataFrame, schema: Schema, seed: int = 0
 ) -> Iterator[tuple[str, Picture]]:
-    """Draw, one after the other, what ``python -m hg_helpers evaluate`` leaves beside its table.
+    """Draw, one after the other, what ``python -m hg_helpers evaluate`` leaves beside its table, as name and figure.
 
     Each set stands under its name and size. Synthetic patients are held against the held-out ones, whom the model has
     not seen; training patients stand beside them, so that who is missing among the fewer held-out ones by chance is not
@@ -43,26 +42,24 @@ def report_figures(
     Args:
         train, holdout, synthetic, schema: as for :func:`hg_helpers.evaluate`, checked tables.
         seed: draws single patients and the halves.
-
-    Yields:
-        name of the figure, figure.
     """
     sets = {"holdout": holdout, "training": train, "synthetic": synthetic}
     sets = {f"{name} (n = {t[schema.patient].nunique():,})": t for name, t in sets.items()}
     held, trained, made = sets
     others, pair = {name: sets[name] for name in (trained, made)}, (holdout, synthetic, schema)
-    pair_names = {"label": made, "real_label": held}
+    names = {"label": made, "real_label": held}
+    who = [f.name for f in sorted(schema.discrete, key=lambda f: not f.static)][:2]  # static ones say who patients are
     drawn: dict[str, Callable] = {
         "distributions": lambda: distributions(holdout, others, schema, real_label=held),
-        "association": lambda: association(*pair, **pair_names),
-        "trends_and_cycles": lambda: trends_and_cycles(*pair, **pair_names),
-        "joint_shares": lambda: joint_shares(sets, schema, _two(schema)),
+        "association": lambda: association(*pair, **names),
+        "trends_and_cycles": lambda: trends_and_cycles(*pair, **names),
+        "joint_shares": lambda: joint_shares(sets, schema, who),
         "coverage": lambda: coverage_bars(
             {name: coverage(train, sets[name], schema)[1] for name in (held, made)}, real_label=trained
         ),
         "trajectories": lambda: trajectories(holdout, others, schema, real_label=held, seed=seed),
         "regimen_shares": lambda: regimen_shares(sets, schema),
-        "patients": lambda: patients(*pair, **pair_names, seed=seed),
+        "patients": lambda: patients(*pair, **names, seed=seed),
         "giveaways": lambda: giveaways(c2st_auc(*pair, seed=seed)[1], made),
         "privacy_distances": lambda: privacy_distances(_distances(train, holdout, synthetic, schema, seed, made)),
     }
@@ -73,12 +70,6 @@ def report_figures(
             log.warning("figure %s is left out: %s", name, error)
         else:
             yield name, figure
-
-
-def _two(schema: Schema) -> list[str]:
-    """Two discrete features: static ones first, for they say who the patients are."""
-    ordered = sorted(schema.discrete, key=lambda feature: not feature.static)
-    return [feature.name for feature in ordered[:2]]
 
 
 def _distances(

@@ -1,9 +1,8 @@
-"""What all figures share: colours, line styles and the canvas.
+"""What all figures share: colours, line styles, the canvas and the parts that several of them are made of.
 
 Figures are made without pyplot, so that drawing a hundred of them leaks none and a reader's own settings are neither
-used nor changed. IPython shows a bare ``matplotlib.figure.Figure`` as a picture only once pyplot has loaded the inline
-backend; in a fresh kernel it prints ``<Figure size ...>``. :class:`Picture` therefore carries its own representation:
-as the last value of a cell, or through ``display``, it appears exactly once, and takes its alternative text along.
+used nor changed. IPython shows a bare ``Figure`` as a picture only once pyplot has loaded the inline backend;
+:class:`Picture` therefore shows itself: as the last value of a cell it appears exactly once, with its alternative text.
 
 >>> list(looks(['real', 'v1', 'v2_plus'])['real'])
 ['color', 'linestyle', 'hatch', 'marker']
@@ -14,8 +13,9 @@ from __future__ import annotations
 import functools
 import io
 import itertools
+import math
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -32,9 +32,8 @@ from matplotlib.text import Text
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 #: Okabe and Ito's palette, told apart by readers with any common colour vision.
-BLACK, ORANGE, SKY, GREEN = "#000000", "#E69F00", "#56B4E9", "#009E73"
-YELLOW, BLUE, VERMILLION, PURPLE = "#F0E442", "#0072B2", "#D55E00", "#CC79A7"
-GREY = "#8C8C8C"
+ORANGE, SKY, GREEN, YELLOW = "#E69F00", "#56B4E9", "#009E73", "#F0E442"
+BLUE, VERMILLION, PURPLE, GREY = "#0072B2", "#D55E00", "#CC79A7", "#8C8C8C"
 
 #: All pictures are as wide as a page of a notebook, inches, and come in one resolution on a screen and one in files.
 WIDTH, DPI, FILE_DPI = 9.0, 100, 150
@@ -113,6 +112,16 @@ def canvas(width: float, height: float) -> Picture:
     return Picture(figsize=(width, height), layout="constrained")
 
 
+def panels(number: int, most: int, height: float, beside: float = 0.0, **shared: Any) -> tuple[Picture, list[Axes]]:
+    """A picture with panels in even rows of at most ``most``, each row of ``height`` inches, and room ``beside``."""
+    down = math.ceil(number / most)
+    figure = canvas(WIDTH, down * height + beside)
+    axes = list(figure.subplots(down, math.ceil(number / down), squeeze=False, **shared).flat)
+    for spare in axes[number:]:
+        spare.remove()
+    return figure, axes[:number]
+
+
 def finish(figure: Picture, table: pd.DataFrame, alt: str, size: float = 11) -> tuple[Picture, pd.DataFrame]:
     """Fix what would otherwise be read from the reader's settings at drawing time, and attach the alternative text."""
     for axes in figure.axes:
@@ -157,31 +166,43 @@ def category_looks(number: int) -> list[dict]:
     return [{**CATEGORIES[i % 8], "hatch": hatches[(i + i // 8) % 8]} for i in range(number)]
 
 
-# --- parts of pictures ----------------------------------------------------------------------------------------------
-
-
 def legend_columns(names: Iterable[str], lines: bool = False) -> int:
     """Entries of a legend that stand side by side on a page."""
     names = list(names)
     return max(1, min(len(names), int(WIDTH / (0.1 * max(map(len, names)) + (1.3 if lines else 0.8)))))
 
 
-def legend_of(part: FigureBase, look: dict[str, dict], lines: bool = False) -> None:
-    """A legend in a strip of its own: hatched patches, and the line that belongs to each where there are lines too."""
-    handles = []
-    for s in look.values():
-        patch = Patch(facecolor=s["color"], edgecolor="white", hatch=s["hatch"])
-        line = Line2D([], [], color=s["color"], linestyle=s["linestyle"], linewidth=2.5)
-        handles.append((patch, line) if lines else patch)
-    part.legend(
-        handles,
-        list(look),
-        loc="center",
-        ncols=legend_columns(look, lines),
-        handlelength=5.0 if lines else 2.5,
-        columnspacing=1.2,
-        handler_map={tuple: HandlerTuple(ndivide=None)},
-    )
+def legend_of(part: FigureBase, look: dict[str, dict], lines: bool = False, loc: str = "center") -> None:
+    """A legend of hatched patches, and the line that belongs to each where there are lines too."""
+    handles = [
+        (_patch(s), Line2D([], [], color=s["color"], linestyle=s["linestyle"], linewidth=2.5)) if lines else _patch(s)
+        for s in look.values()
+    ]
+    shape = {"ncols": legend_columns(look, lines), "handlelength": 5.0 if lines else 2.5, "columnspacing": 1.2}
+    part.legend(handles, list(look), loc=loc, handler_map={tuple: HandlerTuple(ndivide=None)}, **shape)
+
+
+def level_keys(levels: Sequence[str]) -> list[Patch]:
+    """Legend entries of a feature's levels."""
+    return [_patch(look, level) for level, look in zip(levels, category_looks(len(levels)), strict=True)]
+
+
+def _patch(look: dict, label: str | None = None) -> Patch:
+    return Patch(facecolor=look["color"], edgecolor="white", hatch=look["hatch"], label=label)
+
+
+def bars_beside(
+    axes: Axes, names: Sequence[str], widths: dict[str, Any], look: dict[str, dict], left: float = 0
+) -> None:
+    """Groups of horizontal bars from ``left``, one group a name and one bar a table."""
+    thick = 0.84 / len(widths)
+    for place, (name, width) in enumerate(widths.items()):
+        at = np.arange(len(names)) + (place - (len(widths) - 1) / 2) * thick
+        style = {"color": look[name]["color"], "hatch": look[name]["hatch"], "edgecolor": "white", "linewidth": 0.5}
+        axes.barh(at, width, thick, left=left, **style)
+    axes.set_yticks(range(len(names)), names)
+    axes.set_ylim(len(names) - 0.5, -0.5)
+    axes.tick_params(axis="y", length=0)
 
 
 def outlined(axes: Axes, x: Any, y: Any, **look: Any) -> None:
@@ -190,22 +211,19 @@ def outlined(axes: Axes, x: Any, y: Any, **look: Any) -> None:
     axes.plot(x, y, **look)
 
 
-def bar_text(axes: Axes, x: float, y: float, colour: str, words: str = "absent") -> None:
-    """Words at a bar's end; a bar of no length would not be seen to be missing."""
-    look = {"color": ink(colour), "size": 10.5, "va": "center", "style": "normal" if words[-1] == "%" else "italic"}
-    axes.annotate(words, (x, y), (4, 0), textcoords="offset points", **look)
-
-
 def logarithmic_axis(axis: Axis, low: float, high: float) -> None:
     """A log10 axis with plain numbers, and enough of them where there are few decades."""
     axis.axes.set(**{f"{axis.axis_name}scale": "log", f"{axis.axis_name}lim": (low, high)})
     decades = np.log10(high / low)
-    if decades < 3.5:
-        axis.set_major_locator(LogLocator(subs=(1, 3) if decades > 1.5 else (1, 2, 5)))
-    else:
-        axis.set_major_locator(LogLocator(numticks=4))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
+    few = {"subs": (1, 3) if decades > 1.5 else (1, 2, 5)}
+    axis.set_major_locator(LogLocator(**(few if decades < 3.5 else {"numticks": 4})))
+    axis.set_major_formatter(plain_numbers)
     axis.set_minor_formatter(NullFormatter())
+
+
+def plain_numbers(value: float, _: int = 0) -> str:
+    """Numbers of an axis, without powers of ten."""
+    return f"{value:,.10g}"
 
 
 def root_ticks(highest: float, step: float = 0.09) -> list[float]:
@@ -222,15 +240,12 @@ def percent_axis(axis: Axis) -> None:
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.4g}%"))
 
 
-# --- heat maps ------------------------------------------------------------------------------------------------------
-
-
 def heat(
     axes: Axes,
     values: pd.DataFrame,
     norm: Normalize,
     colours: Colormap,
-    write: Callable[[float], str] | None = None,
+    write: Callable[[float], str],
     size: float = 12.0,
     empty: str = "",
     hidden: np.ndarray | None = None,
@@ -239,23 +254,27 @@ def heat(
     numbers = values.to_numpy(float)
     hidden = np.zeros(numbers.shape, bool) if hidden is None else hidden
     image = axes.imshow(np.ma.masked_invalid(np.where(hidden, np.nan, numbers)), colours, norm, aspect="auto")
-    for (row, place), number in np.ndenumerate(numbers):
-        if hidden[row, place]:
-            continue
-        missing = np.isnan(number)
-        corner = (place - 0.5, row - 0.5)
-        axes.add_patch(
-            Rectangle(corner, 1, 1, fill=False, edgecolor="#C8C8C8", hatch="///" if missing else "", linewidth=0.8)
-        )
+    for row, place in np.argwhere(~hidden):
+        number, missing = numbers[row, place], np.isnan(numbers[row, place])
+        frame = {"fill": False, "edgecolor": "#C8C8C8", "hatch": "///" if missing else "", "linewidth": 0.8}
+        axes.add_patch(Rectangle((place - 0.5, row - 0.5), 1, 1, **frame))
         if missing:
-            box = {"facecolor": "white", "edgecolor": "none", "pad": 1.5}
-            axes.text(place, row, empty, ha="center", va="center", size=size, color="#404040", bbox=box)
-        elif write is not None:
+            look = {"color": "#404040", "bbox": {"facecolor": "white", "edgecolor": "none", "pad": 1.5}}
+        else:
             under = colours(norm(number))[:3]
-            readable = max("w", "k", key=lambda colour: contrast(colour, under))
-            axes.text(place, row, write(number), ha="center", va="center", size=size, color=readable)
+            look = {"color": "w" if contrast("w", under) >= contrast("k", under) else "k"}
+        axes.text(place, row, empty if missing else write(number), ha="center", va="center", size=size, **look)
     axes.set_xticks(range(values.shape[1]), [str(c) for c in values.columns])
     axes.set_yticks(range(values.shape[0]), [str(i) for i in values.index])
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     return image
+
+
+def bar_below(figure: Picture, image: Any, panels: list[Axes], label: str, ticks: Sequence[float]) -> Axis:
+    """One colour bar for all heat maps, a thin line below them; returns its axis."""
+    width, height = figure.get_size_inches()
+    bar = figure.colorbar(image, ax=panels, location="bottom", aspect=width / 0.23, pad=0.11 / height)
+    bar.set_label(label)
+    bar.set_ticks(ticks)
+    return bar.ax.xaxis
