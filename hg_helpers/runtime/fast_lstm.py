@@ -1,17 +1,15 @@
 """The LSTM that training runs: the numbers of the readable one in :class:`hg_helpers.BiLSTM`, sooner.
 
-It halves training: an epoch of v1 (workshop preset, 240 patients of 60 months, one thread of a server's processor) took
-9.9 seconds of CPU time with it and 20.4 with the readable one, medians of three runs of each in turn. torch's own LSTM
-has the second derivative that the gradient penalty needs on a CPU, some 2.5 times slower than this one; cuDNN's, on a
-GPU, has none.
+It halves training; hg_helpers/README.md has the figures. torch's own LSTM has the second derivative that the gradient
+penalty needs on a CPU, some 2.5 times slower than this one; cuDNN's, on a GPU, has none.
 
 The recurrence, the part of an LSTM that cannot be done for all months at once, has its first and second derivative
 written out. Autograd would record about ten operations a month, and the gradient penalty differentiates through all of
 them twice. By hand, the second derivative needs no more than the first: with s the pre-activations, J the Jacobian of
 the hidden states and g the gradient that comes in, the first backward pass is v = J' g. A gradient w that comes in for
 v then asks for the derivative of <w, J' g> = <J w, g>, that is: one pass forward with tangents (J w), and one more
-backward pass of the same form as the first, with known terms added (:mod:`hg_helpers.runtime.lstm_passes`). The tests
-compare every derivative with the readable LSTM's.
+backward pass of the same form as the first, with known terms added. The tests compare every derivative with the
+readable LSTM's.
 
 Shapes: D directions, L months, B patients, H hidden units; gates in the order o, i, f, a, so that the three sigmoids
 stand together and so do the three gates that the cell depends on.
@@ -28,23 +26,15 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import repeat
+from types import SimpleNamespace
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from .lstm_passes import (
-    Backwards,
-    after_zero,
-    all_months,
-    blocks,
-    by_month,
-    carry_forward,
-    second_order,
-    slopes,
-    tanh_,
-    weight_gradient,
-)
+#: Numbers in the gates of a block of months, 1 MiB; a larger month is a block of its own.
+BLOCK = 2**18
 
 _asked = threading.local()
 
@@ -66,10 +56,7 @@ def inputs_alone() -> Iterator[None]:
 def bilstm(
     x: Tensor, input_weight: Tensor, hidden_weight: Tensor, bias: Tensor, twice: bool, training: bool
 ) -> tuple[Tensor, Tensor]:
-    """What :class:`hg_helpers.BiLSTM` gives, and with its arguments.
-
-    Where no second derivative will be asked for (``twice=False``, or without any), it is torch's own LSTM.
-    """
+    """What :class:`hg_helpers.BiLSTM` gives; where no second derivative will be asked for, by torch's own LSTM."""
     if twice and torch.is_grad_enabled():
         return by_hand(x, input_weight, hidden_weight, bias)
     return by_torch(x, input_weight, hidden_weight, bias, training)
@@ -90,12 +77,8 @@ def by_hand(x: Tensor, input_weight: Tensor, hidden_weight: Tensor, bias: Tensor
 def by_torch(
     x: Tensor, input_weight: Tensor, hidden_weight: Tensor, bias: Tensor, training: bool
 ) -> tuple[Tensor, Tensor]:
-    """torch's own LSTM with the same weights.
-
-    Raises:
-        ValueError: for inputs of another width; torch.lstm itself would read beyond its memory.
-    """
-    if x.shape[-1] != input_weight.shape[1]:
+    """torch's own LSTM with the same weights."""
+    if x.shape[-1] != input_weight.shape[1]:  # torch.lstm itself would read beyond its memory
         raise ValueError(f"the LSTM takes {input_weight.shape[1]} numbers a month, not {x.shape[-1]}")
     width = hidden_weight.shape[1]
     # torch's gates stand in the order i, f, a, o, and it has a second bias
@@ -108,14 +91,14 @@ def by_torch(
 
 
 def recurrence(s: Tensor, weight: Tensor) -> Tensor:
-    """Run c' = f c + i a, h' = o tanh(c') over the months, from h = c = 0.
+    """Run c' = f c + i a, h' = o tanh(c') over the months, from h = c = 0; differentiable twice.
 
     Args:
         s: what each gate receives from the inputs, W x + b, of shape (D, L, B, 4 H) in gate order o, i, f, a.
         weight: recurrent weights (D, H, 4 H); each gate receives s + h @ weight.
 
     Returns:
-        Hidden states (D, L, B, H). Differentiable twice.
+        Hidden states (D, L, B, H).
     """
     return _Recurrence.apply(s, weight, torch.is_grad_enabled() and (s.requires_grad or weight.requires_grad))
 
@@ -128,19 +111,8 @@ class _Recurrence(torch.autograd.Function):
         gates, cell_tanh = all_months(s, keep), all_months(hidden, keep)
         cells = after_zero(hidden) if keep else all_months(hidden, keep)
         h = c = None
-        o, i, f, a = gates.split(width, -1)
-        for m in by_month(
-            s=s,
-            gates=gates,
-            sigmoids=gates[..., : 3 * width],
-            o=o,
-            i=i,
-            f=f,
-            a=a,
-            c=cells[:, -s.shape[1] :],
-            tanh_c=cell_tanh,
-            h=hidden,
-        ):
+        views = s, gates, gates[..., : 3 * width], *gates.split(width, -1), cells[:, -s.shape[1] :], cell_tanh, hidden
+        for m in by_month("s gates sigmoids o i f a c tanh_c h", *views):
             m.gates.copy_(m.s) if h is None else torch.baddbmm(m.s, h, weight, out=m.gates)
             m.sigmoids.sigmoid_()
             tanh_(m.a)
@@ -173,10 +145,11 @@ class _Gradient(torch.autograd.Function):
     def forward(ctx, grad_hidden, s, weight, gates, cells, cell_tanh, hidden, wants_weight, twice):
         grad_s = torch.empty_like(gates)
         grad_h, grad_c = all_months(hidden, twice), all_months(hidden, twice)
-        back = Backwards(weight, gates, grad_hidden, grad_s, grad_h, grad_c)
-        for block in reversed(blocks(gates)):
-            _, onward, onward_c = slopes(gates[:, block], cell_tanh[:, block], cells[:, :-1][:, block])
-            back.through(block, onward, onward_c)
+
+        def terms(block):
+            return *slopes(gates[:, block], cell_tanh[:, block], cells[:, :-1][:, block])[1:], None, None
+
+        backwards(weight, gates, grad_hidden, grad_s, grad_h, grad_c, terms)
         ctx.set_materialize_grads(False)
         if twice:
             ctx.save_for_backward(weight, gates, cells, cell_tanh, hidden, grad_s, grad_h, grad_c)
@@ -197,23 +170,143 @@ class _Gradient(torch.autograd.Function):
             incoming = torch.zeros_like(hidden)
             incoming[:, :-1] = grad_s[:, 1:].flatten(1, 2).bmm(tangent_weight.mT).view_as(incoming[:, 1:])
         received, tangent_c, tangent_h = carry_forward(tangent_s, weight, gates, cells, cell_tanh)
+        to_cell = None  # of the block behind
 
-        second_s, second_h, second_c = torch.empty_like(gates), torch.empty_like(hidden), torch.empty_like(hidden)
-        back = Backwards(weight, gates, incoming, second_s, second_h, second_c)
-        to_cell = None
-        for block in reversed(blocks(gates)):
-            g, tanh_c, moved_c = gates[:, block], cell_tanh[:, block], tangent_c[:, 1:][:, block]
-            slope, onward, onward_c = slopes(g, tanh_c, cells[:, :-1][:, block])
-            # What the second derivative adds to a backward pass of the first derivative's form: how the first pass's
-            # gradients change when gates and cells move along the tangent.
-            first = grad_s[:, block], grad_h[:, block], grad_c[:, block]
+        def terms(block):
+            """With what the second derivative adds: how the first pass's gradients change along the tangent."""
+            nonlocal to_cell
+            slope, onward, onward_c = slopes(gates[:, block], cell_tanh[:, block], cells[:, :-1][:, block])
+            moved = received, tangent_c[:, 1:], tangent_c[:, :-1], grad_s, grad_h, grad_c
             extra_s, extra_c, to_cell_before = second_order(
-                g, tanh_c, slope, received[:, block], moved_c, tangent_c[:, :-1][:, block], *first
+                gates[:, block], cell_tanh[:, block], slope, *(x[:, block] for x in moved)
             )
             extra_c[:, :-1] += to_cell_before[:, 1:]
             if to_cell is not None:
                 extra_c[:, -1] += to_cell
             to_cell = to_cell_before[:, 0]
-            back.through(block, onward, onward_c, extra_s, extra_c)
+            return onward, onward_c, extra_s, extra_c
+
+        second_s, second_h, second_c = torch.empty_like(gates), torch.empty_like(hidden), torch.empty_like(hidden)
+        backwards(weight, gates, incoming, second_s, second_h, second_c, terms)
         second_weight = weight_gradient(hidden, second_s) + weight_gradient(tangent_h, grad_s)
         return tangent_h, second_s, second_weight, *(None,) * 6
+
+
+# --- passes through the months: results are written into tensors that the caller has made room for --------------------
+
+
+def backwards(weight, gates, incoming, ds, dh, dc, terms):
+    """A backward pass through the months: gradients of s, h and c, block by block from the last.
+
+    ``terms(block)`` gives what the gates pass on to h and c, dh/dc, and what is to be added to ds and dc, or None.
+    """
+    transposed, width, after = weight.mT.contiguous(), dh.shape[-1], None
+    names = "forget given ds ds_o ds_three dh dc onward_o onward_three onward_c extra_s extra_c"
+    for block in reversed(blocks(gates)):
+        onward, *rest = terms(block)
+        forget, given, s, h, c = (x[:, block] for x in (gates[..., 2 * width : 3 * width], incoming, ds, dh, dc))
+        (s_o, s_three), (onward_o, onward_three) = (
+            (x[..., :width], x[..., width:].unflatten(-1, (3, width))) for x in (s, onward)
+        )
+        for m in reversed(by_month(names, forget, given, s, s_o, s_three, h, c, onward_o, onward_three, *rest)):
+            if after is None:
+                m.dh.copy_(m.given)
+                torch.mul(m.dh, m.onward_c, out=m.dc)
+            else:
+                torch.baddbmm(m.given, after.ds, transposed, out=m.dh)
+                torch.mul(after.dc, after.forget, out=m.dc)
+                m.dc.addcmul_(m.dh, m.onward_c)
+            if m.extra_c is not None:
+                m.dc += m.extra_c
+            torch.mul(m.dh, m.onward_o, out=m.ds_o)
+            torch.mul(m.dc.unsqueeze(-2), m.onward_three, out=m.ds_three)
+            if m.extra_s is not None:
+                m.ds += m.extra_s
+            after = m
+
+
+def tanh_(x):
+    """In place; on a CPU by way of the sigmoid, which torch computes some five times faster there than its tanh."""
+    return x.mul_(2).sigmoid_().mul_(2).sub_(1) if x.device.type == "cpu" else x.tanh_()
+
+
+def slopes(g, tanh_c, cell_before):
+    """The gates' own slopes; what o, i, f, a each pass on to h and c, times those; and dh/dc."""
+    width = tanh_c.shape[-1]
+    slope, onward = g * g, torch.empty_like(g)
+    torch.sub(g[..., : 3 * width], slope[..., : 3 * width], out=slope[..., : 3 * width])
+    torch.sub(1, slope[..., 3 * width :], out=slope[..., 3 * width :])
+    o, i, _, a = g.split(width, -1)
+    for out, own, factor in zip(
+        onward.split(width, -1), slope.split(width, -1), (tanh_c, a, cell_before, i), strict=True
+    ):
+        torch.mul(own, factor, out=out)
+    return slope, onward, torch.addcmul(o, o, tanh_c * tanh_c, value=-1)
+
+
+def second_order(g, tanh_c, slope, received, tangent_c, tangent_c_before, ds, dh, dc):
+    """How the first pass's gradients of s and c change along the tangent, and what goes to the cell before."""
+    width = tanh_c.shape[-1]
+    o = g[..., :width]
+    moved_o, moved_i, moved_f, moved_a = (received * slope).split(width, -1)  # how far each gate moves
+    dh_slope = torch.addcmul(dh, dh, tanh_c * tanh_c, value=-1)
+    extra = torch.cat([dh_slope * tangent_c, dc * moved_a, dc * tangent_c_before, dc * moved_i], -1)
+    extra *= slope
+    along = ds * received  # times each gate's second derivative over its first: 1 - 2 g for a sigmoid, -2 a for a tanh
+    extra.addcmul_(along, g, value=-2)
+    extra[..., : 3 * width] += along[..., : 3 * width]
+    extra_c = dh_slope * torch.addcmul(moved_o, o * tanh_c, tangent_c, value=-2)
+    return extra, extra_c, dc * moved_f
+
+
+def carry_forward(tangent_s, weight, gates, cells, cell_tanh):
+    """Carry a direction in s forward: what each gate then receives, and how cells (0 first) and hidden states move."""
+    width = cell_tanh.shape[-1]
+    received, tangent_c, tangent_h = torch.empty_like(gates), after_zero(cell_tanh), torch.empty_like(cell_tanh)
+    h = c = None
+    for block in blocks(gates):
+        g = gates[:, block]
+        _, onward, onward_c = slopes(g, cell_tanh[:, block], cells[:, :-1][:, block])
+        written = (x[:, block] for x in (received, tangent_c[:, 1:], tangent_h))
+        views = tangent_s[:, block], g[..., 2 * width : 3 * width], onward, onward_c, *written
+        for m in by_month("s forget onward onward_c received c h", *views):
+            m.received.copy_(m.s) if h is None else torch.baddbmm(m.s, h, weight, out=m.received)
+            moved = m.received * m.onward
+            torch.sum(moved[..., width:].unflatten(-1, (3, width)), -2, out=m.c)
+            if c is not None:
+                m.c.addcmul_(m.forget, c)
+            torch.addcmul(moved[..., :width], m.onward_c, m.c, out=m.h)
+            h, c = m.h, m.c
+    return received, tangent_c, tangent_h
+
+
+def by_month(names, *tensors):
+    """One record of views a month, with these names; None stays None."""
+    names, months = names.split(), zip(*(repeat(None) if x is None else x.unbind(1) for x in tensors), strict=False)
+    return [SimpleNamespace(**dict(zip(names, views, strict=True))) for views in months]
+
+
+def blocks(gates: Tensor) -> list[slice]:
+    """Months whose work can be done at once where it need not wait: few enough to stay in the processor's cache."""
+    months = gates.shape[1]
+    step = max(1, BLOCK // gates[:, 0].numel())
+    return [slice(k, min(k + step, months)) for k in range(0, months, step)]
+
+
+def all_months(like: Tensor, keep: bool) -> Tensor:
+    """Room for each month of a derivative to come; where none will, one month's, written over month after month."""
+    directions, months, *rest = like.shape
+    return like.new_empty(directions, months if keep else 1, *rest).expand(-1, months, *([-1] * len(rest)))
+
+
+def after_zero(like: Tensor) -> Tensor:
+    """Room for each month, with zeros as the month before the first."""
+    directions, months, *rest = like.shape
+    out = like.new_empty(directions, months + 1, *rest)
+    out[:, 0] = 0
+    return out
+
+
+def weight_gradient(hidden: Tensor, grad_s: Tensor) -> Tensor:
+    """Sum over months of h_(t-1)' times the gradient of s_t: one product for all months."""
+    return hidden[:, :-1].flatten(1, 2).mT.bmm(grad_s[:, 1:].flatten(1, 2))
