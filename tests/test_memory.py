@@ -11,7 +11,7 @@ pytestmark = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc
 
 FAULTS = """
 import resource, sys, torch
-from hg_helpers.runtime.allocator import kept_memory
+from hg_helpers.runtime.environment import kept_memory
 
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt

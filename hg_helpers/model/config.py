@@ -51,24 +51,14 @@ def _setting(default: Any, meaning: str, check: Callable[..., Any], *bounds: Any
     return field(default=default, metadata={"meaning": meaning, "check": check, "bounds": bounds})
 
 
-def _several(name: str, value: Any, check: Callable[..., Any], *bounds: Any, number: int = 0) -> tuple:
+def _several(name: str, value: Any, number: int | None, check: Callable[..., Any], *bounds: Any) -> tuple[Any, ...]:
     values = tuple(value) if isinstance(value, Iterable) and not isinstance(value, str) else ()
+    if not values or number not in (None, len(values)):
+        raise ValueError(f"{name} must be {number or 'one or more'} numbers, not {value!r}")
     try:
-        checked = tuple(check(name, one, *bounds) for one in values)
-    except ValueError:
-        checked = ()
-    if not checked or number not in (0, len(checked)):
-        between = "numbers of at least 0 and below 1" if number else "whole numbers of months of at least 1"
-        raise ValueError(f"{name} must be {number or 'some'} {between}, not {value!r}")
-    return checked
-
-
-def _lengths(name: str, value: Any) -> tuple[int, ...]:
-    return _several(name, value, whole_number)
-
-
-def _betas(name: str, value: Any) -> tuple[float, float]:
-    return _several(name, value, real_number, 0, BELOW_1, number=2)
+        return tuple(check(name, one, *bounds) for one in values)
+    except ValueError as error:
+        raise ValueError(f"{error}, in {value!r}") from None
 
 
 @dataclass(frozen=True)
@@ -82,7 +72,7 @@ class TrainConfig:
     batch_size: int = _setting(256, "most patients a batch", whole_number)
     hidden: int = _setting(128, "H, width of the networks", whole_number)
     latent: int = _setting(128, "Z, width of the generator's noise", whole_number)
-    lengths: tuple[int, ...] = _setting((10, 20, 30, 40, 50, 60), "months used, in the order visited", _lengths)
+    lengths: tuple[int, ...] = _setting((10, 20, 30, 40, 50, 60), "months, as visited", _several, None, whole_number)
     n_critic: int = _setting(5, "critic steps a generator step", whole_number)
     gp_weight: float = _setting(10.0, "weight of the gradient penalty", real_number, 0, LARGE)
     correlation_weight: float = _setting(10.0, "weight of the correlation loss", real_number, 0, LARGE)
@@ -90,7 +80,7 @@ class TrainConfig:
     correlation_cap: bool = _setting(False, "cap correlations at random, as the older code did", true_or_false)
     moment_weight: float = _setting(0.0, "weight of the moment loss", real_number, 0, LARGE)
     learning_rate: float = _setting(1e-3, "Adam's, for all networks", real_number, 1e-12, 100)
-    betas: tuple[float, float] = _setting((0.9, 0.99), "Adam's, for all networks", _betas)
+    betas: tuple[float, float] = _setting((0.9, 0.99), "Adam's", _several, 2, real_number, 0, BELOW_1)
     lr_decay: bool = _setting(False, "constant for half of `epochs`, then linear to 0.05 of itself", true_or_false)
     heads: str = _setting("softmax", "of levels: see Generator", one_of, "softmax", "gumbel", "straight_through")
     gumbel_noise: str = _setting("monthly", "drawn for each month, or each patient", one_of, "monthly", "patient")

@@ -22,9 +22,9 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from ..runtime.allocator import kept_memory
 from ..runtime.checkpoint import require_writable
 from ..runtime.checks import whole_number
+from ..runtime.environment import kept_memory
 from ..runtime.stop import between_batches
 from .curriculum import curriculum_batches
 from .losses import autoencoder_loss, correlation_loss, gradient_penalty

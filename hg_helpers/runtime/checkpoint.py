@@ -51,7 +51,11 @@ def atomic(path: str | Path) -> Iterator[Path]:
     """
     path = written_to(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    _remove_abandoned(path)
+    # By age: whether a process is alive cannot be asked on another machine, and on Windows not without harming it.
+    for left in path.parent.glob(f".{glob.escape(path.name)}.[0-9]*.part"):
+        with suppress(OSError):  # gone by now, or not ours to remove: no reason not to write
+            if time.time() - left.stat().st_mtime > ABANDONED:
+                left.unlink()
     temporary = _temporary(path)
     try:
         yield temporary
@@ -62,20 +66,8 @@ def atomic(path: str | Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def _remove_abandoned(path: Path) -> None:
-    # By age: whether a process is alive cannot be asked on another machine, and on Windows not without harming it.
-    for left in path.parent.glob(f".{glob.escape(path.name)}.[0-9]*.part"):
-        with suppress(OSError):  # gone by now, or not ours to remove: no reason not to write
-            if time.time() - left.stat().st_mtime > ABANDONED:
-                left.unlink()
-
-
 def require_writable(path: str | Path) -> None:
-    """Raise now what would otherwise be found out after an hour of training.
-
-    Raises:
-        OSError: naming the file and its folder, where it could not be written.
-    """
+    """Raise now the OSError that would otherwise be found out after an hour of training."""
     path = written_to(path)
     temporary = _temporary(path)
     try:
@@ -95,14 +87,10 @@ def not_finite(tensors: Mapping[str, Any]) -> str | None:
 
 
 def save_checkpoint(path: str | Path, state: dict[str, Any]) -> None:
-    """Write a checkpoint atomically.
+    """Write a checkpoint: an OSError names a file that cannot be written, and an older one stays as it was.
 
     Args:
-        path: file to write, usually ``.pt``.
         state: tensors, numbers, strings, lists and dictionaries; ``"kind"`` says what it is.
-
-    Raises:
-        OSError: naming the file, where it cannot be written; an older file of that name stays as it was.
     """
     try:
         with atomic(path) as temporary:
@@ -120,12 +108,10 @@ def load_checkpoint(path: str | Path, *kinds: str) -> dict[str, Any]:
     """Read a checkpoint written by :func:`save_checkpoint`, on the CPU, without running any code in it.
 
     Args:
-        path: the file.
         kinds: what it may be (``"trainer"``, ``"synthesizer"``).
 
     Raises:
-        FileNotFoundError: where there is no such file.
-        ValueError: naming the file, where it is damaged, of another format or of another kind.
+        FileNotFoundError, ValueError: naming the file, where it is missing, damaged, or of another format or kind.
     """
     path = Path(path).expanduser()
     if not path.is_file():
@@ -147,19 +133,16 @@ def load_checkpoint(path: str | Path, *kinds: str) -> dict[str, Any]:
         why = (str(error).strip() or type(error).__name__).splitlines()[0]
         if isinstance(error, pickle.UnpicklingError) or "weights_only" in why:  # torch advises to run it
             why = "it holds more than numbers and text, which could be code"
-        raise ValueError(
-            f"{path} cannot be loaded: {why}. The file is damaged or not a checkpoint; use an older copy or train "
-            "again."
-        ) from error
+        fault = "The file is damaged or not a checkpoint; use an older copy or train again."
+        raise ValueError(f"{path} cannot be loaded: {why}. {fault}") from error
     if state["format"] != FORMAT:
         raise ValueError(
             f"{path} has checkpoint format {state['format']}, this version of hg_helpers reads {FORMAT}: "
             "use the version that wrote it, or train again"
         )
     if state["kind"] not in kinds:
-        raise ValueError(
-            f"{path} holds a {state['kind']}, not a {' or '.join(kinds)}: give the file that training wrote"
-        )
+        asked = " or ".join(kinds)
+        raise ValueError(f"{path} holds a {state['kind']}, not a {asked}: give the file that training wrote")
     return state
 
 

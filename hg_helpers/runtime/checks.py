@@ -20,11 +20,7 @@ LARGEST = 2**63 - 1
 
 
 def whole_number(name: str, value: Any, least: int = 1, most: int = LARGEST) -> int:
-    """The value as an ``int``, from Python or numpy; True and False are no numbers.
-
-    Raises:
-        ValueError: naming what it is a value of, and the bounds.
-    """
+    """The value as an ``int``, from Python or numpy; True and False are no numbers."""
     if isinstance(value, bool) or not isinstance(value, Integral) or not least <= value <= most:
         limit = f" and at most {most}" if most < LARGEST else ""
         if isinstance(value, Integral) and value > LARGEST:
@@ -34,11 +30,7 @@ def whole_number(name: str, value: Any, least: int = 1, most: int = LARGEST) -> 
 
 
 def real_number(name: str, value: Any, low: float, high: float) -> float:
-    """The value as a ``float``, from Python or numpy; NaN lies nowhere, and True and False are no numbers.
-
-    Raises:
-        ValueError: naming what it is a value of, and the bounds.
-    """
+    """The value as a ``float``, from Python or numpy; NaN lies nowhere, and True and False are no numbers."""
     if isinstance(value, bool) or not isinstance(value, Real) or not low <= value <= high:
         raise ValueError(f"{name} must lie between {low} and {high}, not {value!r}")
     return float(value)

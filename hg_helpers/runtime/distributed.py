@@ -33,11 +33,7 @@ class Peers:
         self._first = self._last = self._patients = 0  # this process's patients of the batch, and how many it has
 
     def share(self, batch: Tensor) -> Tensor:
-        """This process's patients of a batch; the other methods then speak of that batch.
-
-        Raises:
-            ValueError: for fewer patients than processes.
-        """
+        """This process's patients of a batch; the other methods then speak of that batch."""
         if self.size == 1:
             return batch
         patients = len(batch)
@@ -51,11 +47,7 @@ class Peers:
         return batch[self._first : self._last]
 
     def join(self, own: Any) -> Any:
-        """All processes' patients, in the order of the batch; this process's part carries its derivative.
-
-        Args:
-            own: a tensor with a row for each of this process's patients, a tuple of such, or None.
-        """
+        """All processes' patients (a tensor with a row for each, a tuple of such, or None), in the batch's order."""
         if self.size == 1 or own is None:
             return own
         if isinstance(own, tuple):
@@ -99,13 +91,9 @@ ALONE = Peers()
 
 
 def join_torchrun(device: str) -> str:
-    """Meet the other processes that ``torchrun`` has started; without torchrun nothing happens.
+    """Meet the other processes that ``torchrun`` has started, if it has, and give the device to train on.
 
-    Args:
-        device: as asked for; ``"auto"`` and ``"cuda"`` become this process's own GPU where there are enough.
-
-    Returns:
-        The device to train on.
+    ``"auto"`` and ``"cuda"`` become this process's own GPU where there are enough.
     """
     if "TORCHELASTIC_RUN_ID" not in os.environ or int(os.environ.get("WORLD_SIZE", "1")) == 1:
         return device
