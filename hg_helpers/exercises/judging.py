@@ -84,6 +84,7 @@ class Exercise:
         task: what is to be returned, in words, for a wrong answer that is like no known mistake.
         mistakes: (a wrong answer, the sentence that names the mistake), the likeliest first.
         learns: the arguments at which an answer must have the reference's gradient.
+        cut: what a learner has done where there is no gradient at all.
         examine: judges answers in which chance has a part, or that are no numbers: from the cases and what came back to
             None or (sentence, number of the case).
         is_value: the answer is a value and not a function.
@@ -95,6 +96,7 @@ class Exercise:
     task: str
     mistakes: tuple[tuple[Callable, str], ...] = ()
     learns: tuple[str, ...] = ()
+    cut: str = "numpy, float(), .item(), .tolist(), .detach(), .data or no_grad cuts it off; use torch throughout."
     examine: Callable[[list[Case], list], tuple[str, int] | None] | None = None
     is_value: bool = False
 
@@ -243,20 +245,18 @@ class Exercise:
     def _gradients(self, function: Callable) -> str | None:
         if not self.learns:
             return None
-        got, right = self._slopes(function), self._slopes(self.reference)
-        names = ", ".join(f"`{name}`" for name in self.learns)
+        got, right = self._slopes(function), self._expected_slopes
         for (_, problem), (wanted, _) in zip(got, right, strict=True):
-            if problem and any(part is not None for part in wanted):
+            names = ", ".join(f"`{n}`" for n, part in zip(self.learns, wanted, strict=True) if part is not None)
+            if problem and names:
                 return f"the values are right, but no gradient reaches {names}: {problem}"
         differ = [i for i, (g, r) in enumerate(zip(got, right, strict=True)) if not _same_slopes(g[0], r[0])]
         if not differ:
             return None
-        for wrong, sentence in self.mistakes:
-            with contextlib.suppress(Exception):  # a mistake in values may have no gradient at all
-                slopes = self._slopes(wrong)
-                parts = [i for i in range(len(right)) if not _same_slopes(slopes[i][0], right[i][0])]
-                if parts and all(_same_slopes(got[i][0], slopes[i][0]) for i in parts):
-                    return f"the values are right, the gradient is not: {sentence}"
+        for slopes, sentence in self._mistaken_slopes:
+            parts = [i for i in range(len(right)) if not _same_slopes(slopes[i][0], right[i][0])]
+            if parts and all(_same_slopes(got[i][0], slopes[i][0]) for i in parts):
+                return f"the values are right, the gradient is not: {sentence}"
         for name, part, want in zip(self.learns, got[differ[0]][0], right[differ[0]][0], strict=True):
             if want is None and part is not None:
                 return f"the values are right, but a gradient reaches `{name}`, which must not learn here."
@@ -278,6 +278,16 @@ class Exercise:
     def _mistaken(self) -> list[tuple[list[Outcome], str]]:
         return [([_run(wrong, case.arguments) for case in self.cases()], said) for wrong, said in self.mistakes]
 
+    @functools.cached_property
+    def _expected_slopes(self) -> list:
+        return self._slopes(self.reference)
+
+    @functools.cached_property
+    def _mistaken_slopes(self) -> list[tuple[list, str]]:
+        """Of the mistakes that leave the values right."""
+        right = [all(map(_agree, results, self._expected)) for results, _ in self._mistaken]
+        return [(self._slopes(m[0]), m[1]) for m, is_right in zip(self.mistakes, right, strict=True) if is_right]
+
     def _slopes(self, function: Callable) -> list[tuple[list[np.ndarray | None], str]]:
         """Of each case, the gradients of a weighted sum of the answer at the arguments named in `learns`."""
         found = []
@@ -290,7 +300,7 @@ class Exercise:
             if outcome.error is not None:
                 found.append(([None] * len(leaves), _stopped(outcome)))
             elif not (all(isinstance(part, Tensor) for part in parts) and any(part.requires_grad for part in parts)):
-                found.append(([None] * len(leaves), CUT))
+                found.append(([None] * len(leaves), self.cut))
             else:
                 flat = torch.cat([part.reshape(-1).double() for part in parts])
                 weights = torch.linspace(0.5, 1.5, len(flat), dtype=torch.double)
@@ -316,9 +326,6 @@ class Exercise:
         if outcomes[i].printed.strip():
             lines.append(f"printed    {_one_line(outcomes[i].printed)}")
         return "\n  ".join(lines)
-
-
-CUT = "numpy, float(), .item(), .tolist(), .detach(), .data or no_grad cuts it off; use torch's operations throughout."
 
 
 # --- running ----------------------------------------------------------------------------------------------------------
@@ -377,7 +384,7 @@ def _changed(used: Any, given: Any) -> str | None:
 def _stopped(outcome: Outcome) -> str:
     told = f"your function stops with {type(outcome.error).__name__}: {_one_line(outcome.error)}"
     if "numpy" in told and "grad" in told:
-        return f"numpy knows no gradients, and a network's numbers have some: {CUT}"
+        return "numpy cannot read a network's numbers, which have gradients; use torch's operations throughout."
     return f"{told}  (in: {outcome.line[:80]})" if outcome.line else told
 
 

@@ -1,249 +1,442 @@
-"""Checks of the second notebook: the LSTM, the heads, the critic's loss and penalty, and what collapse looks like."""
+"""Exercises of notebook 2: the LSTM, the heads, the critic's loss and penalty, and what collapse looks like."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..cohort.art import ART_DEMO
+from ..cohort.schema import Feature, Schema
 from ..model.losses import gradient_penalty
 from ..model.networks import Critic, Generator
-from .common import same, unanswered, verdict
+from .judging import Case, Exercise
 from .toy import toy_schema
 
 
-def check_lstm_step(answer: Any) -> bool:
-    """One month of an LSTM: ``step(x, h, c, weight, hidden_weight, bias)`` gives the new (h, c); gates o, i, f, a."""
-    patients, inputs, hidden = 3, 2, 4
-    x, h, c = _random(patients, inputs), _random(patients, hidden, seed=1), _random(patients, hidden, seed=2)
-    weight, hidden_weight = _random(inputs, 4 * hidden, seed=3), _random(hidden, 4 * hidden, seed=4)
-    bias = _random(4 * hidden, seed=5)
-    given = (x, h, c, weight, hidden_weight, bias)
-    got, problem = _call(answer, *given)
-    if problem is None and not (isinstance(got, (tuple, list)) and len(got) == 2):
-        problem = "return two tensors, the new h and the new c (in this order)."
-    if problem is None:
-        right = _step(*given)
-        wrong = [
-            (right[::-1], "h and c have changed places: return the hidden state first, then the cell."),
-            (
-                _step(*given, order="ifao"),
-                "the gates are in torch's order i, f, a, o; here they stand o, i, f, a.",
-            ),
-            (_step(*given, order="ofia"), "input gate i and forget gate f have changed places: c' = f c + i a."),
-            (_step(*given, out=lambda s: s), "h' is o times tanh(c'), not o times c'."),
-            (_step(*given, candidate=torch.sigmoid), "the candidate a goes through tanh (it may be negative)."),
-            (_step(*given[:5], 0 * bias), "the bias is missing from the sums that the gates receive."),
-            (_step(x, 0 * h, *given[2:]), "the gates do not see h: add h @ hidden_weight."),
-        ]
-        problem = _first_difference(got, right, wrong, "h' or c' is off: c' = f c + i a, h' = o tanh(c').", pair=True)
-    return verdict(problem, "three patients move one month, gates, cell and hidden state alike.")
+def random_tensor(*shape: int, seed: int = 0) -> Tensor:
+    """Standard normal numbers, the same ones at each call."""
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
-def check_heads(answer: Any) -> bool:
-    """The generator's heads: ``heads(logits, schema)``, sigmoid on reals and one softmax a block of levels."""
-    schema, logits = toy_schema(), 2 * _random(3, 4, 6)
-    got, problem = _call(answer, logits.clone(), schema)
-    if problem is None:
-        with torch.random.fork_rng(devices=[]):
-            right = Generator(schema, 2, 2).heads(logits)
-
-        def split(real: Callable[[Tensor], Tensor], block: Callable[[Tensor], Tensor]) -> Tensor:
-            return torch.cat([(real if f.is_real else block)(logits[..., schema.spans[f.name]]) for f in schema], -1)
-
-        months = split(torch.sigmoid, lambda part: part.softmax(1))
-        together = torch.cat([logits[..., :1].sigmoid(), logits[..., 1:].softmax(-1)], -1)
-        raw = split(lambda part: part, lambda part: part.softmax(-1))
-        wrong = [
-            (logits.softmax(-1), "one softmax over all channels: each feature's block of levels needs its own."),
-            (together, "sex and drugs share one softmax: each feature's block of levels needs its own."),
-            (logits.sigmoid(), "a sigmoid everywhere: the levels of a feature must add up to 1, so softmax them."),
-            (months, "the softmax runs along the months (axis 1); probabilities add up over levels, the last axis."),
-            (raw, "the real feature is still a raw logit: a sigmoid brings it to [0, 1]."),
-            (split(lambda part: part.softmax(-1), lambda part: part.softmax(-1)), _ONE_CHANNEL),
-        ]
-        problem = _first_difference(got, right, wrong, "the values are off: sigmoid on reals, softmax on each block.")
-    return verdict(problem, "viral load lies in [0, 1], and the levels of each feature add up to 1 in every month.")
-
-
-_ONE_CHANNEL = "a softmax over a single channel is always 1: the real feature needs a sigmoid."
-
-
-def check_gradient_penalty(answer: Any) -> bool:
-    """The penalty: ``penalty(critic, real, fake, mix)``, mean over patients of (norm of the slope - 1) squared."""
-    critic = _Curved(_random(4, 6))
-    real, fake = _random(3, 4, 6, seed=1), _random(3, 4, 6, seed=2) * torch.tensor([0.1, 1.0, 2.0]).view(3, 1, 1)
-    mix = torch.tensor([0.2, 0.7, 0.4]).view(3, 1, 1)
-    got, problem = _call(answer, critic, real.clone(), fake.clone(), mix.clone())
-    if problem is None:
-        right = gradient_penalty(critic, real, fake, mix)
-        x = (mix * real + (1 - mix) * fake).requires_grad_()
-        (slope,) = torch.autograd.grad(critic(x).sum(), x)
-        norm = slope.square().sum((1, 2)).sqrt()
-        other_way = gradient_penalty(critic, fake, real, mix)
-        by_month = (slope.square().sum(2).sqrt() - 1).square().mean()
-        by_channel = (slope.square().sum(1).sqrt() - 1).square().mean()
-        wrong = [
-            (by_month, "the norm is taken for each month alone; a patient's slope is one number, over axes 1 and 2."),
-            (by_channel, "the norm is taken for each channel alone; sum the squares over months and channels, (1, 2)."),
-            ((slope.norm() - 1).square(), "one norm for the whole batch: each patient has a norm of its own."),
-            ((norm.square() - 1).square().mean(), "the square root is missing: it is the norm that should be 1."),
-            ((norm - 1).abs().mean(), "the distance from 1 is squared before the mean is taken."),
-            ((norm - 1).mean(), "the distance from 1 is squared before the mean is taken."),
-            ((norm - 1).clamp_min(0).square().mean(), "slopes below 1 are let off: here both sides are penalised."),
-            ((norm - 1).square().sum(), "take the mean over patients, not the sum."),
-            (norm.square().mean(), "the norm is pulled towards 1, not 0: subtract 1 before squaring."),
-            (other_way, "the mixture is upside down: x = mix * real + (1 - mix) * fake."),
-            (
-                gradient_penalty(critic, real, real, mix),
-                "the slope is taken at the real patients: take it in between.",
-            ),
-            (
-                gradient_penalty(critic, fake, fake, mix),
-                "the slope is taken at the fake patients: take it in between.",
-            ),
-        ]
-        problem = _first_difference(got, right, wrong, "the value is off: mean over patients of (norm - 1) squared.")
-        if problem is None and not _reaches(got, critic):
-            problem = (
-                "right in value, but the critic cannot learn from it: torch.autograd.grad(..., create_graph=True)."
-            )
-    return verdict(problem, "one slope a patient, and the critic can be trained on it.")
-
-
-def check_critic_loss(answer: Any) -> bool:
-    """The critic's loss: ``critic_loss(generator, critic, real, z, mix)``, which must not reach the generator."""
-    schema = toy_schema()
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        generator, critic = Generator(schema, 5, 8), Critic(schema, 8)
-    real, z, mix = _random(3, 4, 6).sigmoid(), _random(3, 4, 5, seed=1), torch.tensor([0.2, 0.7, 0.4]).view(3, 1, 1)
-    got, problem = _call(answer, generator, critic, real.clone(), z.clone(), mix.clone())
-    if problem is None:
-        with torch.no_grad():
-            fake = generator(z)
-            score_real, score_fake = critic(real), critic(fake)
-        apart, penalty = score_fake.mean() - score_real.mean(), gradient_penalty(critic, real, fake, mix).detach()
-        upside_down = gradient_penalty(critic, fake, real, mix).detach()
-        log_loss = F.softplus(-score_real).mean() + F.softplus(score_fake).mean()
-        wrong = [
-            (-apart + 10 * penalty, "the sign of the scores is turned: this critic would score fakes above patients."),
-            (apart + penalty, "the penalty's weight is missing: 10 times the penalty."),
-            (apart - 10 * penalty, "the penalty is subtracted, so that steep slopes are rewarded: add it."),
-            (apart, "the penalty is missing: 10 * hg.gradient_penalty(critic, real, fake, mix)."),
-            (-score_fake.mean(), "this is the generator's loss; the critic also looks at real patients."),
-            (log_loss + 10 * penalty, "this is a classifier's log-loss: a critic compares plain mean scores."),
-            (log_loss, "this is a classifier's log-loss: a critic compares plain mean scores."),
-            (apart + 10 * upside_down, "real and fake have changed places in the penalty."),
-        ]
-        otherwise = "the value is off: mean score of fakes - mean score of real patients + 10 * penalty."
-        problem = _first_difference(got, apart + 10 * penalty, wrong, otherwise, tolerance=1e-5)
-        if problem is None and _reaches(got, generator):
-            problem = "right in value, but its gradient reaches the generator: make the fakes under torch.no_grad()."
-        if problem is None and not _reaches(got, critic):
-            problem = "right in value, but cut off from the critic: only the fakes are made under torch.no_grad()."
-    return verdict(problem, "the critic learns from it, and the generator does not notice.")
-
-
-def check_patient_modes(answer: Any) -> bool:
-    """Counting by patient: ``modes(levels)``, each patient's most frequent level of (patients, months)."""
-    levels = np.array(
-        [[0, 0, 2, 0, 3], [1, 3, 3, 1, 3], [2, 0, 0, 2, 1], [3, 3, 0, 0, 3], [0, 1, 1, 2, 1], [2, 2, 0, 1, 2]]
+def other_schema() -> Schema:
+    """A schema unlike the toy's: levels first, two reals, 8 channels."""
+    return Schema(
+        [
+            Feature("Ward", "categorical", levels=("N", "S", "E"), codes=(0, 1, 2)),
+            Feature("Pulse", "real"),
+            Feature("Stage", "categorical", levels=("I", "II", "III"), codes=(1, 2, 3)),
+            Feature("Weight", "real"),
+        ],
+        length=3,
     )
-    got, problem = _call(answer, levels.copy())
-    if problem is None:
-        counts = (levels[:, :, None] == np.arange(4)).sum(1)  # (patients, levels)
-        right = counts.argmax(1)
-        by_month = (levels[:, :, None] == np.arange(4)).sum(0).argmax(1)
-        wrong = [
-            (by_month, "one answer a month came back: count along axis 1, a patient's months."),
-            (counts.max(1), "that is how often the commonest level occurs; which level is it?"),
-            (counts, "those are the counts; the level with the largest one is asked for: argmax."),
-            (levels[:, 0], "that is the first month's level, not the commonest."),
-            (levels[:, -1], "that is the last month's level, not the commonest."),
-            (levels.max(1), "that is the largest level number, not the commonest level."),
-            (np.median(levels, 1), "a median treats level numbers as amounts; count instead."),
-            (levels.mean(1).round(), "a rounded mean treats level numbers as amounts; count instead."),
-            (levels.mean(1), "a mean treats level numbers as amounts; count instead."),
+
+
+def plain(network: nn.Module) -> nn.Module:
+    """The network with its LSTM in torch's own operations, so that an answer may differentiate as it likes."""
+    network.lstm.fast = False
+    return network
+
+
+def seeded(build: Callable, seed: int = 0):
+    """What `build` makes, with weights that are the same at each call."""
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        return build()
+
+
+# --- one month of an LSTM ---------------------------------------------------------------------------------------------
+
+
+def _months() -> list[Case]:
+    cases = []
+    for label, patients, inputs, hidden in (
+        ("one patient, one unit", 1, 1, 1),
+        ("three patients", 3, 2, 4),
+        ("as many patients as units", 4, 3, 4),
+        ("twelve units", 5, 6, 12),
+    ):
+        sizes = [(patients, inputs), (patients, hidden), (patients, hidden), (inputs, 4 * hidden)]
+        sizes += [(hidden, 4 * hidden), (4 * hidden,)]
+        cases.append(Case(label, tuple(random_tensor(*s, seed=i) for i, s in enumerate(sizes))))
+    return cases
+
+
+def _step(
+    order: str = "oifa",
+    gate: Callable = torch.sigmoid,
+    candidate: Callable = torch.tanh,
+    cell: Callable = lambda f, c, i, a: f * c + i * a,
+    out: Callable = lambda o, new, old: o * torch.tanh(new),
+    sums: Callable = lambda x, h, weight, hidden_weight, bias: x @ weight + h @ hidden_weight + bias,
+) -> Callable:
+    def lstm_step(x, h, c, weight, hidden_weight, bias):
+        parts = dict(zip(order, sums(x, h, weight, hidden_weight, bias).chunk(4, -1), strict=True))
+        new = cell(gate(parts["f"]), c, gate(parts["i"]), candidate(parts["a"]))
+        return out(gate(parts["o"]), new, c), new
+
+    return lstm_step
+
+
+_PAIR = "the new (h, c), each of shape (patients, hidden): c' = f c + i a, h' = o tanh(c')."
+check_lstm_step = Exercise(
+    _step(),
+    _months,
+    "patients move one month, gates, cell and hidden state alike.",
+    _PAIR,
+    (
+        (lambda *a: _step()(*a)[::-1], "h and c have changed places: return the hidden state first, then the cell."),
+        (lambda *a: _step()(*a)[0], "only h comes back; return both, h and c."),
+        (lambda *a: _step()(*a)[1], "only c comes back; return both, h and c."),
+        *(
             (
-                np.full(len(levels), np.bincount(levels.ravel()).argmax()),
-                "one level for all: count each patient alone.",
-            ),
-            (3 - counts[:, ::-1].argmax(1), "where two levels tie, the first of them counts."),
-        ]
-        otherwise = "not each patient's commonest level: one number a patient, the first of equals."
-        problem = _first_difference(got, right, wrong, otherwise)
-    return verdict(problem, "every patient counts once, however often they change.")
+                _step(order=order),
+                f"the gates are cut in another order ({', '.join(order)}); here they stand o, i, f, a.",
+            )
+            for order in ("ifao", "ofia", "ifoa", "iofa", "fioa", "oiaf", "aifo", "foia")
+        ),
+        (_step(out=lambda o, new, old: o * new), "h' is o times tanh(c'), not o times c'."),
+        (_step(out=lambda o, new, old: o * torch.tanh(old)), "h' uses the old c; it is o times tanh of the new one."),
+        (_step(out=lambda o, new, old: torch.tanh(o * new)), "h' is o times tanh(c'), not tanh of the product."),
+        (_step(out=lambda o, new, old: o * torch.sigmoid(new)), "h' is o times tanh(c'), not sigmoid."),
+        (_step(out=lambda o, new, old: torch.tanh(new)), "the output gate o is missing in h'."),
+        (_step(candidate=torch.sigmoid), "the candidate a goes through tanh (it may be negative)."),
+        (_step(candidate=lambda a: a), "the candidate a is still a plain sum; it goes through tanh."),
+        (_step(gate=torch.tanh), "the gates o, i, f go through a sigmoid, not tanh."),
+        (_step(gate=torch.tanh, candidate=torch.sigmoid), "sigmoid and tanh have changed places."),
+        (_step(gate=lambda s: s), "the gates o, i, f are still plain sums; they go through a sigmoid."),
+        (_step(cell=lambda f, c, i, a: c + i * a), "the forget gate f is missing: c' = f c + i a."),
+        (_step(cell=lambda f, c, i, a: f * c + a), "the input gate i is missing: c' = f c + i a."),
+        (_step(cell=lambda f, c, i, a: i * a), "the old cell is forgotten: c' = f c + i a."),
+        (_step(cell=lambda f, c, i, a: f * c), "nothing new enters the cell: c' = f c + i a."),
+        (_step(cell=lambda f, c, i, a: f * c - i * a), "a sign: c' = f c + i a."),
+        (_step(cell=lambda f, c, i, a: (1 - i) * c + i * a), "1 - i is a GRU's way; here f has a gate of its own."),
+        (_step(sums=lambda x, h, w, u, b: x @ w + h @ u), "the bias is missing from the sums that the gates receive."),
+        (_step(sums=lambda x, h, w, u, b: x @ w + b), "the gates do not see h: add h @ hidden_weight."),
+        (_step(sums=lambda x, h, w, u, b: h @ u + b), "the gates do not see x: add x @ weight."),
+        (lambda x, h, c, *w: _step()(x.detach(), h.detach(), c.detach(), *w), "x, h or c is detached."),
+        (lambda *a: (_step()(*a)[0].detach(), _step()(*a)[1]), "h is detached."),
+        (lambda *a: (_step()(*a)[0], _step()(*a)[1].detach()), "c is detached."),
+    ),
+    learns=("x", "h", "c", "weight", "hidden_weight", "bias"),
+)
+
+# --- the generator's heads --------------------------------------------------------------------------------------------
 
 
-# --- what the checks share --------------------------------------------------------------------------------------------
+def _logits() -> list[Case]:
+    toy, other = toy_schema(), other_schema()
+    sizes = {"the toy schema": (3, 4, toy), "one patient, one month": (1, 1, toy), "another schema": (2, 3, other)}
+    sizes |= {"the cohort's schema": (4, 2, ART_DEMO), "as many months as channels": (2, 8, other)}
+    return [Case(label, (2 * random_tensor(b, m, s.channels), s)) for label, (b, m, s) in sizes.items()]
+
+
+def _heads(real: Callable = torch.sigmoid, block: Callable = lambda part: part.softmax(-1)) -> Callable:
+    def heads(logits: Tensor, schema: Schema) -> Tensor:
+        return torch.cat([(real if f.is_real else block)(logits[..., schema.spans[f.name]]) for f in schema], -1)
+
+    return heads
+
+
+def _rest_in_one(logits: Tensor, schema: Schema) -> Tensor:
+    reals = [c for f in schema.real for c in range(schema.channels)[schema.spans[f.name]]]
+    others = [c for c in range(schema.channels) if c not in reals]
+    answer = torch.zeros_like(logits)
+    answer[..., reals], answer[..., others] = logits[..., reals].sigmoid(), logits[..., others].softmax(-1)
+    return answer
+
+
+_ONE = "one softmax for several features: each feature's block of levels needs its own."
+check_heads = Exercise(
+    _heads(),
+    _logits,
+    "viral load lies in [0, 1], and the levels of each feature add up to 1 in every month.",
+    "(B, L, C): sigmoid on reals, one softmax on each feature's block of levels.",
+    (
+        (lambda logits, schema: logits.softmax(-1), _ONE),
+        (_rest_in_one, _ONE),
+        (
+            _heads(block=torch.sigmoid),
+            "a sigmoid everywhere: the levels of a feature must add up to 1, so softmax them.",
+        ),
+        (
+            _heads(block=lambda p: p.softmax(1)),
+            "the softmax runs along the months (axis 1); it belongs to the last axis.",
+        ),
+        (_heads(block=lambda p: p.softmax(0)), "the softmax runs over patients (axis 0); it belongs to the last axis."),
+        (_heads(block=lambda p: p.log_softmax(-1)), "these are logarithms of probabilities: softmax, not log_softmax."),
+        (_heads(block=lambda p: p.exp()), "exp alone: divide by the sum over the block, so that it adds up to 1."),
+        (_heads(block=lambda p: p), "the levels are still raw logits; softmax each block."),
+        (_heads(real=lambda p: p), "the real feature is still a raw logit: a sigmoid brings it to [0, 1]."),
+        (_heads(real=torch.tanh), "tanh gives -1 to 1; the real feature needs a sigmoid."),
+        (
+            _heads(real=lambda p: p.clamp(0, 1)),
+            "clamped; the real feature needs a sigmoid, which has a slope everywhere.",
+        ),
+        (_heads(real=torch.relu), "relu has no upper end; the real feature needs a sigmoid."),
+        (_heads(real=lambda p: p.softmax(-1)), "a softmax over one channel is always 1: the real needs a sigmoid."),
+        (_heads(block=lambda p: F.one_hot(p.argmax(-1), p.shape[-1])), "rounded to one level; keep the probabilities."),
+        (_heads(block=lambda p: p.softmax(-1).argmax(-1, keepdim=True)), "level numbers; keep the probabilities."),
+        (_heads(lambda p: p.softmax(-1), torch.sigmoid), "sigmoid and softmax have changed places."),
+        (
+            lambda x, schema: _heads()(x[..., :6], toy_schema()),
+            "the toy's channels are written into it; use the schema.",
+        ),
+        (_heads(real=lambda p: p.sigmoid().detach()), "the real features are detached."),
+        (_heads(block=lambda p: p.softmax(-1).detach()), "the levels are detached."),
+    ),
+    learns=("logits",),
+)
+
+# --- the gradient penalty ---------------------------------------------------------------------------------------------
 
 
 class _Curved(nn.Module):
     """A critic whose slope is steep for some patients and flat for others."""
 
-    def __init__(self, weight: Tensor) -> None:
+    def __init__(self, months: int, channels: int, scale: float) -> None:
         super().__init__()
-        self.weight = nn.Parameter(0.2 * weight)
+        self.weight = nn.Parameter(scale * random_tensor(months, channels))
 
     def forward(self, x: Tensor) -> Tensor:
-        return (x.square() * self.weight).sum((1, 2))[:, None]
+        return (x.square() * self.weight).sum((1, 2))[:, None] + x[:, :1].sum((1, 2))[:, None].sin()
 
 
-def _random(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+def _mixtures() -> list[Case]:
+    toy = seeded(lambda: plain(Critic(toy_schema(), 8)))
+    with torch.no_grad():
+        toy.score.weight *= 30  # slopes on both sides of 1
+    cases = []
+    for label, critic, b, m, c in (
+        ("three patients", _Curved(4, 6, 0.2), 3, 4, 6),
+        ("one patient", _Curved(2, 3, 0.4), 1, 2, 3),
+        ("one month, one channel", _Curved(1, 1, 0.7), 4, 1, 1),
+        ("as many patients as months", _Curved(5, 5, 0.1), 5, 5, 5),
+        ("a critic with an LSTM", toy, 4, 3, 6),
+    ):
+        wide = torch.linspace(0.1, 2, b).view(b, 1, 1)  # patients with small numbers and with large ones
+        mix = torch.rand(b, 1, 1, generator=torch.Generator().manual_seed(3))
+        real, fake = random_tensor(b, m, c, seed=1), random_tensor(b, m, c, seed=2) * wide
+        cases.append(Case(label, (critic, real, fake, mix)))
+    return cases
 
 
-def _step(x, h, c, weight, hidden_weight, bias, order="oifa", candidate=torch.tanh, out=torch.tanh):
-    sums = dict(zip(order, (x @ weight + h @ hidden_weight + bias).chunk(4, -1), strict=True))
-    c = sums["f"].sigmoid() * c + sums["i"].sigmoid() * candidate(sums["a"])
-    return sums["o"].sigmoid() * out(c), c
+def _penalty(
+    cost: Callable = lambda norm: (norm - 1).square().mean(),
+    norm: Callable = lambda slope: slope.square().sum((1, 2)).sqrt(),
+    point: Callable = lambda real, fake, mix: mix * real + (1 - mix) * fake,
+    score: Callable = lambda scores: scores.sum(),
+) -> Callable:
+    def penalty(critic, real, fake, mix):
+        x = point(real, fake, mix).detach().requires_grad_()
+        return cost(norm(torch.autograd.grad(score(critic(x)), x, create_graph=True)[0]))
+
+    return penalty
 
 
-def _call(answer: Any, *given: Any) -> tuple[Any, str | None]:
-    """What a learner's function returns, and what is wrong with calling it."""
-    problem = unanswered(answer)
-    if problem is None and not callable(answer):
-        problem = f"hand over the function itself, by its name; this is {type(answer).__name__}."
-    if problem is not None:
-        return None, problem
-    try:
-        got = answer(*given)
-        return got, unanswered(got)
-    except Exception as error:  # whatever a learner's code may raise
-        return None, f"your function stopped with {type(error).__name__}: {error}"
+_BETWEEN = "take the slope in between, at mix * real + (1 - mix) * fake."
+_SQUARED = "the distance from 1 is squared before the mean is taken."
+check_gradient_penalty = Exercise(
+    gradient_penalty,
+    _mixtures,
+    "one slope a patient, and the critic can be trained on it.",
+    "mean over patients of (norm - 1) squared; the norm, over axes 1 and 2, of the slope at mix * real + (1 - mix) * fake.",
+    (
+        (_penalty(norm=lambda s: s.square().sum(2).sqrt()), "the norm is taken for each month alone: sum over (1, 2)."),
+        (
+            _penalty(norm=lambda s: s.square().sum(1).sqrt()),
+            "the norm is taken for each channel alone: sum over (1, 2).",
+        ),
+        (_penalty(norm=lambda s: s.norm()), "one norm for the whole batch: each patient has a norm of its own."),
+        (_penalty(norm=lambda s: s.square().sum(0).sqrt()), "the norm is taken over patients; each has its own."),
+        (
+            _penalty(norm=lambda s: s.square().sum((1, 2))),
+            "the square root is missing: it is the norm that should be 1.",
+        ),
+        (_penalty(norm=lambda s: s.abs().sum((1, 2))), "absolute values are summed; the norm is the root of squares."),
+        (
+            _penalty(norm=lambda s: s.square().mean((1, 2)).sqrt()),
+            "the norm is a root of a sum of squares, not a mean.",
+        ),
+        (_penalty(norm=lambda s: s.sum((1, 2))), "the slopes are summed without being squared; they cancel."),
+        (_penalty(norm=lambda s: s.abs()), "each number's slope is held near 1; the norm is over (1, 2)."),
+        (_penalty(lambda n: (n - 1).abs().mean()), _SQUARED),
+        (_penalty(lambda n: (n - 1).mean()), _SQUARED),
+        (_penalty(lambda n: (n - 1).mean().square()), _SQUARED),
+        (_penalty(lambda n: (n.mean() - 1).square()), _SQUARED),
+        (_penalty(lambda n: (n - 1).clamp_min(0).square().mean()), "slopes below 1 are let off; here both sides cost."),
+        (_penalty(lambda n: (n - 1).square().sum()), "take the mean over patients, not the sum."),
+        (_penalty(lambda n: (n - 1).square()), "this is one number a patient; take the mean over patients."),
+        (_penalty(lambda n: n.square().mean()), "the norm is pulled towards 1, not 0: subtract 1 before squaring."),
+        (_penalty(lambda n: (n.square() - 1).mean()), "squared too early: subtract 1 from the norm, then square."),
+        (_penalty(lambda n: (n + 1).square().mean()), "1 is added; it is subtracted."),
+        (_penalty(lambda n: 10 * (n - 1).square().mean()), "the weight 10 comes later; return the penalty itself."),
+        (
+            _penalty(lambda n: (n - 1).square().mean().sqrt()),
+            "the last root is too much: a mean of squares is asked for.",
+        ),
+        (
+            _penalty(score=lambda s: s.mean()),
+            "the gradient of the mean score is too small by the number of patients: sum.",
+        ),
+        (
+            _penalty(point=lambda r, f, m: m * f + (1 - m) * r),
+            "the mixture is upside down: mix * real + (1 - mix) * fake.",
+        ),
+        (_penalty(point=lambda r, f, m: r), f"the slope is taken at the real patients; {_BETWEEN}"),
+        (_penalty(point=lambda r, f, m: f), f"the slope is taken at the fake patients; {_BETWEEN}"),
+        (_penalty(point=lambda r, f, m: (r + f) / 2), f"mix is not used; {_BETWEEN}"),
+        (
+            _penalty(point=lambda r, f, m: m[:1] * r + (1 - m[:1]) * f),
+            "one mixing number for everybody; use mix as it is.",
+        ),
+        (_penalty(point=lambda r, f, m: m * r + f), f"the weight of the fakes is missing; {_BETWEEN}"),
+    ),
+    learns=("critic",),
+    cut="torch.autograd.grad(..., create_graph=True) keeps the way back; .item(), detach and no_grad cut it.",
+)
+
+# --- the critic's loss ------------------------------------------------------------------------------------------------
 
 
-def _first_difference(got, right, wrong, otherwise, pair=False, tolerance=1e-4) -> str | None:
-    """None where the answer is right, else the message of the mistake that it looks like."""
-    if pair:
-        got, right = _stacked(got), _stacked(right)
-        wrong = [(_stacked(values), message) for values, message in wrong]
-    if same(got, right, tolerance):
-        return None
-    for values, message in wrong:
-        if same(got, values, tolerance):
-            return message
-    shape, wanted = getattr(got, "shape", None), tuple(getattr(right, "shape", ()))
-    if shape is None:
-        return f"a tensor of shape {wanted} is expected; this is {type(got).__name__}."
-    return otherwise if tuple(shape) == wanted else f"the shape is {tuple(shape)}, expected {wanted}."
+def _batches() -> list[Case]:
+    cases = []
+    for label, schema, patients in (
+        ("the toy schema", toy_schema(), 3),
+        ("another schema", other_schema(), 4),
+        ("one patient", toy_schema(), 1),
+    ):
+        generator, critic = seeded(lambda schema=schema: (plain(Generator(schema, 5, 8)), plain(Critic(schema, 8))))
+        real, z = (random_tensor(patients, 4, k, seed=k) for k in (schema.channels, 5))
+        mix = torch.rand(patients, 1, 1, generator=torch.Generator().manual_seed(3))
+        cases.append(Case(label, (generator, critic, real.sigmoid(), z, mix)))
+    return cases
 
 
-def _stacked(pair: Any) -> Any:
-    try:
-        return torch.stack([torch.as_tensor(part).detach() for part in pair])
-    except (TypeError, ValueError, RuntimeError):
-        return pair
+def _loss(
+    apart: Callable = lambda fake, real: fake.mean() - real.mean(),
+    penalty: Callable = lambda *given: 10 * gradient_penalty(*given),
+    cut: Callable = Tensor.detach,
+) -> Callable:
+    def critic_loss(generator, critic, real, z, mix):
+        fake = cut(generator(z))
+        return apart(critic(fake), critic(real)) + penalty(critic, real, fake, mix)
+
+    return critic_loss
 
 
-def _reaches(loss: Any, network: nn.Module) -> bool:
-    """Whether a gradient of the loss arrives at any parameter of the network."""
-    if not isinstance(loss, Tensor) or not loss.requires_grad:
-        return False
-    found = torch.autograd.grad(loss, list(network.parameters()), retain_graph=True, allow_unused=True)
-    return any(gradient is not None for gradient in found)
+_LOG = "this is a classifier's log-loss: a critic compares plain mean scores."
+check_critic_loss = Exercise(
+    _loss(),
+    _batches,
+    "the critic learns from it, and the generator does not notice.",
+    "mean score of fakes - mean score of real patients + 10 * penalty.",
+    (
+        (
+            _loss(lambda f, r: r.mean() - f.mean()),
+            "the sign of the scores is turned: fakes would be scored above patients.",
+        ),
+        (_loss(penalty=gradient_penalty), "the penalty's weight is missing: 10 times the penalty."),
+        (
+            _loss(penalty=lambda *a: -10 * gradient_penalty(*a)),
+            "the penalty is subtracted, so steep slopes are rewarded.",
+        ),
+        (_loss(penalty=lambda *a: 0), "the penalty is missing: 10 * hg.gradient_penalty(critic, real, fake, mix)."),
+        (lambda g, c, r, z, m: 10 * gradient_penalty(c, r, g(z).detach(), m), "the scores are missing: penalty alone."),
+        (
+            _loss(lambda f, r: -f.mean()),
+            "the critic also looks at real patients (and -score of fakes is the generator's).",
+        ),
+        (
+            _loss(lambda f, r: -f.mean(), lambda *a: 0),
+            "this is the generator's loss; the critic looks at real patients.",
+        ),
+        (_loss(lambda f, r: f.mean()), "the real patients' score is missing."),
+        (_loss(lambda f, r: -r.mean()), "the fakes' score is missing."),
+        (_loss(lambda f, r: f.mean() + r.mean()), "a sign: the real patients' mean score is subtracted."),
+        (_loss(lambda f, r: f.sum() - r.sum()), "scores are summed; take their means."),
+        (_loss(lambda f, r: (f - r).abs().mean()), "the absolute value hides who scores higher."),
+        (_loss(lambda f, r: f - r), "this is one number a patient; take the means of the scores."),
+        (_loss(lambda f, r: F.softplus(-r).mean() + F.softplus(f).mean()), _LOG),
+        (_loss(lambda f, r: F.softplus(-r).mean() + F.softplus(f).mean(), lambda *a: 0), _LOG),
+        (
+            _loss(penalty=lambda c, r, f, m: 10 * gradient_penalty(c, f, r, m)),
+            "real and fake are swapped in the penalty.",
+        ),
+        (
+            _loss(penalty=lambda c, r, f, m: 10 * gradient_penalty(c, r, r, m)),
+            "the penalty is given real patients twice.",
+        ),
+        (_loss(lambda f, r: f.mean().detach() - r.mean()), "the fakes' score is detached."),
+        (_loss(lambda f, r: f.mean() - r.mean().detach()), "the real patients' score is detached."),
+        (
+            _loss(lambda f, r: (f.mean() - r.mean()).detach()),
+            "both scores are detached; only the fakes need no gradient.",
+        ),
+        (_loss(penalty=lambda *a: 10 * gradient_penalty(*a).detach()), "the penalty is detached (.item(), no_grad)."),
+        (_loss(cut=lambda fake: fake), "its gradient reaches the generator: make the fakes under torch.no_grad()."),
+    ),
+    learns=("critic", "generator"),
+)
+
+# --- counting by patient ----------------------------------------------------------------------------------------------
+
+
+def _levels() -> list[Case]:
+    first = [[0, 0, 2, 0, 3], [1, 3, 3, 1, 3], [2, 0, 0, 2, 1], [3, 3, 0, 0, 3], [0, 1, 1, 2, 1], [2, 2, 0, 1, 2]]
+    cases = [Case("six patients", (np.array(first),)), Case("one patient", (np.array([[3, 1, 3, 2]]),))]
+    cases += [Case("one month", (np.array([[2], [0], [3]]),)), Case("ties", (np.array([[3, 1, 1, 3], [2, 0, 2, 0]]),))]
+    random = np.random.default_rng(0)
+    cases += [Case(f"{p} patients, {m} months", (random.integers(0, 4, (p, m)),)) for p, m in ((4, 4), (30, 12))]
+    return [*cases, Case("high levels only", (random.integers(2, 4, (5, 7)),))]
+
+
+def _counts(levels: np.ndarray, axis: int = 1) -> np.ndarray:
+    return (levels[:, :, None] == np.arange(4)).sum(axis)
+
+
+def patient_modes(levels: np.ndarray) -> np.ndarray:
+    return _counts(levels).argmax(1)
+
+
+def _as_met(levels: np.ndarray, step: int) -> list[int]:
+    rows = levels[:, ::step].tolist()
+    return [max(row, key=row.count) for row in rows]
+
+
+_AMOUNTS = "treats level numbers as amounts; count instead."
+check_patient_modes = Exercise(
+    patient_modes,
+    _levels,
+    "every patient counts once, however often they change.",
+    "each patient's commonest level, one number a patient; of equally frequent levels the lowest.",
+    (
+        (lambda x: _counts(x, 0).argmax(1), "one answer a month came back: count along axis 1, a patient's months."),
+        (lambda x: _counts(x).max(1), "that is how often the commonest level occurs; which level is it?"),
+        (_counts, "those are the counts; the level with the largest one is asked for: argmax."),
+        (lambda x: _counts(x).argmin(1), "that is the rarest level: argmax, not argmin."),
+        (lambda x: _counts(x).argmax(0), "argmax over the patients; it runs over the levels."),
+        (lambda x: x[:, 0], "that is the first month's level, not the commonest."),
+        (lambda x: x[:, -1], "that is the last month's level, not the commonest."),
+        (lambda x: x.max(1), "that is the largest level number, not the commonest level."),
+        (lambda x: x.min(1), "that is the smallest level number, not the commonest level."),
+        (lambda x: x.argmax(1), "that is the month with the largest level number; count the levels."),
+        (lambda x: np.median(x, 1), f"a median {_AMOUNTS}"),
+        (lambda x: np.median(x, 1).astype(int), f"a median {_AMOUNTS}"),
+        (lambda x: x.mean(1), f"a mean {_AMOUNTS}"),
+        (lambda x: x.mean(1).round(), f"a rounded mean {_AMOUNTS}"),
+        (lambda x: x.mean(1).astype(int), f"a mean {_AMOUNTS}"),
+        (lambda x: np.full(len(x), _counts(x).sum(0).argmax()), "one level for all: count each patient alone."),
+        (lambda x: _counts(x).sum(0).argmax(), "one level for all: count each patient alone."),
+        (lambda x: 3 - _counts(x)[:, ::-1].argmax(1), "where levels tie, the lowest counts, not the highest."),
+        (lambda x: _as_met(x, 1), "where levels tie, the lowest counts, not the one that comes first in time."),
+        (lambda x: _as_met(x, -1), "where levels tie, the lowest counts, not the one that comes last in time."),
+        (lambda x: _counts(x)[:, :3].argmax(1), "there are four levels, 0 to 3; the last one is left out."),
+        (lambda x: _counts(x)[:, 1:].argmax(1) + 1, "there are four levels, 0 to 3; level 0 is left out."),
+        (lambda x: patient_modes(x) + 1, "one too many: levels are counted from 0."),
+        (lambda x: _counts(x).max(1) / x.shape[1], "that is the commonest level's share; which level is it?"),
+    ),
+)
