@@ -243,7 +243,7 @@ check_gradient_penalty = Exercise(
     gradient_penalty,
     _mixtures,
     "one slope a patient, and the critic can be trained on it.",
-    "mean over patients of (norm - 1) squared; the norm, over axes 1 and 2, of the slope at mix * real + (1 - mix) * fake.",
+    "mean over patients of (norm - 1) squared; norm of the slope, over axes 1 and 2, at mix * real + (1 - mix) * fake.",
     (
         (_penalty(norm=lambda s: s.square().sum(2).sqrt()), "the norm is taken for each month alone: sum over (1, 2)."),
         (
