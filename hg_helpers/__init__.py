@@ -14,7 +14,7 @@ if sys.argv[:2] == ["-m", "demo"] and "--quiet" not in sys.argv:  # `python -m h
 try:
     from . import cohort, exercises, metrics, model, plots
     from .app.describe import describe
-    from .app.parquet_parts import write_parts
+    from .app.files import write_parts
     from .app.shorthand import train
     from .cohort import *
     from .metrics import evaluate

@@ -7,7 +7,7 @@ import pytest
 
 import hg_helpers as hg
 from hg_helpers.__main__ import main
-from hg_helpers.app import parquet_parts as parts
+from hg_helpers.app import files as parts
 
 PATIENTS = 600  # three blocks, the last one not full
 

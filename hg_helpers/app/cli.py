@@ -12,6 +12,7 @@ import logging
 import os
 import sys
 import textwrap
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -66,9 +67,6 @@ def _reader_gone(error: BrokenPipeError) -> int:
     return 1
 
 
-# --- the parser -----------------------------------------------------------------------------------------------------
-
-
 class Help(argparse.HelpFormatter):
     """Lines end between words, also in what stands below the options; examples go on behind a backslash."""
 
@@ -76,28 +74,27 @@ class Help(argparse.HelpFormatter):
         return textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False)
 
     def _fill_text(self, text: str, width: int, indent: str) -> str:
-        lines: list[str] = []
+        lines, whole = [], {"break_long_words": False, "break_on_hyphens": False}
         for line in text.splitlines():
-            example = line.startswith("  ")
-            options = {"subsequent_indent": "      ", "initial_indent": "  "} if example else {}
-            room = width - 2 if example else width
-            parts = textwrap.wrap(line.strip(), room, break_long_words=False, break_on_hyphens=False, **options)
-            lines.append((" \\\n" if example else "\n").join(parts))
+            if line.startswith("  "):  # an example
+                parts = textwrap.wrap(line.strip(), width - 2, initial_indent="  ", subsequent_indent="      ", **whole)
+                lines.append(" \\\n".join(parts))
+            else:
+                lines.append(textwrap.fill(line, width, **whole))
         return "\n".join(lines)
 
 
-def _count(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{number} is not at least 1")
+def _at_least(least: int) -> Callable[[str], int]:
+    def number(text: str) -> int:
+        if (value := int(text)) < least:
+            raise argparse.ArgumentTypeError(f"{value} is not at least {least}")
+        return value
+
+    number.__name__ = "whole number"  # in argparse's message about what is none
     return number
 
 
-def _seed(text: str) -> int:
-    number = int(text)
-    if number < 0:
-        raise argparse.ArgumentTypeError(f"{number} is not at least 0")
-    return number
+COUNT, SEED = _at_least(1), {"type": _at_least(0), "default": 0}
 
 
 def _path(text: str) -> Path:
@@ -118,113 +115,87 @@ def build_parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    def command(run: Any, summary: str, example: str) -> argparse.ArgumentParser:
-        added = commands.add_parser(
-            run.__name__,
-            help=summary,
-            description=summary[0].upper() + summary[1:] + ".",
-            epilog=f"example:\n  python -m hg_helpers {example}\n\n{EXITS}",
-            formatter_class=Help,
-        )
+    def command(run: Callable, summary: str, example: str) -> Callable:
+        words = {"help": summary, "description": summary[0].upper() + summary[1:] + "."}
+        epilog = f"example:\n  python -m hg_helpers {example}\n\n{EXITS}"
+        added = commands.add_parser(run.__name__, epilog=epilog, formatter_class=Help, **words)
         added.set_defaults(run=run)
-        added.add_argument("--json", action="store_true", help="print the result as JSON")
-        added.add_argument("--quiet", action="store_true", help="no progress, only warnings and errors")
-        added.add_argument("--traceback", action="store_true", help="show where an error came from")
-        return added
+        option = added.add_argument
+        option("--json", action="store_true", help="print the result as JSON")
+        option("--quiet", action="store_true", help="no progress, only warnings and errors")
+        option("--traceback", action="store_true", help="show where an error came from")
+        return option
 
-    def writes(added: argparse.ArgumentParser, default: str | None, what: str) -> None:
-        added.add_argument("--out", type=_path, default=default, required=default is None, help=what)
-        added.add_argument("--force", action="store_true", help="replace what exists already")
+    def writes(option: Callable, what: str, **default: Any) -> None:
+        option("--out", type=_path, help=what, **(default or {"required": True}))
+        option("--force", action="store_true", help="replace what exists already")
 
-    def reads(added: argparse.ArgumentParser) -> None:
-        added.add_argument("--separator", help="between the values of a .csv file (default: as its header looks)")
-        added.add_argument("--decimal", metavar="MARK", help="decimal mark of a .csv file (default: as its rows look)")
-        added.add_argument("--encoding", help="of a .csv file, such as cp1252 (default: utf-8)")
-        added.add_argument("--sheet", help="of a workbook (default: the first)")
+    def reads(option: Callable, what: str, name: str = "--data", **required: Any) -> None:
+        option(name, help=what, **required)
+        option("--separator", help="between the values of a .csv file (default: as its header looks)")
+        option("--decimal", metavar="MARK", help="decimal mark of a .csv file (default: as its rows look)")
+        option("--encoding", help="of a .csv file, such as cp1252 (default: utf-8)")
+        option("--sheet", help="of a workbook (default: the first)")
 
     command(doctor, "check versions, machine, data and disk", "doctor")
 
-    added = command(
-        simulate, "write a simulated cohort with known truth", "simulate --patients 1000 --out cohort.csv.gz"
-    )
-    added.add_argument("--patients", type=_count, default=1000, help="how many (default 1000)")
-    added.add_argument("--months", type=_count, default=60, help="months each (default 60)")
-    added.add_argument("--seed", type=_seed, default=0)
-    writes(added, None, "file: .csv, .csv.gz or .parquet")
+    option = command(download, "fetch the public cohort (44.7 MB) into data/raw/", "download")
+    option("--force", action="store_true", help="fetch it again")
 
-    added = command(download, "fetch the public cohort (44.7 MB) into data/raw/", "download")
-    added.add_argument("--force", action="store_true", help="fetch it again")
+    example = "simulate --patients 1000 --out cohort.csv.gz"
+    option = command(simulate, "write a simulated cohort with known truth", example)
+    option("--patients", type=COUNT, default=1000, help="how many (default 1000)")
+    option("--months", type=COUNT, default=60, help="months each (default 60)")
+    option("--seed", **SEED)
+    writes(option, "file: .csv, .csv.gz or .parquet")
 
-    added = command(
-        describe,
-        "draft the schema of a table, with comments, to be put right and given to `train`",
-        "describe --data visits.csv --patient id --time day --out visits.yaml",
-    )
-    added.add_argument("--data", required=True, help="table: .csv, .csv.gz, .parquet or .xlsx")
-    added.add_argument("--patient", required=True, metavar="COLUMN", help="column that identifies the patient")
-    added.add_argument("--time", required=True, metavar="COLUMN", help="column of months, days, dates or time stamps")
-    reads(added)
-    added.add_argument("--out", type=_path, help="file (.yaml); without it the draft is printed")
-    added.add_argument("--force", action="store_true", help="replace what exists already")
+    example = "describe --data visits.csv --patient id --time day --out visits.yaml"
+    summary = "draft the schema of a table, with comments, to be put right and given to `train`"
+    option = command(describe, summary, example)
+    reads(option, "table: .csv, .csv.gz, .parquet or .xlsx", required=True)
+    option("--patient", required=True, metavar="COLUMN", help="column that identifies the patient")
+    option("--time", required=True, metavar="COLUMN", help="column of months, days, dates or time stamps")
+    writes(option, "file (.yaml); without it the draft is printed", default=None)
 
-    added = command(
-        train,
-        "train a model on a table",
-        "train --data data/art_hiv_demo.csv.gz --model v2 --preset workshop --out runs/v2.pt\n"
-        "  python -m hg_helpers train --data visits.csv --schema visits.yaml --model v2_plus --out runs/mine.pt\n"
-        "  python -m hg_helpers train --out runs/v2.pt --resume --epochs 40",
-    )
-    added.add_argument(
-        "--data", help="table: .csv, .csv.gz, .parquet, .xlsx or `figshare` (default: the bundled cohort)"
-    )
-    reads(added)
+    example = """train --data data/art_hiv_demo.csv.gz --model v2 --preset workshop --out runs/v2.pt
+  python -m hg_helpers train --data visits.csv --schema visits.yaml --model v2_plus --out runs/mine.pt
+  python -m hg_helpers train --out runs/v2.pt --resume --epochs 40"""
+    option = command(train, "train a model on a table", example)
+    reads(option, "table: .csv, .csv.gz, .parquet, .xlsx or `figshare` (default: the bundled cohort)")
     # without defaults here, so that --resume can tell what was asked for
-    added.add_argument("--schema", help="art-demo (default), art-full or a YAML file")
-    added.add_argument("--model", choices=["v1", "v2", "v2_plus"], help="default v2_plus")
-    added.add_argument("--preset", choices=["published", "workshop"], default="workshop")
-    added.add_argument("--epochs", type=_count, help="default: the preset's")
-    added.add_argument("--seed", type=_seed, default=0, help="of the split, the weights and the noise")
-    added.add_argument(
-        "--holdout", type=_share, default=0.2, help="share of patients kept for evaluation (default 0.2)"
-    )
-    added.add_argument("--device", default="cpu", help="cpu (default), cuda, mps or auto")
-    added.add_argument("--checkpoint-every", type=_count, default=1, metavar="EPOCHS")
-    added.add_argument("--resume", action="store_true", help="go on with the model in --out, up to --epochs")
-    writes(added, None, "model file (.pt); the split is written beside it")
+    option("--schema", help="art-demo (default), art-full or a YAML file")
+    option("--model", choices=["v1", "v2", "v2_plus"], help="default v2_plus")
+    option("--preset", choices=["published", "workshop"], default="workshop")
+    option("--epochs", type=COUNT, help="default: the preset's")
+    option("--seed", **SEED, help="of the split, the weights and the noise")
+    option("--holdout", type=_share, default=0.2, help="share of patients kept for evaluation (default 0.2)")
+    option("--device", default="cpu", help="cpu (default), cuda, mps or auto")
+    option("--checkpoint-every", type=COUNT, default=1, metavar="EPOCHS")
+    option("--resume", action="store_true", help="go on with the model in --out, up to --epochs")
+    writes(option, "model file (.pt); the split is written beside it")
 
-    added = command(
-        sample, "draw synthetic patients from a model", "sample --model runs/v2.pt --patients 1000 --out s.csv"
-    )
-    added.add_argument("--model", required=True, help="file from `train`, or v1, v2, v2_plus of the package")
-    added.add_argument("--patients", type=_count, default=1000, help="how many (default 1000)")
-    added.add_argument("--seed", type=_seed, default=0)
-    added.add_argument(
-        "--decode", choices=["argmax", "sample"], default="argmax", help="most probable level, or a draw"
-    )
-    added.add_argument(
-        "--parts",
-        type=_count,
-        metavar="PATIENTS",
-        help="write a folder of Parquet files of so many patients each, a multiple of 256; stopped, it goes on",
-    )
-    writes(added, None, "file: .csv, .csv.gz or .parquet; with --parts a folder")
+    example = "sample --model runs/v2.pt --patients 1000 --out s.csv"
+    option = command(sample, "draw synthetic patients from a model", example)
+    option("--model", required=True, help="file from `train`, or v1, v2, v2_plus of the package")
+    option("--patients", type=COUNT, default=1000, help="how many (default 1000)")
+    option("--seed", **SEED)
+    option("--decode", choices=["argmax", "sample"], default="argmax", help="most probable level, or a draw")
+    parts = "write a folder of Parquet files of so many patients each, a multiple of 256; stopped, it goes on"
+    option("--parts", type=COUNT, metavar="PATIENTS", help=parts)
+    writes(option, "file: .csv, .csv.gz or .parquet; with --parts a folder")
 
-    added = command(
-        evaluate,
-        "compare synthetic with real patients",
-        "evaluate --real data/art_hiv_demo.csv.gz --model runs/v2.pt --synthetic s.csv --out runs/report",
-    )
-    added.add_argument("--real", required=True, help="table that the model was trained on")
-    reads(added)
-    added.add_argument("--holdout", help="table of real patients whom the model has not seen")
-    added.add_argument("--model", help="instead of --holdout: the model, beside which `train` wrote its split")
-    added.add_argument("--synthetic", required=True, help="table from `sample`")
-    added.add_argument("--schema", default="art-demo", help="art-demo (default), art-full or a YAML file")
-    added.add_argument("--seed", type=_seed, default=0, help="of the draws behind floors and intervals")
-    writes(added, None, "folder for report.csv and figures")
+    example = "evaluate --real data/art_hiv_demo.csv.gz --model runs/v2.pt --synthetic s.csv --out runs/report"
+    option = command(evaluate, "compare synthetic with real patients", example)
+    reads(option, "table that the model was trained on", "--real", required=True)
+    option("--holdout", help="table of real patients whom the model has not seen")
+    option("--model", help="instead of --holdout: the model, beside which `train` wrote its split")
+    option("--synthetic", required=True, help="table from `sample`")
+    option("--schema", default="art-demo", help="art-demo (default), art-full or a YAML file")
+    option("--seed", **SEED, help="of the draws behind floors and intervals")
+    writes(option, "folder for report.csv and figures")
 
-    added = command(demo, "train v1, v2 and v2_plus on the bundled cohort and show who is missing", "demo")
-    added.add_argument("--seed", type=_seed, default=0)
-    added.add_argument("--epochs", type=_count, help="fewer for a quick look (default: the workshop preset's)")
-    writes(added, "runs/demo", "folder (default runs/demo)")
+    option = command(demo, "train v1, v2 and v2_plus on the bundled cohort and show who is missing", "demo")
+    option("--seed", **SEED)
+    option("--epochs", type=COUNT, help="fewer for a quick look (default: the workshop preset's)")
+    writes(option, "folder (default runs/demo)", default="runs/demo")
     return parser

@@ -36,8 +36,7 @@ from ..runtime.checkpoint import atomic, require_writable
 from ..runtime.distributed import Peers, join_torchrun
 from .demo import DEMO, run_demo, summary_text, too_short
 from .describe import describe as describe_table
-from .files import read_split, values_of, write_split, write_table
-from .parquet_parts import write_parts
+from .files import read_split, values_of, write_parts, write_split, write_table
 from .shorthand import prepare
 
 log = logging.getLogger("hg_helpers")
@@ -77,18 +76,9 @@ def train(options: argparse.Namespace) -> int:
     if options.resume:
         return _resume(options)
     out = _output(options, ".pt")
-    begun = prepare(
-        options.data,
-        options.model or "v2_plus",
-        _schema(options.schema or "art-demo"),
-        options.holdout,
-        options.seed,
-        options.epochs,
-        options.device,
-        options.preset,
-        Peers(),
-        _reading(options),
-    )
+    what = options.data, options.model or "v2_plus", _schema(options.schema or "art-demo"), options.holdout
+    how = options.seed, options.epochs, options.device, options.preset
+    begun = prepare(*what, *how, Peers(), _reading(options))
     if begun.trainer.peers.rank == 0:
         write_split(begun.split, out)
     return _fit(begun.trainer, begun.encoder.transform(begun.train), out, options)
@@ -123,27 +113,15 @@ def _refuse_another(trainer: Any, options: argparse.Namespace) -> None:
 
 
 def _fit(trainer: Any, x: Any, out: Path, options: argparse.Namespace) -> int:
-    history = trainer.fit(
-        x,
-        epochs=options.epochs,
-        checkpoint=out,
-        checkpoint_every=options.checkpoint_every,
-        progress=not options.quiet,
-    )
-    last = history.iloc[-1] if len(history) else {}
+    saving = {"checkpoint": out, "checkpoint_every": options.checkpoint_every}
+    history = trainer.fit(x, epochs=options.epochs, progress=not options.quiet, **saving)
     if trainer.peers.rank > 0:
         return 0
-    _show(
-        options,
-        {
-            "model": str(out),
-            "patients": len(x),
-            "epochs": trainer.epoch,
-            "generator steps": trainer.step,
-            "seconds": round(float(history["seconds"].sum()), 1) if len(history) else 0.0,
-            **{k: round(float(last[k]), 4) for k in ("wasserstein", "correlation_loss", "reconstruction") if k in last},
-        },
-    )
+    done = {"model": str(out), "patients": len(x), "epochs": trainer.epoch, "generator steps": trainer.step}
+    done["seconds"] = round(float(history["seconds"].sum()), 1) if len(history) else 0.0
+    last = history.iloc[-1] if len(history) else {}
+    losses = ("wasserstein", "correlation_loss", "reconstruction")
+    _show(options, done | {name: round(float(last[name]), 4) for name in losses if name in last})
     target = trainer.config.epochs if options.epochs is None else options.epochs
     return 0 if trainer.epoch >= target else 130
 
@@ -156,13 +134,9 @@ def sample(options: argparse.Namespace) -> int:
         out = _output(options, ".csv", ".csv.gz", ".parquet")
         synthesizer = _model(options.model)
         write = functools.partial(synthesizer.to_parquet if out.suffix == ".parquet" else synthesizer.to_csv, out)
+    what = {"patients": options.patients, "seed": options.seed, "decode": options.decode}
     with tqdm(total=options.patients, unit="patient", disable=options.quiet) as bar:
-        write(
-            patients=options.patients,
-            seed=options.seed,
-            decode=options.decode,
-            progress=lambda done: bar.update(done - bar.n),
-        )
+        write(**what, progress=lambda done: bar.update(done - bar.n))
     done = {"file": str(out), "patients": options.patients}
     if synthesizer.encoder.layout.course is None:  # else courses have lengths of their own
         done["rows"] = options.patients * synthesizer.encoder.schema.length

@@ -74,81 +74,22 @@ def checks() -> list[Check]:
         Python, one line a package, cores, device, bundled data, public data (optional, so never a failure), disk space
         and whether the current folder can be written to.
     """
-    return [_check_python(), *map(_check_package, REQUIRED), *_check_machine(), *_check_data(), *_check_folder()]
-
-
-def _check_python() -> Check:
+    ok, version = sys.version_info[:2] >= OLDEST_PYTHON, platform.python_version()
     oldest = ".".join(map(str, OLDEST_PYTHON))
-    ok = sys.version_info[:2] >= OLDEST_PYTHON
-    return Check("python", ok, platform.python_version() + ("" if ok else f"; install Python {oldest} or newer"))
+    python = Check("python", ok, version if ok else f"{version}; install Python {oldest} or newer")
+    # in a container, the cores that this process may use are fewer than the machine's
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return [python, *map(_package, REQUIRED), Check("cores", True, str(cores)), _device(), *_data(), *_folder()]
 
 
-def _check_package(name: str) -> Check:
-    version, oldest = _version(name), REQUIRED[name]
-    if version is None:
-        return Check(name, False, f"not installed; run: python -m pip install '{name}>={oldest}'")
-    if _numbers(version) < _numbers(oldest):
-        return Check(name, False, f"{version} is too old; run: python -m pip install '{name}>={oldest}'")
-    return Check(name, True, version)
-
-
-def _check_machine() -> list[Check]:
-    cores = Check("cores", True, str(_cores()))
+def _package(name: str) -> Check:
+    remedy = f"run: python -m pip install '{name}>={REQUIRED[name]}'"
     try:
-        import torch
-
-        from ..runtime.environment import available_devices, resolve_device
-
-        threads = f"{torch.get_num_threads()} threads"
-        return [cores, Check("device", True, f"{resolve_device('auto')} ({threads}; {', '.join(available_devices())})")]
-    except (ImportError, OSError) as error:  # an installed torch whose libraries do not load raises OSError
-        return [cores, Check("device", False, f"torch cannot be imported ({error}); install it again")]
-
-
-def _check_data() -> list[Check]:
-    try:  # a broken pandas, pooch or yaml shows here and not as a traceback
-        from ..cohort.art import ART_FULL
-        from ..cohort.download import DEMO_NAME, PUBLIC_NAME, data_folder, download_cohort, raw_folder
-        from ..cohort.load import load_cohort
-
-        public = raw_folder() / PUBLIC_NAME
-    except (ImportError, OSError) as error:
-        return [Check("bundled cohort", False, f"cannot be read ({error}); see the packages above")]
-    out = []
-    try:
-        patients = load_cohort()[ART_FULL.patient].nunique()
-        out.append(Check("bundled cohort", True, f"{patients} patients in {data_folder() / DEMO_NAME}"))
-    except (ImportError, OSError, ValueError) as error:
-        out.append(Check("bundled cohort", False, f"{error}; or restore the file from the repository"))
-    if not public.is_file():
-        out.append(Check("public cohort", True, "not cached, optional; run: python -m hg_helpers download"))
-        return out
-    try:
-        out.append(Check("public cohort", True, f"cached as {download_cohort()}"))
-    except OSError as error:
-        out.append(Check("public cohort", False, str(error)))
-    return out
-
-
-def _check_folder() -> list[Check]:
-    folder = Path.cwd()
-    free = shutil.disk_usage(folder).free
-    disk = f"{free / 1e9:.1f} GB free in {folder}"
-    out = [Check("disk", free >= _FREE_DISK, disk if free >= _FREE_DISK else f"only {disk}; make room for 1 GB")]
-    try:
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-        out.append(Check("folder", True, f"{folder} can be written to"))
-    except OSError as error:
-        out.append(Check("folder", False, f"cannot write in {folder} ({error.strerror}); change to a folder of yours"))
-    return out
-
-
-def _version(name: str) -> str | None:
-    try:
-        return importlib.metadata.version(name)
+        version = importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
-        return None
+        return Check(name, False, f"not installed; {remedy}")
+    ok = _numbers(version) >= _numbers(REQUIRED[name])
+    return Check(name, ok, version if ok else f"{version} is too old; {remedy}")
 
 
 def _numbers(version: str) -> list[int]:
@@ -156,6 +97,47 @@ def _numbers(version: str) -> list[int]:
     return [int(part) for part in re.match(r"\d+(?:\.\d+)*", version)[0].split(".")]
 
 
-def _cores() -> int:
-    """Cores this process may use, which in a container are fewer than the machine has."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def _device() -> Check:
+    try:
+        import torch
+
+        from ..runtime.environment import available_devices, resolve_device
+    except (ImportError, OSError) as error:  # an installed torch whose libraries do not load raises OSError
+        return Check("device", False, f"torch cannot be imported ({error}); install it again")
+    there = f"{torch.get_num_threads()} threads; {', '.join(available_devices())}"
+    return Check("device", True, f"{resolve_device('auto')} ({there})")
+
+
+def _data() -> list[Check]:
+    try:  # a broken pandas, pooch or yaml shows here and not as a traceback
+        from ..cohort.art import ART_FULL
+        from ..cohort.download import DEMO_NAME, PUBLIC_NAME, data_folder, download_cohort, raw_folder
+        from ..cohort.load import load_cohort
+    except (ImportError, OSError) as error:
+        return [Check("bundled cohort", False, f"cannot be read ({error}); see the packages above")]
+    try:
+        patients = load_cohort()[ART_FULL.patient].nunique()
+        bundled = Check("bundled cohort", True, f"{patients} patients in {data_folder() / DEMO_NAME}")
+    except (ImportError, OSError, ValueError) as error:
+        bundled = Check("bundled cohort", False, f"{error}; or restore the file from the repository")
+    try:
+        there = (raw_folder() / PUBLIC_NAME).is_file()
+        public = (
+            f"cached as {download_cohort()}" if there else "not cached, optional; run: python -m hg_helpers download"
+        )
+        return [bundled, Check("public cohort", True, public)]
+    except OSError as error:
+        return [bundled, Check("public cohort", False, str(error))]
+
+
+def _folder() -> list[Check]:
+    folder = Path.cwd()
+    free = shutil.disk_usage(folder).free
+    disk = f"{free / 1e9:.1f} GB free in {folder}"
+    enough = Check("disk", free >= _FREE_DISK, disk if free >= _FREE_DISK else f"only {disk}; make room for 1 GB")
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            return [enough, Check("folder", True, f"{folder} can be written to")]
+    except OSError as error:
+        why = f"cannot write in {folder} ({error.strerror}); change to a folder of yours"
+        return [enough, Check("folder", False, why)]

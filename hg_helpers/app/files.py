@@ -1,4 +1,4 @@
-"""What the commands leave beside their models: tables, and which patients a model was trained on.
+"""What commands write: tables, also in parts, and beside a model which patients it was trained on.
 
 >>> split_file(Path('runs/v2.pt')).as_posix()
 'runs/v2.split.json'
@@ -15,7 +15,10 @@ from typing import Any
 import pandas as pd
 
 from ..cohort.schema import Schema
+from ..model.synthesizer import BLOCK, Progress, Synthesizer
 from ..runtime.checkpoint import atomic
+from ..runtime.checks import whole_number
+from ..runtime.reading import MANIFEST
 
 
 def write_table(table: pd.DataFrame, path: Path, index: bool = False, float_format: str | None = None) -> None:
@@ -29,6 +32,12 @@ def write_table(table: pd.DataFrame, path: Path, index: bool = False, float_form
                 table.to_csv(zipped, **text)
         else:
             table.to_csv(temporary, **text)
+
+
+def write_text(text: str, path: Path) -> None:
+    """Write a text file; a crash leaves what was there."""
+    with atomic(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
 
 
 def split_file(model: Path) -> Path:
@@ -57,11 +66,7 @@ def values_of(table: pd.DataFrame, schema: Schema) -> str:
 
 
 def read_split(model: Path) -> dict[str, Any]:
-    """The table (`data`), the `train_patients` and, where some were held out, the `holdout_patients` of a model.
-
-    Raises:
-        FileNotFoundError, ValueError: naming the file, where it is missing or damaged.
-    """
+    """The table (`data`), the `train_patients` and, where some were held out, the `holdout_patients` of a model."""
     path = split_file(model)
     if not path.is_file():
         raise FileNotFoundError(f"no {path}: `train` writes it beside its model, with the patients that it trained on")
@@ -69,9 +74,9 @@ def read_split(model: Path) -> dict[str, Any]:
         split = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(split, dict) or not {"data", "train_patients"} <= split.keys():
             raise ValueError("it does not say which table and which patients")
+        return split
     except ValueError as error:
         raise ValueError(f"{path} cannot be read: {error}. Use an older copy, or train again.") from error
-    return split
 
 
 def write_split(split: dict[str, Any], model: Path) -> None:
@@ -86,5 +91,74 @@ def write_split(split: dict[str, Any], model: Path) -> None:
         same = False
     if not same:
         model.expanduser().unlink(missing_ok=True)
-    with atomic(path) as temporary:
-        temporary.write_text(json.dumps(split, indent=1), encoding="utf-8")
+    write_text(json.dumps(split, indent=1), path)
+
+
+def write_parts(
+    synthesizer: Synthesizer,
+    folder: str | Path,
+    patients: int,
+    seed: int = 0,
+    decode: str = "argmax",
+    per_part: int = 100 * BLOCK,
+    progress: Progress = None,
+) -> list[Path]:
+    """Write the rows of :meth:`Synthesizer.sample`, more than fit into memory, as ``part-00000.parquet`` ...
+
+    Parts that are there are kept: stopped and called again with the same model and arguments, it goes on.
+    ``pandas.read_parquet(folder)`` reads them all.
+
+    Args:
+        folder: made if need be; ``_parts.json`` in it says what the parts are.
+        per_part: patients a file, a multiple of 256; memory does not grow with ``patients``.
+        progress: called with the number of patients written so far.
+
+    Returns:
+        The files, in the order of the patients.
+
+    Raises:
+        ValueError: for wrong numbers, or a folder with parts of another model, seed, decoding or size.
+    """
+    if whole_number("per_part", per_part) % BLOCK:
+        raise ValueError(f"per_part must be a multiple of {BLOCK}, not {per_part!r}")
+    synthesizer.sample_encoded(patients, seed, decode)  # refuses wrong input
+    folder = Path(folder).expanduser()
+    numbers = {"patients": int(patients), "seed": int(seed), "per_part": int(per_part)}
+    _agree(folder, {"model": _fingerprint(synthesizer), "decode": decode, **numbers})
+    files = []
+    for number, first in enumerate(range(0, patients, per_part)):
+        last = min(first + per_part, patients)
+        files.append(folder / f"part-{number:05d}.parquet")
+        if not files[-1].exists():
+            table = pd.concat(synthesizer.sample_blocks(last, seed, decode, start=first), ignore_index=True)
+            write_table(table, files[-1])
+        if progress is not None:
+            progress(last)
+    return files
+
+
+def _agree(folder: Path, asked: dict[str, str | int]) -> None:
+    manifest = folder / MANIFEST
+    if not manifest.exists():
+        if any(folder.glob("*.parquet")):
+            raise ValueError(f"{folder} holds Parquet files and no {MANIFEST}: choose an empty folder")
+        return write_text(json.dumps(asked, indent=1), manifest)
+    try:
+        there = json.loads(manifest.read_text(encoding="utf-8"))
+        other = [name for name in asked if there[name] != asked[name]]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{manifest} cannot be read ({error}): choose another folder") from None
+    if other:
+        made = f"{folder} holds parts made with another {', another '.join(other)}"
+        raise ValueError(f"{made}: choose another folder, or remove this one")
+
+
+def _fingerprint(synthesizer: Synthesizer) -> str:
+    """Of all that decides what is drawn."""
+    state = synthesizer.state()
+    found = hashlib.sha256(json.dumps([state["config"], state["encoder"]], default=str).encode())
+    for part in ("sampling_generator", "source"):
+        for name, value in state[part].items():
+            found.update(name.encode())
+            found.update(value.detach().cpu().contiguous().numpy().tobytes())
+    return found.hexdigest()

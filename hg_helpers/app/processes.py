@@ -31,8 +31,7 @@ def in_processes(
     Args:
         work: a function of a module; it trains with :func:`callbacks` and ends with :func:`leave_with_parent`.
         runs: name and arguments of each, in the order in which they begin.
-        jobs: processes.
-        bar: goes on by one a batch.
+        jobs, bar: number of processes; progress, which goes on by one a batch.
         finished: called here with each run as it ends. What it raises, and Ctrl-C, ends the others after their batch.
     """
     spawn = multiprocessing.get_context("spawn")

@@ -64,11 +64,7 @@ class Trained:
         return self.synthesizer.sample(patients, seed=seed, decode=decode)
 
     def evaluate(self, synthetic: pd.DataFrame, **options: Any) -> pd.DataFrame:
-        """Every metric beside its floor: :func:`hg_helpers.evaluate` with both groups of real patients.
-
-        Raises:
-            ValueError: where nobody was held out.
-        """
+        """Every metric beside its floor: :func:`hg_helpers.evaluate` with both groups of real patients."""
         if self.holdout.empty:
             raise ValueError("nobody was held out (holdout=0): call hg.evaluate with a table of other real patients")
         return evaluate(self.train, self.holdout, synthetic, self.schema, **options)
@@ -98,10 +94,7 @@ def train(
         schema: what the table means; by default ``ART_DEMO``.
         holdout: patients kept aside, as share or number; 0 trains on everybody.
         seed: of the split, the initial weights and the noise.
-        epochs: by default the preset's.
-        device: where to compute.
-        preset: ``"workshop"`` or ``"published"``.
-        progress: show a progress bar.
+        epochs: by default those of the ``preset``, ``"workshop"`` or ``"published"``.
 
     Raises:
         ValueError: for a wrong setting or table, in words that name it, before training.
@@ -113,13 +106,13 @@ def train(
 
 
 def prepare(
-    cohort: str | Path | pd.DataFrame | None,
+    cohort: Any,
     model: str,
     schema: Schema | None,
     holdout: float | int,
     seed: int,
     epochs: int | None,
-    device: str | torch.device,
+    device: Any,
     preset: str,
     peers: Peers = ALONE,
     reading: dict[str, str] | None = None,

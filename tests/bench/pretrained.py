@@ -12,12 +12,13 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from hg_helpers.app.demo import LABELS, scores
+from hg_helpers.app.demo import LABELS, STATIC, scores
 from hg_helpers.cohort.arrays import as_arrays
 from hg_helpers.cohort.art import ART_DEMO
 from hg_helpers.cohort.download import data_folder
 from hg_helpers.cohort.encoding import CohortEncoder
 from hg_helpers.cohort.simulate import simulate_cohort
+from hg_helpers.metrics import autocorrelation_difference, joint_tv
 from hg_helpers.model.config import TrainConfig
 from hg_helpers.model.training import Trainer
 
@@ -28,9 +29,10 @@ CONFIGS = {
     "v2": TrainConfig.v2(preset="workshop", epochs=1),
     "v2_plus": TrainConfig.v2_plus(preset="workshop", epochs=16, ema=0.998),
 }
-#: The rows of the data card's table.
-ROWS = ["coverage_month", "coverage_patient", "joint_tv", "static_tv", *(f"ks {f.name}" for f in ART_DEMO.real)]
-ROWS += ["lag_1", "switching_ratio", "static_constant"]
+OUTCOME = next(f.name for f in ART_DEMO if f.role == "outcome")
+#: The rows of the data card's table that the demo has, too.
+ROWS = ["coverage_month", "coverage_patient", "joint_tv", *(f"ks {f.name}" for f in ART_DEMO.real)]
+ROWS += ["switching_ratio", "static_constant"]
 
 
 def training_cohort() -> pd.DataFrame:
@@ -59,8 +61,13 @@ def make(name: str, folder: Path, work: Path) -> None:
 def card(real: pd.DataFrame, made: pd.DataFrame) -> dict[str, float]:
     """The data card's rows of a shipped model, against real patients whom it has not seen."""
     encoder = CohortEncoder(ART_DEMO).fit(real)
-    found = scores(*(as_arrays(table, ART_DEMO, encoder) for table in (real, made)))
-    return {LABELS[key]: found[key] for key in ROWS}
+    pair = [as_arrays(table, ART_DEMO, encoder) for table in (real, made)]
+    found = scores(*pair)
+    lagged = autocorrelation_difference(*pair, ART_DEMO)[1].set_index(["feature", "lag"]).loc[(OUTCOME, 1)]
+    return {LABELS[key]: found[key] for key in ROWS} | {
+        f"total variation, {' x '.join(STATIC)}": joint_tv(*pair, ART_DEMO, features=STATIC)[0],
+        f"lag-1 autocorrelation of {OUTCOME}, of real": float(lagged["synthetic"] / lagged["real"]),
+    }
 
 
 def main() -> None:
