@@ -32,6 +32,7 @@ from .metric import METRICS
 from .privacy import copies, copy_threshold, dcr_share, membership_auc, nndr, privacy_distances
 from .report import BEST, evaluate
 from .two_sample import c2st_auc
+from .usefulness import fitted_q, kaplan_meier, restricted_mean, time_to_outcome
 from .utility import trtr_auc, tstr_auc
 
 __all__ = [
@@ -54,8 +55,10 @@ __all__ = [
     "disclosure_risk",
     "dwell_times",
     "evaluate",
+    "fitted_q",
     "flatten",
     "joint_tv",
+    "kaplan_meier",
     "ks",
     "log_cluster",
     "membership_auc",
@@ -65,8 +68,10 @@ __all__ = [
     "prdc_coverage",
     "prdc_density",
     "privacy_distances",
+    "restricted_mean",
     "static_constant",
     "switching_ratio",
+    "time_to_outcome",
     "trend_difference",
     "trtr_auc",
     "tstr_auc",

@@ -1,0 +1,107 @@
+"""Usefulness: would an analysis of synthetic patients come to the same conclusion? The parts that notebook 06 derives.
+
+>>> curve = kaplan_meier([2, 3, 3, 5], [True, True, False, False])
+>>> curve["reached"].tolist()  # of four, one after two months; of the three left, one after three
+[0.0, 0.0, 0.25, 0.5, 0.5, 0.5]
+>>> round(restricted_mean(curve, 4), 4)  # months until then, of the first four
+3.25
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from ..cohort.arrays import CohortArrays
+from .metric import takes_tables
+
+
+@takes_tables()
+def time_to_outcome(cohort: CohortArrays, threshold: float | None = None) -> pd.DataFrame:
+    """How long each patient takes until the schema's real feature with role "outcome" is below a threshold.
+
+    Args:
+        threshold: in the feature's units; by default ``Feature.threshold``.
+
+    Returns:
+        One row a patient, index the patient's id: ``start``, the outcome in the first month; ``months`` until it is
+        first below; ``reached``, False where it never is (``months`` is then the last month seen).
+
+    Raises:
+        ValueError: for a schema without such a feature or threshold.
+    """
+    outcome = next((f for f in cohort.schema.real if f.role == "outcome"), None)
+    threshold = threshold if outcome is None or threshold is not None else outcome.threshold
+    if outcome is None or threshold is None:
+        raise ValueError("the schema names no real feature with role 'outcome', or there is no threshold: give both")
+    values = cohort.reals[:, :, cohort.position(outcome.name)]
+    below = values < threshold
+    months = np.where(below.any(axis=1), below.argmax(axis=1), cohort.months - 1)
+    table = {"start": values[:, 0], "months": months, "reached": below.any(axis=1)}
+    return pd.DataFrame(table, index=pd.Index(cohort.patients, name=cohort.schema.patient)).sort_index()
+
+
+def kaplan_meier(months: Sequence[int], reached: Sequence[bool]) -> pd.DataFrame:
+    """The share that has reached an outcome, month by month, where some are not followed until then.
+
+    Args:
+        months: when the outcome was reached, or until when the patient was seen without; whole numbers from 0.
+        reached: whether it was.
+
+    Returns:
+        One row a month from 0 to the last one, index the month: ``at_risk``, ``events``, ``reached`` (1 - S).
+
+    Source: Kaplan & Meier, Journal of the American Statistical Association 53, 1958.
+    """
+    months, reached = np.asarray(months, dtype=int), np.asarray(reached, dtype=bool)
+    if not len(months) or months.min() < 0:
+        raise ValueError("Kaplan-Meier needs at least one patient, and months from 0 on")
+    events = np.bincount(months[reached], minlength=months.max() + 1)
+    at_risk = np.bincount(months)[::-1].cumsum()[::-1]
+    share = 1 - np.cumprod(1 - events / at_risk)
+    return pd.DataFrame({"at_risk": at_risk, "events": events, "reached": share}).rename_axis("month")
+
+
+def restricted_mean(curve: pd.DataFrame, until: int) -> float:
+    """Mean months without the outcome, of the first ``until``: the area above :func:`kaplan_meier`'s curve."""
+    waiting = 1 - curve["reached"].reindex(range(until)).ffill()
+    return float(waiting.sum())
+
+
+def fitted_q(
+    state: np.ndarray,
+    action: np.ndarray,
+    reward: np.ndarray,
+    following: np.ndarray,
+    shape: tuple[int, int],
+    minimum: int = 10,
+    discount: float = 0.9,
+) -> np.ndarray:
+    """Value of each action in each state, learnt from what was done: tabular fitted Q iteration, batch-constrained.
+
+    Args:
+        state, action, reward, following: one entry a decision: numbers of the state, of the action taken and of the
+            next state, and the reward between them.
+        shape: number of states and of actions.
+        minimum: an action that was taken less often in a state is left out there: nobody knows what it does.
+        discount: what a reward is worth one step later.
+
+    Returns:
+        ``shape``; NaN where an action is left out. A state in which no action is left is worth 0.
+
+    Source: Fujimoto, Meger & Precup, ICML 2019 (batch constraint); Ernst, Geurts & Wehenkel, JMLR 6, 2005.
+    """
+    if not 0 <= discount < 1:
+        raise ValueError(f"discount must be at least 0 and below 1, or values grow without end; not {discount!r}")
+    cell, size = state * shape[1] + action, shape[0] * shape[1]
+    count = np.bincount(cell, minlength=size)
+    known = (count >= max(minimum, 1)).reshape(shape)
+    best, change = np.zeros(shape[0]), 1.0
+    while change > 1e-9:
+        total = np.bincount(cell, weights=reward + discount * best[following], minlength=size)
+        values = np.where(known, (total / np.maximum(count, 1)).reshape(shape), -np.inf)
+        newest = np.where(known.any(axis=1), values.max(axis=1), 0.0)
+        best, change = newest, np.abs(newest - best).max()
+    return np.where(known, values, np.nan)
