@@ -1,7 +1,7 @@
 """Immediate feedback on a learner's own version of what the notebooks teach: one `check_...` an exercise.
 
 Each check prints one line, says which mistake an answer looks like, and returns whether it is right. One module a
-notebook; :mod:`.toy` holds the three patients that run through all five.
+notebook; :mod:`.toy` holds the three patients that run through the series.
 """
 
 from typing import Any
@@ -44,18 +44,22 @@ from .nb05_evaluation import (
     check_suspects,
     suspects,
 )
+from .nb06_usefulness import check_best_known, check_gap, check_kaplan_meier, check_sweep
 from .toy import toy_cohort, toy_schema
 
 __all__ = [
     "check_aggregate_kl",
+    "check_best_known",
     "check_box_cox",
     "check_coverage",
     "check_critic_loss",
     "check_decode",
     "check_detached_loss",
     "check_floor",
+    "check_gap",
     "check_gradient_penalty",
     "check_heads",
+    "check_kaplan_meier",
     "check_kept_variance",
     "check_kl",
     "check_ks",
@@ -72,6 +76,7 @@ __all__ = [
     "check_scale",
     "check_sequences",
     "check_suspects",
+    "check_sweep",
     "check_switches",
     "check_toy_prototypes",
     "chosen",

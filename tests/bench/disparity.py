@@ -13,8 +13,9 @@ import pandas as pd
 import torch
 
 import hg_helpers as hg
-from hg_helpers.app.experiments import begun
 from hg_helpers.app.files import write_table
+
+from .ablation import begun
 
 #: African women's treatment is interrupted three times as often, and for three times as long.
 DISPARITY = {("Female", "African"): 3.0}
