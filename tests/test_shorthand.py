@@ -1,6 +1,7 @@
 """Three lines from a table to a report: the same as with the parts, none of them hidden."""
 
 import doctest
+import logging
 from dataclasses import FrozenInstanceError
 
 import pandas as pd
@@ -74,10 +75,52 @@ def test_what_is_wrong_is_said_before_any_training(cohort, schema, monkeypatch, 
 
 
 def test_without_a_schema_the_table_is_in_the_layout_of_the_demo(monkeypatch):
-    monkeypatch.setattr(hg.Trainer, "fit", lambda *_, **__: None)
+    monkeypatch.setattr(hg.Trainer, "fit", lambda *_, **__: history([1.0] * 100))
     model = hg.train(None, "v1")
     assert model.schema == hg.ART_DEMO and model.train["PatientID"].nunique() == 800
     assert model.trainer.config == hg.TrainConfig.v1(preset="workshop")
+
+
+def history(distance: list[float], moments: list[float] | None = None) -> pd.DataFrame:
+    found = pd.DataFrame({"wasserstein": distance})
+    return found if moments is None else found.assign(moment_loss=moments)
+
+
+@pytest.mark.parametrize(
+    ("patients", "model", "steps"), [(30, "v2_plus", 780), (300, "v2_plus", 780), (30, "v1", 1200)]
+)
+def test_a_small_table_gets_the_steps_of_the_800_patients_and_is_told_so(caplog, schema, patients, model, steps):
+    table = hg.simulate_cohort(patients, months=6)
+    with caplog.at_level(logging.INFO, "hg_helpers"):
+        config = shorthand.prepare(table, model, schema, 0, 0, None, "cpu", "workshop").trainer.config
+    batches = config.steps_per_epoch(patients, 6)
+    assert steps <= config.epochs * batches < steps + batches
+    assert (
+        f"{config.epochs * batches} generator steps, as many steps as 800 patients of 60 months get in" in caplog.text
+    )
+    asked = shorthand.prepare(table, model, schema, 0, 0, 3, "cpu", "workshop").trainer.config
+    assert asked.epochs == 3
+
+
+def test_a_large_table_keeps_the_presets_epochs():
+    config = hg.TrainConfig.v2_plus(preset="workshop")
+    assert shorthand.long_enough(config, 800, 60) == config == shorthand.long_enough(config, 5000, 60)
+
+
+@pytest.mark.parametrize(
+    ("found", "said"),
+    [
+        (history([1.0, 2.0, 3.0, 4.0, 5.0] * 1), "5 batches teach a model next to nothing"),
+        (history([float(k) for k in range(1, 51)]), "estimate of the distance was still rising"),
+        (history([9.0] * 50, [0.95**k for k in range(50)]), "moment loss was still falling"),
+        (history([9.0] * 50, [0.99**k for k in range(50)]), None),
+        (history([5.0 - 0.01 * k for k in range(50)]), None),
+        (history([-0.1] * 50), None),
+    ],
+)
+def test_a_run_that_was_cut_short_is_told_so(caplog, found, said):
+    shorthand.warn_if_cut_short(found)
+    assert (said in caplog.text) if said else not caplog.records
 
 
 def test_its_example_holds():

@@ -166,7 +166,7 @@ def build_parser() -> argparse.ArgumentParser:
     option("--schema", help="art-demo (default), art-full or a YAML file")
     option("--model", choices=["v1", "v2", "v2_plus"], help="default v2_plus")
     option("--preset", choices=["published", "workshop"], default="workshop")
-    option("--epochs", type=COUNT, help="default: the preset's")
+    option("--epochs", type=COUNT, help="default: the preset's, more where the table is small")
     option("--seed", **SEED, help="of the split, the weights and the noise")
     option("--holdout", type=_share, default=0.2, help="share of patients kept for evaluation (default 0.2)")
     option("--device", default="cpu", help="cpu (default), cuda, mps or auto")

@@ -37,7 +37,7 @@ from ..runtime.distributed import Peers, join_torchrun
 from .demo import DEMO, run_demo, summary_text, too_short
 from .describe import describe as describe_table
 from .files import read_split, values_of, write_parts, write_split, write_table
-from .shorthand import prepare
+from .shorthand import prepare, warn_if_cut_short
 
 log = logging.getLogger("hg_helpers")
 
@@ -122,8 +122,10 @@ def _fit(trainer: Any, x: Any, out: Path, options: argparse.Namespace) -> int:
     last = history.iloc[-1] if len(history) else {}
     losses = ("wasserstein", "correlation_loss", "reconstruction")
     _show(options, done | {name: round(float(last[name]), 4) for name in losses if name in last})
-    target = trainer.config.epochs if options.epochs is None else options.epochs
-    return 0 if trainer.epoch >= target else 130
+    if trainer.epoch < (trainer.config.epochs if options.epochs is None else options.epochs):
+        return 130
+    warn_if_cut_short(history)
+    return 0
 
 
 def sample(options: argparse.Namespace) -> int:
