@@ -19,7 +19,7 @@ All constants were chosen here to meet the published margins; none is a clinical
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from functools import lru_cache
 
 import numpy as np
@@ -60,52 +60,38 @@ _SWITCH, _SWITCH_AFTER_FAILURE = 0.0070, 0.07
 _FAILURE_MONTHS = 3  # months without effect after which a regimen counts as failed
 _SAME_BASE = 1.5  # how much likelier a switch keeps the base than it would by shares alone
 
-#: Per laboratory value: simulated values, and below them log10 of the published scale; linear between, flat outside.
-_BEND = {
-    "VL": """
-    -1.586 -0.394 0.067 0.487 0.876 1.120 1.428 1.636 1.875 2.129 2.458 2.828 3.493 4.349 4.816 5.251 5.721 6.524
-    -1.000 -0.557 -0.261 0.136 0.657 1.021 1.354 1.589 1.981 2.398 2.891 3.483 4.118 4.556 4.767 4.873 4.927 4.989
-    """,
-    "CD4": """
-    1.690 3.321 3.991 4.614 5.175 5.494 5.847 6.051 6.249 6.414 6.570 6.695 6.839 7.062 7.361 7.775 8.318 9.709
-    0.901 1.572 1.878 2.121 2.320 2.436 2.578 2.669 2.762 2.846 2.934 3.014 3.115 3.279 3.497 3.770 4.079 4.628
-    """,
-    "Rel CD4": """
-    1.430 2.727 3.320 3.872 4.364 4.645 4.960 5.142 5.321 5.469 5.611 5.724 5.855 6.058 6.329 6.710 7.200 8.456
-    0.272 0.600 0.780 0.959 1.134 1.242 1.369 1.443 1.518 1.582 1.645 1.701 1.769 1.874 2.009 2.181 2.386 2.768
-    """,
-}
+#: VL, CD4 and Rel CD4: simulated values, and below them log10 of the published scale; linear between, flat outside.
+_BEND = """
+-1.586 -0.394 0.067 0.487 0.876 1.120 1.428 1.636 1.875 2.129 2.458 2.828 3.493 4.349 4.816 5.251 5.721 6.524
+-1.000 -0.557 -0.261 0.136 0.657 1.021 1.354 1.589 1.981 2.398 2.891 3.483 4.118 4.556 4.767 4.873 4.927 4.989
+1.690 3.321 3.991 4.614 5.175 5.494 5.847 6.051 6.249 6.414 6.570 6.695 6.839 7.062 7.361 7.775 8.318 9.709
+0.901 1.572 1.878 2.121 2.320 2.436 2.578 2.669 2.762 2.846 2.934 3.014 3.115 3.279 3.497 3.770 4.079 4.628
+1.430 2.727 3.320 3.872 4.364 4.645 4.960 5.142 5.321 5.469 5.611 5.724 5.855 6.058 6.329 6.710 7.200 8.456
+0.272 0.600 0.780 0.959 1.134 1.242 1.369 1.443 1.518 1.582 1.645 1.701 1.769 1.874 2.009 2.181 2.386 2.768
+"""
 
 
-def _per_10_000(text: str) -> Iterator[tuple[str, list[str], float]]:
-    """Each entry of a table above: what stands before the colon, the words, the share."""
+@lru_cache(maxsize=2)
+def _shares(text: str, first: str, *others: str) -> pd.DataFrame:
+    """A table above: columns of codes as in a cohort, then the levels' names as `<column> level`, then `share`."""
+    column_of = {level: name for name in others for level in ART_FULL[name].levels}
+    absent, rows = {name: "False" if name == "Extra pk-En" else "Not Applied" for name in others}, []
     for line in text.strip().splitlines():
-        first, entries = line.split(": ")
-        yield from ((first, words, int(number) / 10_000) for *words, number in map(str.split, entries.split(", ")))
-
-
-@lru_cache(maxsize=1)
-def _demographics() -> pd.DataFrame:
-    rows = [(gender, *ethnic, share) for gender, ethnic, share in _per_10_000(_DEMOGRAPHICS)]
-    return _with_codes(pd.DataFrame(rows, columns=["Gender", "Ethnic", "share"]))
-
-
-@lru_cache(maxsize=1)
-def _regimens() -> pd.DataFrame:
-    column_of = {level: name for name in _REGIMEN_COLUMNS[1:] for level in ART_FULL[name].levels}
-    rows = []
-    for base, added, share in _per_10_000(_REGIMENS.replace("pk", "True")):
-        plain = dict(zip(_REGIMEN_COLUMNS, (base, *["Not Applied"] * 3, "False"), strict=True))
-        rows.append(plain | {column_of[level]: level for level in added} | {"share": share})
-    return _with_codes(pd.DataFrame(rows))
-
-
-def _with_codes(levels: pd.DataFrame) -> pd.DataFrame:
-    """Columns of codes as in a cohort, then the levels' names as `<column> level`, then `share`."""
+        level, entries = line.split(": ")
+        for *added, share in map(str.split, entries.split(", ")):
+            rows.append({first: level} | absent | {column_of[a]: a for a in added} | {"share": int(share) / 10_000})
+    levels = pd.DataFrame(rows).drop(columns="share")
     codes_of = {f.name: dict(zip(f.levels, f.codes, strict=True)) for f in ART_FULL.discrete}
-    share = levels.pop("share")
     codes = levels.apply(lambda column: column.map(codes_of[column.name]))
-    return codes.join(levels.add_suffix(" level")).assign(share=share)
+    return codes.join(levels.add_suffix(" level")).assign(share=[row["share"] for row in rows])
+
+
+def _demographics() -> pd.DataFrame:
+    return _shares(_DEMOGRAPHICS, "Gender", "Ethnic")
+
+
+def _regimens() -> pd.DataFrame:
+    return _shares(_REGIMENS.replace("pk", "True"), *_REGIMEN_COLUMNS)
 
 
 def truth() -> dict[str, pd.DataFrame]:
@@ -131,7 +117,7 @@ def simulate_cohort(
     disparity: Mapping[tuple[str, str], float] | None = None,
     policy: Callable[[pd.DataFrame], np.ndarray] | None = None,
 ) -> pd.DataFrame:
-    """Draw a cohort in the published layout.
+    """Draw a cohort in the published layout: ``n_patients * months`` rows of 15 columns, by patient, then month.
 
     Args:
         seed: same seed, same table; the first patients of a larger cohort are not those of a smaller one.
@@ -139,10 +125,6 @@ def simulate_cohort(
             and for how many times as long; 1 for the others. What is prescribed stays as it is.
         policy: prescribes in the place of the simulated clinic: gets the rows of a month, one a patient, and returns
             row numbers of ``truth()["regimens"]`` for the next. Under any policy a seed has the same patients and luck.
-
-    Returns:
-        ``n_patients * months`` rows of 15 columns, sorted by patient then month; codes as published, VL and CD4 with
-        two decimals, Rel CD4 with three.
     """
     for name, value, least in (("n_patients", n_patients, 1), ("months", months, 1), ("seed", seed, 0)):
         whole_number(name, value, least)
@@ -159,9 +141,8 @@ def simulate_cohort(
             raise ValueError(f"policy must return {n_patients} row numbers of truth()['regimens'], not {chosen!r:.99}")
         courses.append(treatment.send(chosen))
         values.append(laboratory.send(courses[-1]))
-    table = pd.concat(
-        [_month(*month, group) for month in zip(range(months), courses, values, strict=True)], ignore_index=True
-    )
+    rows = [_month(*month, group) for month in zip(range(months), courses, values, strict=True)]
+    table = pd.concat(rows, ignore_index=True)
     table = table.iloc[np.arange(len(table)).reshape(months, n_patients).T.ravel()].reset_index(drop=True)
     return table.assign(**_measured_flags(rng, n_patients, months))[[*ART_FULL.names, "PatientID", "Timestep"]]
 
@@ -190,10 +171,7 @@ def bundled_cohort() -> pd.DataFrame:
 
 
 def _systematic(rng: np.random.Generator, n: int) -> np.ndarray:
-    """Uniform draws (n,), one from each of n equal slices of [0, 1), in random order: systematic sampling.
-
-    Together they hit every share within a patient or two: a group of 0.4 % is there in a cohort of 1,000.
-    """
+    """Uniform draws, one from each of n equal slices of [0, 1), in random order: a group of 0.4 % gets its share."""
     slices = np.argsort(rng.random(n), kind="stable")
     return (slices + rng.random(n)) / n
 
@@ -206,9 +184,8 @@ def _category(uniform: np.ndarray, shares: np.ndarray) -> np.ndarray:
 def _switch_kernel() -> np.ndarray:
     """Cumulative probabilities of the next regimen, (50 present, 49 next: the last one, 1, is left out).
 
-    The flow between two regimens is d_i w_ij d_j, w larger where the base stays and 0 on the diagonal. It is
-    symmetric, so the chain is reversible, and d is scaled until the flow out of each regimen is its share: then the
-    shares are the chain's stationary distribution (Sinkhorn scaling).
+    The flow d_i w_ij d_j, w larger where the base stays and 0 on the diagonal, is symmetric: the chain is reversible.
+    d is scaled until the flow out of each regimen is its share, which is then the stationary one (Sinkhorn scaling).
     """
     regimens = _regimens()
     share, base = regimens["share"].to_numpy(), regimens["Base Drug Combo"].to_numpy()
@@ -279,17 +256,13 @@ def _laboratory(rng: np.random.Generator, course: _Course) -> Generator[dict[str
 
 
 def _bend(*simulated: np.ndarray) -> dict[str, np.ndarray]:
-    digits = {"VL": 2, "CD4": 2, "Rel CD4": 3}
-    tables = {name: np.array(_BEND[name].split(), dtype=float).reshape(2, -1) for name in digits}
-    bent = {name: 10.0 ** np.interp(x, *tables[name]) for name, x in zip(digits, simulated, strict=True)}
-    return {name: x.round(digits[name]) for name, x in bent.items()}
+    tables, digits = np.array(_BEND.split(), dtype=float).reshape(3, 2, -1), {"VL": 2, "CD4": 2, "Rel CD4": 3}
+    bent = [10.0 ** np.interp(x, *table) for x, table in zip(simulated, tables, strict=True)]
+    return {name: x.round(digits[name]) for name, x in zip(digits, bent, strict=True)}
 
 
 def _measured_flags(rng: np.random.Generator, n: int, months: int) -> dict[str, np.ndarray]:
-    """The three flags, sorted by patient, then month: each carried over from the month before or drawn anew.
-
-    VL and CD4 mostly share their draws, as both are mostly read from one blood sample.
-    """
+    """The three flags, by patient, then month: carried over or drawn anew, VL and CD4 mostly together (one sample)."""
     share, memory = np.array([*_MEASURED.values()]).T[:, :, None]  # (3, 1) each
     flags = np.empty((3, months, n), dtype=np.int64)
     for month in range(months):
