@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from hg_helpers import exercises
-from tests.answers import nb01, nb02, nb06
+from tests.answers import nb01, nb02, nb03, nb04, nb06
 
-ANSWERS = {**nb01.ANSWERS, **nb02.ANSWERS, **nb06.ANSWERS}
+ANSWERS = {**nb01.ANSWERS, **nb02.ANSWERS, **nb03.ANSWERS, **nb04.ANSWERS, **nb06.ANSWERS}
 CHECKS = {name: getattr(exercises, f"check_{name}") for name in ANSWERS}
 FUNCTIONS = [name for name, check in CHECKS.items() if not check.is_value]
 RIGHT = [(name, i) for name, (right, _) in ANSWERS.items() for i in range(len(right))]

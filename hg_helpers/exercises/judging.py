@@ -132,7 +132,7 @@ class Exercise:
                 signature.bind(*cases[0].arguments)
             except TypeError:
                 return f"your function takes {signature}; it is called with ({', '.join(self._names)})."
-        outcomes = [_run(function, case.arguments) for case in cases]
+        outcomes = [_run(function, case.arguments, seed) for seed, case in enumerate(cases)]
         return (
             self._without_answer(outcomes)
             or self._side_effects(cases, outcomes)
@@ -193,18 +193,18 @@ class Exercise:
                     return sentence
         if any(outcome.error for outcome in outcomes):
             return None
-        answers = [_numbers(outcome.value) for outcome in outcomes]
+        answers = [numbers(outcome.value) for outcome in outcomes]
         if any(answer is None for answer in answers):
             return self._no_numbers(outcomes[next(i for i, a in enumerate(answers) if a is None)].value)
-        wanted = [_numbers(e.value) for e in self._expected]
-        arguments = [[_numbers(a) for a in case.arguments] for case in self.cases()]
+        wanted = [numbers(e.value) for e in self._expected]
+        arguments = [[numbers(a) for a in case.arguments] for case in self.cases()]
         for transform, sentence in UNIVERSAL:
             changed = [_quietly(transform, e) for e in wanted]
             differ = [i for i, e in enumerate(wanted) if changed[i] is None or not _same(changed[i], e)]
             if differ and all(changed[i] is not None and _same(answers[i], changed[i]) for i in differ):
                 return f"{sentence} Expected: {self.task}"
         for place, name in enumerate(self._names):
-            given = [numbers[place] for numbers in arguments]
+            given = [each[place] for each in arguments]
             if all(g is not None and _same(a.ravel(), g.ravel()) for a, g in zip(answers, given, strict=True)):
                 return f"`{name}` comes back as it was given. Expected: {self.task}"
         if len(wanted) > 1 and all(_same(a, answers[0]) for a in answers):
@@ -375,7 +375,7 @@ def _changed(used: Any, given: Any) -> str | None:
     if isinstance(given, pd.DataFrame):
         same = used.equals(given)
     elif isinstance(given, (np.ndarray, Tensor)):
-        same = used.shape == given.shape and np.array_equal(_numbers(used), _numbers(given), equal_nan=True)
+        same = used.shape == given.shape and np.array_equal(numbers(used), numbers(given), equal_nan=True)
     else:
         same = True
     return None if same else in_place
@@ -397,8 +397,8 @@ def _returning_like(function: Callable, like: Any) -> Callable:
         if isinstance(value, type(like)):
             return value
         if isinstance(like, Tensor):
-            return torch.as_tensor(_numbers(value)).to(like.dtype)
-        values = _numbers(value).astype(np.asarray(like).dtype)
+            return torch.as_tensor(numbers(value)).to(like.dtype)
+        values = numbers(value).astype(np.asarray(like).dtype)
         return values if isinstance(like, np.ndarray) else values.tolist()
 
     @functools.wraps(function)
@@ -411,13 +411,13 @@ def _returning_like(function: Callable, like: Any) -> Callable:
 # --- comparing --------------------------------------------------------------------------------------------------------
 
 
-def _numbers(value: Any) -> np.ndarray | None:
+def numbers(value: Any) -> np.ndarray | None:
     """Anything that holds numbers in one shape as float64: lists of tensors too; text, dates and sets are none."""
     try:
         if isinstance(value, Tensor):
             value = value.detach().cpu().double().numpy()
         elif isinstance(value, (list, tuple)) and any(isinstance(v, (list, tuple, Tensor, pd.Series)) for v in value):
-            parts = [_numbers(part) for part in value]
+            parts = [numbers(part) for part in value]
             value = None if any(part is None for part in parts) else np.stack(parts)
         elif isinstance(value, (dict, set, frozenset, str, bytes)):
             return None
@@ -441,7 +441,7 @@ def _same(answer: np.ndarray, expected: np.ndarray, tolerance: float = 1e-4) -> 
 def _agree(a: Outcome, b: Outcome, flat: bool = False) -> bool:
     if a.error is not None or b.error is not None:
         return type(a.error) is type(b.error)
-    one, two = _numbers(a.value), _numbers(b.value)
+    one, two = numbers(a.value), numbers(b.value)
     if one is None or two is None or one.size != two.size:
         return False
     return _same(one.ravel(), two.ravel()) if flat else _same(one, two)
@@ -546,13 +546,11 @@ def _shown(value: Any, most: int = 120) -> str:
         return _one_line(f"table of {len(value)} rows ({columns})", 2 * most)
     if isinstance(value, nn.Module) or callable(value) or isinstance(value, torch.Generator):
         return type(value).__name__ if not isinstance(value, types.FunctionType) else value.__name__
-    numbers = None if isinstance(value, bool) else _numbers(value)
-    if numbers is None:
+    array = None if isinstance(value, bool) else numbers(value)
+    if array is None:
         return _one_line(repr(value) if isinstance(value, (str, bytes, list, tuple, dict)) else value, most)
-    text = _one_line(
-        np.array2string(numbers, separator=", ", threshold=most, formatter={"float": "{:.4g}".format}), most
-    )
-    return f"{text}  shape {numbers.shape}" if numbers.ndim > 1 else text
+    text = _one_line(np.array2string(array, separator=", ", threshold=most, formatter={"float": "{:.4g}".format}), most)
+    return f"{text}  shape {array.shape}" if array.ndim > 1 else text
 
 
 def _shown_all(names: list[str], arguments: tuple) -> str:

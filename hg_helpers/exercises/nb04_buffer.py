@@ -1,267 +1,263 @@
-"""Checks of notebook 04: prototypes, their queue, the scale T_SD, z', and what noise survives a mean over months."""
+"""Exercises of notebook 4: prototypes, their queue, the scale T_SD, z', and what noise survives a mean over months."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ..model.latent import LatentBuffer
-from .common import mistake, same, unanswered, verdict
-from .toy import toy_cohort, toy_schema
+from .judging import Case, Exercise, numbers
+from .nb02_wgan import random_tensor
+from .nb03_autoencoder import PROTOTYPE_MISTAKES, sequences_of_latents
+from .toy import toy_latents
+
+check_toy_prototypes = Exercise(
+    lambda: toy_latents().mean(1, keepdim=True),
+    lambda: [Case("the toy patients", ())],
+    "one vector a patient, the mean over its months, shape (3, 1, 2).",
+    "the mean over months, axis 1, (3, 1, 2). Patient 0 has the first coordinates 3, 2, 1, 0: its prototype's is 1.5.",
+    tuple((lambda wrong=wrong: wrong(toy_latents()), sentence) for wrong, sentence in PROTOTYPE_MISTAKES),
+    is_value=True,
+)
+
+# --- T_SD -------------------------------------------------------------------------------------------------------------
+
+_BOTH = {"dim": (0, 1), "keepdim": True}
 
 
-def toy_latents() -> Tensor:
-    """A hand-made encoding of the three toy patients, (3, 4, 2): log10 of the viral load less 2, and the drug code."""
-    cohort, schema = toy_cohort(), toy_schema()
-    columns = [np.log10(cohort["VL"]) - 2, cohort["Base Drug Combo"]]
-    values = np.stack(columns, axis=-1).reshape(-1, schema.length, len(columns))
-    return torch.tensor(values, dtype=torch.float32)
+def _batches() -> list[Case]:
+    cases = [Case("the first batch", (torch.ones(1, 1, 2), toy_latents()))]
+    for number, case in enumerate(sequences_of_latents()):
+        t = 3 * case.arguments[0]
+        cases.append(Case(case.label, (random_tensor(1, 1, t.shape[2], seed=number).exp(), t)))
+    return [*cases, Case("nothing moves", (torch.tensor([[[0.5, 2.0]]]), torch.ones(2, 3, 2)))]
 
 
-def check_toy_prototypes(answer: Any) -> bool:
-    """The toy patients' prototypes, (3, 1, 2), from their latent vectors (3, 4, 2)."""
-    t = toy_latents()
-    buffer = LatentBuffer(t.shape[-1])
-    buffer.update(t, torch.Generator().manual_seed(0))
-    expected = buffer.prototypes
-    problem = unanswered(answer) or _check_value(
-        answer,
-        expected,
-        [
-            (expected[:, 0], "the numbers are right, the shape is not: keep the months' axis with length 1 (keepdim)."),
-            *(
-                (t.mean(0, keepdim=keep), "this is the mean over patients, axis 0; average over months, axis 1.")
-                for keep in (True, False)
-            ),
-            *(
-                (
-                    t.mean(2, keepdim=keep),
-                    "this is the mean over latent dimensions, axis 2; average over months, axis 1.",
-                )
-                for keep in (True, False)
-            ),
-            (t.sum(1, keepdim=True), "this is the sum over the months; divide by their number, 4."),
-            (t.mean((0, 1), keepdim=True), "this is one mean for everybody; each patient has a prototype of its own."),
-            (t[:, :1], "this is each patient's first month; a prototype is the mean over all months."),
-            (t[:, -1:], "this is each patient's last month; a prototype is the mean over all months."),
-            (
-                t.median(1, keepdim=True).values,
-                "this is the median over the months; the buffer keeps the mean.",
-            ),
-        ],
-        "not the mean over months, axis 1. Patient 0 has the first coordinates 3, 2, 1, 0: its prototype's is 1.5.",
-    )
-    return verdict(problem, "one vector a patient, the mean over its months, shape (3, 1, 2).")
+def _half(spread: Callable) -> Callable:
+    return lambda scale, latents: (scale + spread(latents)) / 2
 
 
-def check_running_scale(answer: Any) -> bool:
-    """A function of (scale (1, 1, Z), latents (B, L, Z)) that returns the next T_SD, (1, 1, Z)."""
-    first, second = toy_latents(), 3 * toy_latents().flip(0)[:2]
-    buffer = LatentBuffer(first.shape[-1])
-    scales = [buffer.scale]
-    for batch in (first, second):
-        buffer.update(batch, torch.Generator().manual_seed(0))
-        scales.append(buffer.scale)
-    problem = _check_function(answer, "scale, latents")
-    for number, (old, new, t) in enumerate(zip(scales[:-1], scales[1:], (first, second), strict=True)):
-        if problem is None:
-            problem = _called(answer, (old, t), partial(_scale, old=old, new=new, t=t))
-            if problem and number and "mean of itself" not in problem:
-                problem = f"right for the first batch, but at the second: {problem}"
-    return verdict(problem, "the mean of the old scale and the batch's sample standard deviation, twice in a row.")
+def running_scale(scale: Tensor, latents: Tensor) -> Tensor:
+    return (scale + latents.std(**_BOTH)) / 2
 
 
-def _scale(got: Any, old: Tensor, new: Tensor, t: Tensor) -> str | None:
-    def half(spread: Tensor) -> Tensor:
-        return (old + spread) / 2
+check_running_scale = Exercise(
+    running_scale,
+    _batches,
+    "the mean of the old scale and the batch's sample standard deviation.",
+    "(1, 1, Z), the mean of scale and the latents' sample standard deviation over patients and months together.",
+    (
+        (lambda s, t: t.std(**_BOTH), "this is the batch's standard deviation alone; T_SD becomes the mean of both."),
+        (lambda s, t: (1 + t.std(**_BOTH)) / 2, "this averages with 1 at every batch; average with the old scale."),
+        (lambda s, t: s + t.std(**_BOTH), "this is the sum of scale and deviation; their mean is half of it."),
+        (lambda s, t: s + t.std(**_BOTH) / 2, "brackets: half of the sum, (scale + deviation) / 2."),
+        (lambda s, t: (s * t.std(**_BOTH)).sqrt(), "this is the geometric mean; take half of the sum."),
+        (lambda s, t: ((s**2 + t.var(**_BOTH)) / 2).sqrt(), "variances are averaged; average the deviations."),
+        (lambda s, t: 0.9 * s + 0.1 * t.std(**_BOTH), "the weights are 1/2 and 1/2."),
+        (_half(lambda t: t.std(correction=0, **_BOTH)), "this divides by n; the sample deviation divides by n - 1."),
+        (_half(lambda t: t.var(**_BOTH)), "this takes the variance; T_SD follows its root, the standard deviation."),
+        (_half(lambda t: t.mean(**_BOTH)), "this follows the batch's mean; T_SD follows its standard deviation."),
+        (_half(lambda t: t.std()), "this is one deviation for all dimensions; each latent dimension has its own."),
+        (
+            _half(lambda t: t.std(1, keepdim=True).mean(0, keepdim=True)),
+            "this is the spread inside each patient, averaged; take it over patients and months together, dim=(0, 1).",
+        ),
+        (
+            _half(lambda t: t.mean(1, keepdim=True).std(0, keepdim=True)),
+            "this is the spread of the prototypes; take it over patients and months together, dim=(0, 1).",
+        ),
+        (_half(lambda t: t.std(0, keepdim=True)), "this is a spread for each month; dim=(0, 1) takes both together."),
+        (_half(lambda t: t.std(1, keepdim=True)), "this is a spread for each patient; dim=(0, 1) takes both together."),
+    ),
+)
 
-    both = {"dim": (0, 1), "keepdim": True}
-    sd = t.std(**both)
-    return _check_value(
-        got,
-        new,
-        [
-            (new.flatten(), "the numbers are right, the shape is not: (1, 1, Z), so keep the axes (keepdim=True)."),
-            (sd, "this is the batch's standard deviation alone; T_SD becomes the mean of itself and that."),
-            ((1 + sd) / 2, "this averages with 1 at every batch; T_SD becomes the mean of itself and the batch's."),
-            (half(t.std(correction=0, **both)), "this divides by n; the sample standard deviation divides by n - 1."),
-            (half(t.var(**both)), "this takes the variance; T_SD follows its square root, the standard deviation."),
-            (old + sd, "this is the sum of scale and deviation; their mean is half of it."),
-            ((old * sd).sqrt(), "this is the geometric mean; take the ordinary one, half of the sum."),
-            (half(t.std()), "this is one deviation for all dimensions; each latent dimension has its own."),
-            (
-                half(t.std(1, keepdim=True).mean(0, keepdim=True)),
-                "this is the spread inside each patient, averaged; take it over patients and months together, "
-                "dim=(0, 1).",
-            ),
-            (
-                half(t.mean(1, keepdim=True).std(0, keepdim=True)),
-                "this is the spread of the prototypes; take it over patients and months together, dim=(0, 1).",
-            ),
-            (half(t.std(0, keepdim=True)), "this is a spread for each month; take patients and months together."),
-            (half(t.std(1, keepdim=True)), "this is a spread for each patient; take patients and months together."),
-            (half(t.mean(**both)), "this follows the batch's mean; T_SD follows its standard deviation."),
-        ],
-        "not (scale + latents.std(dim=(0, 1), keepdim=True)) / 2 in value.",
-    )
+# --- the queue --------------------------------------------------------------------------------------------------------
 
 
-def check_queue(answer: Any) -> bool:
-    """A function of (prototypes (n, 1, Z), capacity, generator) that returns those which stay in the queue."""
-    problem, kept = _check_function(answer, "prototypes, capacity, generator"), []
-    for count, seed in ((5, 0), (8, 0), (40, 0), (40, 0), (40, 1)):
-        queue = torch.arange(float(count)).view(count, 1, 1).repeat(1, 1, 2)
-        arguments = (queue, 8, torch.Generator().manual_seed(seed))
-        problem = problem or _called(answer, arguments, partial(_kept, count=count, capacity=8, kept=kept))
-    if not problem:
-        first, again, other = (sorted(ids) for ids in kept[2:])
-        if first == other == list(range(32, 40)):
-            problem = "the newest 8 stay each time; a random subset must, or the buffer forgets all earlier batches."
-        elif first == other == list(range(8)):
-            problem = "the oldest 8 stay each time, so nothing new ever gets in; a random subset must stay."
-        elif first != again:
-            problem = "the same seed keeps different ones: the draw must come from `generator` alone."
-        elif first == other:
-            problem = "the same ones stay whatever the generator's seed: pass `generator=generator` to the draw."
-    return verdict(problem, "a random subset stays, each at most once, and a queue with room keeps everybody.")
+def _queues() -> list[Case]:
+    def case(
+        label: str, n: int, capacity: int, seed: int, width: int = 2, random: torch.Generator | None = None
+    ) -> Case:
+        prototypes = 10 * torch.arange(float(n)).view(n, 1, 1) + torch.arange(float(width))
+        return Case(label, (prototypes, capacity, random or torch.Generator().manual_seed(seed)))
+
+    shared = torch.Generator().manual_seed(3)
+    cases = [case("room", 5, 8, 0), case("full to the last", 8, 8, 1), case("room", 1, 3, 0), case("empty", 0, 4, 0)]
+    cases += [case("one too many", 9, 8, 2), case("one slot", 6, 1, 0, 3)]
+    cases += [case("again", 40, 8, 7), case("again", 40, 8, 7)]
+    cases += [case("on", 40, 8, 0, random=shared), case("on", 40, 8, 0, random=shared)]
+    return cases + [case("lottery", 12, 5, seed, 1) for seed in range(200)]
 
 
-def _kept(got: Any, count: int, capacity: int, kept: list) -> str | None:
-    expected = min(count, capacity)
-    if not isinstance(got, Tensor) or got.ndim != 3 or tuple(got.shape[1:]) != (1, 2):
-        shape = tuple(got.shape) if hasattr(got, "shape") else type(got).__name__
-        return f"from {count} prototypes of shape ({count}, 1, 2) comes {shape}; return the rows that stay, (k, 1, 2)."
-    ids = got[:, 0, 0].tolist()
-    if not set(ids) <= set(range(count)):
+def queue(prototypes: Tensor, capacity: int, generator: torch.Generator) -> Tensor:
+    if len(prototypes) <= capacity:
+        return prototypes
+    return prototypes[torch.randperm(len(prototypes), generator=generator)[:capacity]]
+
+
+def _kept(case: Case, value: object) -> list[int] | str:
+    """The numbers of the rows that stay, or what is wrong with them."""
+    prototypes, capacity, _ = case.arguments
+    (n, _, width), got = prototypes.shape, numbers(value)
+    if got is None or got.ndim != 3 or got.shape[1:] != (1, width):
+        if n == 0 and got is not None and got.size == 0:
+            return []
+        shape = type(value).__name__ if got is None else got.shape
+        return f"{shape} comes back; return the rows that stay, in the shape (k, 1, Z)."
+    rows = {tuple(row): i for i, row in enumerate(prototypes[:, 0].tolist())}
+    ids = [rows.get(tuple(row), -1) for row in got[:, 0].tolist()]
+    if -1 in ids:
         return "there are rows that were not in the queue; return rows of `prototypes` as they are."
     if len(set(ids)) < len(ids):
-        again = len(ids) - len(set(ids))
-        return f"{again} of {len(ids)} are repeats: that is drawing with replacement; torch.randperm never repeats."
-    if count <= capacity and len(ids) < count:
-        return f"{len(ids)} of {count} stay although there is room for {capacity}; choose only once the buffer is full."
-    if len(ids) != expected:
-        near = "; off by one" if abs(len(ids) - expected) == 1 else ""
-        return f"{len(ids)} of {count} stay where {expected} should (capacity {capacity}){near}."
-    kept.append(ids)
+        return "some rows come back twice: that is drawing with replacement; torch.randperm never repeats."
+    if n <= capacity and len(ids) < n:
+        return f"{len(ids)} of {n} stay although there is room for {capacity}; draw only when the buffer is full."
+    if len(ids) != min(n, capacity):
+        near = ": off by one" if abs(len(ids) - capacity) == 1 else ""
+        return f"{len(ids)} of {n} stay where {min(n, capacity)} should{near}."
+    return ids
+
+
+def _lottery(cases: list[Case], values: list) -> tuple[str, int] | None:
+    kept = [_kept(case, value) for case, value in zip(cases, values, strict=True)]
+    # repeats are seen best where there are many; a mistake in number where it is smallest
+    for i in sorted(range(len(kept)), key=lambda i: "twice" not in kept[i]):
+        if isinstance(kept[i], str):
+            return kept[i], i
+    sets = {label: [set(k) for k, c in zip(kept, cases, strict=True) if c.label == label] for label in ("again", "on")}
+    drawn = np.zeros((200, 12))
+    for row, ids in zip(drawn, kept[-200:], strict=True):
+        row[ids] = 1
+    often, last = drawn.mean(0), len(cases) - 1
+    for rows, who in ((slice(-5, None), "newest"), (slice(0, 5), "oldest")):
+        if (often[rows] == 1).all():
+            return f"the {who} stay each time; a random subset must, whatever their age.", last
+    if sets["again"][0] != sets["again"][1]:
+        return "the same seed keeps different ones: the draw must come from `generator` alone.", 6
+    if (drawn == drawn[0]).all():
+        return "the same ones stay whatever the generator's seed: pass `generator=generator` to the draw.", last
+    if sets["on"][0] == sets["on"][1]:
+        return "the generator does not move on: the next batch would meet the same draw. Draw from it, do not seed.", 9
+    together = drawn.T @ drawn / 200
+    pair = np.where(np.eye(12, dtype=bool), 5 / 12, 5 / 12 * 4 / 11)
+    if (np.abs(together - pair) > 6 * np.sqrt(pair * (1 - pair) / 200)).any():
+        return "some stay more often than others, or go together: each subset must have the same chance.", last
     return None
 
 
-def check_latent_noise(answer: Any) -> bool:
-    """A function of (z (B, L, Z), scale (1, 1, Z), prototypes (n, 1, Z), chosen (B,)) that returns z', (B, L, Z)."""
-    prototypes = 10 * toy_latents().mean(1, keepdim=True)
-    z = torch.rand(3, 3, 2, generator=torch.Generator().manual_seed(0))
-    scale, chosen = torch.tensor([[[0.5, 2.0]]]), torch.tensor([2, 0, 2])
-    picked = prototypes[chosen]
-    wrong = [
-        (z + picked, "T_SD is missing: z is multiplied by it before the prototype is added."),
-        (z * scale, "the prototype is missing: without it this is v1's noise at another width."),
-        ((z + picked) * scale, "the prototype is multiplied by T_SD too; only z is."),
-        (z + picked * scale, "T_SD multiplies the prototype; it belongs to z."),
-        (z + scale + picked, "T_SD is added; it is a factor."),
-        (z / scale + picked, "this divides by T_SD; multiply."),
-        (z * scale - picked, "a sign: the prototype is added, not subtracted."),
-        (picked + 0 * z, "the monthly noise is missing: all months of a patient are equal."),
+check_queue = Exercise(
+    queue,
+    _queues,
+    "a random subset stays, each at most once, and a queue with room keeps everybody.",
+    "the rows that stay, (k, 1, Z).",
+    examine=_lottery,
+)
+
+# --- z' ---------------------------------------------------------------------------------------------------------------
+
+
+def _draws() -> list[Case]:
+    cases = []
+    for label, months, chosen, n, width in (
+        ("three patients", 3, [2, 0, 2], 3, 2),
+        ("one patient", 4, [1], 5, 2),
+        ("one month", 1, [3, 3, 0, 1], 4, 3),
+        ("as many patients as months", 4, [1, 0, 3, 2], 4, 4),
+        ("a large buffer", 6, [7, 19, 4, 4, 0], 20, 1),
+    ):
+        z = torch.rand(len(chosen), months, width, generator=torch.Generator().manual_seed(n))
+        scale = random_tensor(1, 1, width, seed=5).exp()
+        cases.append(Case(label, (z, scale, 5 * random_tensor(n, 1, width, seed=6), torch.tensor(chosen))))
+    return cases
+
+
+check_latent_noise = Exercise(
+    lambda z, scale, prototypes, chosen: z * scale + prototypes[chosen],
+    _draws,
+    "z * T_SD + prototype, new each month in the first term, kept in the second.",
+    "z * scale + prototypes[chosen], (B, L, Z).",
+    (
+        (lambda z, s, p, c: z + p[c], "T_SD is missing: z is multiplied by it before the prototype is added."),
+        (lambda z, s, p, c: z * s, "the prototype is missing: without it this is v1's noise at another width."),
+        (lambda z, s, p, c: (z + p[c]) * s, "the prototype is multiplied by T_SD too; only z is."),
+        (lambda z, s, p, c: z + p[c] * s, "T_SD multiplies the prototype; it belongs to z."),
+        (lambda z, s, p, c: z * s * p[c], "the prototype is a factor; it is added."),
+        (lambda z, s, p, c: z + s + p[c], "T_SD is added; it is a factor."),
+        (lambda z, s, p, c: z / s + p[c], "this divides by T_SD; multiply."),
+        (lambda z, s, p, c: z * s**2 + p[c], "T_SD is squared; take it as it is."),
+        (lambda z, s, p, c: (2 * z - 1) * s + p[c], "z is made to run from -1 to 1; take it as it is."),
+        (lambda z, s, p, c: (z - 0.5) * s + p[c], "z is centred; take it as it is."),
+        (lambda z, s, p, c: z * s - p[c], "a sign: the prototype is added, not subtracted."),
+        (lambda z, s, p, c: p[c] + 0 * z, "the monthly noise is missing: all months of a patient are equal."),
+        (lambda z, s, p, c: p[c] + s + 0 * z, "z is missing: all months of a patient are equal."),
         (
-            z * scale + picked.transpose(0, 1),
+            lambda z, s, p, c: z * s + p[c].transpose(0, 1),
             "prototype and month have met: the draw belongs to the patient, axis 0, and is equal for all its months.",
         ),
-        (z * scale + prototypes, "patient i has prototype i here; take those that were drawn, prototypes[chosen]."),
-        (z * scale + prototypes[chosen[:1]], "everybody has the same prototype; draw one a patient."),
-        (z * scale + prototypes.mean(0), "everybody has the mean prototype; take those drawn, prototypes[chosen]."),
-    ]
-    expected = z * scale + picked
-    otherwise = "not z times T_SD plus the chosen patient's prototype, prototypes[chosen]."
-    problem = _check_function(answer, "z, scale, prototypes, chosen") or _called(
-        answer, (z, scale, prototypes, chosen), lambda got: _check_value(got, expected, wrong, otherwise)
-    )
-    return verdict(problem, "z * T_SD + prototype, new each month in the first term, kept in the second.")
+        (
+            lambda z, s, p, c: z * s + p[: len(z)],
+            "patient i has prototype i here; take those drawn, prototypes[chosen].",
+        ),
+        (lambda z, s, p, c: z * s + p[c[:1]], "everybody has the same prototype; draw one a patient."),
+        (lambda z, s, p, c: z * s + p.mean(0), "everybody has the mean prototype; take prototypes[chosen]."),
+    ),
+)
+
+# --- what survives a mean over months ---------------------------------------------------------------------------------
 
 
-def check_kept_variance(answer: Any) -> bool:
-    """A function of (prototype variance, T_SD, months) that returns the variance of a patient's mean of z': with one
-    prototype a patient, and with one a month.
-    """
-    problem = _check_function(answer, "variance, scale, months")
-    for variance, scale, months in ((0.6, 0.9, 60), (2.0, 3.0, 4)):
-        problem = problem or _called(
-            answer, (variance, scale, months), lambda got, v=variance, s=scale, n=months: _variances(got, v, s, n)
-        )
-    return verdict(problem, "a prototype that stays keeps its whole variance; all that is new each month is divided.")
+def kept_variance(variance: float, scale: float, months: int) -> tuple[float, float]:
+    return variance + scale**2 / 12 / months, (variance + scale**2 / 12) / months
 
 
-def _variances(got: Any, v: float, s: float, months: int) -> str | None:
-    noise = s**2 / 12
-    expected = (v + noise / months, (v + noise) / months)
-    return _check_value(
-        got,
-        expected,
-        [
-            (expected[::-1], "the two are swapped: first one prototype a patient, then one a month."),
-            (
-                (v + noise, (v + noise) / months),
-                "the first is one month's variance: the mean over months divides the noise's part.",
-            ),
-            ((expected[0], v + noise / months), "the two are equal; drawn each month, the prototype averages out too."),
-            (
-                (v + s / 12 / months, (v + s / 12) / months),
-                "T_SD is a factor of z, so its square is a factor of z's variance.",
-            ),
-            (
-                (v + s**2 / months, (v + s**2) / months),
-                "z is uniform on 0 to 1 and has variance 1/12, not 1; it must be in there.",
-            ),
-            (
-                (v + noise / months**0.5, (v + noise) / months**0.5),
-                "that is the rule for a standard deviation; a variance is divided by the months, not by their root.",
-            ),
-            (
-                tuple(value**0.5 for value in expected),
-                "these are standard deviations; the variances are their squares.",
-            ),
-            (
-                (v + noise / months, v + noise),
-                "the second is one month's variance; the mean over months divides all of it.",
-            ),
-        ],
-        f"with variance {v}, T_SD {s} and {months} months not the pair that this should be: what stays keeps its "
-        "variance, what is new each month has it divided by the number of months.",
-    )
+def _pair(first: Callable, second: Callable | None = None, noise: Callable = lambda s: s**2 / 12) -> Callable:
+    def pair(variance: float, scale: float, months: int) -> tuple[float, float]:
+        given = variance, noise(scale), months
+        return first(*given), (second or (lambda v, n, m: (v + n) / m))(*given)
+
+    return pair
 
 
-# --- shared -----------------------------------------------------------------------------------------------------------
+def _right(v: float, n: float, m: int) -> float:
+    return v + n / m
 
 
-def _check_value(answer: Any, expected: Any, mistakes: list, otherwise: str) -> str | None:
-    if same(answer, expected):
-        return None
-    want, shape = np.shape(expected), _shape(answer)
-    if shape is None:
-        return f"this is {type(answer).__name__}, not numbers in the shape {want}."
-    if shape != want:
-        otherwise = f"the shape is {shape} and should be {want}; {otherwise}"
-    return mistake(answer, mistakes, otherwise)
-
-
-def _shape(value: Any) -> tuple[int, ...] | None:
-    try:
-        return np.asarray(value.detach() if isinstance(value, Tensor) else value, dtype=float).shape
-    except (TypeError, ValueError):
-        return None
-
-
-def _check_function(answer: Any, arguments: str) -> str | None:
-    problem = unanswered(answer)
-    return problem or (None if callable(answer) else f"write a function of ({arguments}), not {type(answer).__name__}.")
-
-
-def _called(function: Callable, arguments: tuple, judge: Callable[[Any], str | None]) -> str | None:
-    try:
-        got = function(*arguments)
-        return unanswered(got) or judge(got)
-    except Exception as error:  # whatever a learner's function raises is an answer too
-        return f"the function stops with {type(error).__name__}: {error}"
+check_kept_variance = Exercise(
+    kept_variance,
+    lambda: [
+        Case(f"{months} months", (variance, scale, months))
+        for variance, scale, months in ((0.6, 0.9, 60), (2.0, 3.0, 4), (1, 6, 3), (5.0, 0.5, 1), (0.0, 2.0, 12))
+    ],
+    "a prototype that stays keeps its whole variance; all that is new each month is divided.",
+    "two numbers: what stays keeps its variance, what is new each month has it divided by the number of months.",
+    (
+        (lambda *a: kept_variance(*a)[::-1], "the two are swapped: first one prototype a patient, then one a month."),
+        (_pair(lambda v, n, m: v + n), "the first is one month's variance: the mean divides the noise's part."),
+        (_pair(_right, lambda v, n, m: v + n), "the second is one month's variance; the mean divides all of it."),
+        (_pair(_right, _right), "the two are equal; drawn each month, the prototype averages out too."),
+        (_pair(_right, lambda v, n, m: v / m + n), "in the second the noise is not divided."),
+        (_pair(lambda v, n, m: (v + n) / m), "in the first the prototype is divided too; it stays."),
+        (_pair(lambda v, n, m: v), "in the first the noise's part is missing."),
+        (_pair(_right, lambda v, n, m: v / m), "in the second the noise's part is missing."),
+        (_pair(_right, lambda v, n, m: n / m), "in the second the prototype's part is missing."),
+        (_pair(_right, noise=lambda s: s / 12), "T_SD is a factor of z, so its square is a factor of z's variance."),
+        (_pair(_right, noise=lambda s: s**2), "z is uniform on 0 to 1 and has variance 1/12, not 1."),
+        (_pair(_right, noise=lambda s: 1 / 12), "T_SD is missing: its square is a factor of z's variance."),
+        (_pair(_right, noise=lambda s: s**2 / 3), "that is the variance of -1 to 1; z is uniform on 0 to 1, 1/12."),
+        (_pair(_right, noise=lambda s: s**2 / 12**0.5), "1/12 is the variance already; no root."),
+        (_pair(_right, noise=lambda s: s**2 // 12), "// drops the fraction; use /."),
+        (
+            _pair(lambda v, n, m: v + n / m**0.5, lambda v, n, m: (v + n) / m**0.5),
+            "that is the rule for a standard deviation; a variance is divided by the months, not by their root.",
+        ),
+        (
+            _pair(lambda v, n, m: v + n / m**2, lambda v, n, m: (v + n) / m**2),
+            "divided by the months twice; the variance of a mean is divided by them once.",
+        ),
+        (_pair(lambda v, n, m: v + n * m, lambda v, n, m: (v + n) * m), "that is the variance of a sum; of a mean."),
+        (lambda *a: tuple(v**0.5 for v in kept_variance(*a)), "these are standard deviations, not variances."),
+        (lambda *a: kept_variance(*a)[0], "only the first comes back; return both."),
+    ),
+)

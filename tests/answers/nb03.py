@@ -1,0 +1,379 @@
+"""Answers to the exercises of notebook 3."""
+
+import math
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+import hg_helpers as hg
+
+# --- the encoder's hidden part ----------------------------------------------------------------------------------------
+
+
+def hidden(a, e):
+    h = F.relu(a.first(e) + a.shortcut(e))
+    h = F.relu(a.second(h) + h)
+    return F.relu(a.third(h) + h)
+
+
+def hidden_by_matrices(a, e):
+    h = (e @ a.first.weight.T + a.first.bias + e @ a.shortcut.weight.T + a.shortcut.bias).clamp(min=0)
+    for layer in (a.second, a.third):
+        h = torch.maximum(h @ layer.weight.T + layer.bias + h, torch.tensor(0.0))
+    return h
+
+
+def hidden_by_month(a, e):
+    return torch.stack([torch.stack([hidden(a, month) for month in patient]) for patient in e])
+
+
+def hidden_by_einsum(a, e):
+    def apply(layer, v):
+        return torch.einsum("...i,oi->...o", v, layer.weight) + layer.bias
+
+    h = torch.relu(apply(a.first, e) + apply(a.shortcut, e))
+    for layer in (a.second, a.third):
+        h = torch.relu(apply(layer, h) + h)
+    return h
+
+
+def hidden_in_place(a, e):
+    h = F.relu(a.first(e) + a.shortcut(e))
+    h = F.relu_(a.second(h) + h)
+    return F.relu_(a.third(h) + h)
+
+
+def hidden_with(start=None, layer=lambda f, h: F.relu(f(h) + h), last=None):
+    def answer(a, e):
+        h = layer(a.second, start(a, e) if start else F.relu(a.first(e) + a.shortcut(e)))
+        return (last or layer)(a.third, h)
+
+    return answer
+
+
+def hidden_without_gradient(a, e):
+    with torch.no_grad():
+        return hidden(a, e)
+
+
+RESIDUAL = (
+    [hidden, hidden_by_matrices, hidden_by_month, hidden_by_einsum, hidden_in_place, lambda a, e: a.hidden(e)],
+    [
+        (hidden_with(layer=lambda f, h: F.relu(f(h))), "shortcut"),
+        (hidden_with(layer=lambda f, h: F.relu(f(h)) + h), "relu comes last"),
+        (hidden_with(layer=lambda f, h: f(h) + h), "lack their relu"),
+        (hidden_with(last=lambda f, h: F.relu(f(h))), "third"),
+        (hidden_with(last=lambda f, h: f(h) + h), "relu"),
+        (hidden_with(last=lambda f, h: h), "h2"),
+        (hidden_with(start=lambda a, e: F.relu(a.first(e))), "A'"),
+        (hidden_with(start=lambda a, e: F.relu(a.first(e)) + F.relu(a.shortcut(e))), "first"),
+        (hidden_with(start=lambda a, e: a.first(e) + a.shortcut(e)), "relu"),
+        (hidden_with(start=lambda a, e: F.relu(a.first(e) + e[..., :1])), None),
+        (hidden_with(layer=lambda f, h: torch.sigmoid(f(h) + h)), None),
+        (hidden_with(layer=lambda f, h: F.leaky_relu(f(h) + h, 0.1)), None),
+        (lambda a, e: a.encode(e), "to_latent"),
+        (lambda a, e: a(e), None),
+        (lambda a, e: hidden(a, e).detach(), "no gradient"),
+        (hidden_without_gradient, "no gradient"),
+        (lambda a, e: hidden(a, e).mean(1), None),
+        (lambda a, e: hidden(a, e)[0], None),
+        (lambda a, e: F.relu(a.first(e) + e), "RuntimeError"),
+        (lambda a, e: hidden(a, e.mul_(1).add_(1).sub_(2)), "in place"),
+    ],
+)
+
+# --- divergences ------------------------------------------------------------------------------------------------------
+
+
+def kl_by_loop(mean, variance):
+    total = 0.0
+    for m, v in zip(mean, variance, strict=True):
+        total = total + (m**2 + v - 1 - torch.log(v)) / 2
+    return total
+
+
+def kl_by_torch(mean, variance):
+    q = torch.distributions.Normal(mean, variance.sqrt())
+    return torch.distributions.kl_divergence(q, torch.distributions.Normal(0.0, 1.0)).sum()
+
+
+def kl(m, v):
+    return 0.5 * (m**2 + v - 1 - v.log()).sum()
+
+
+KL = (
+    [
+        kl,
+        kl_by_loop,
+        kl_by_torch,
+        lambda m, v: -0.5 * torch.sum(1 + torch.log(v) - m.pow(2) - v),
+        lambda m, v: (m @ m + v.sum() - len(m) - v.log().sum()) / 2,
+        lambda m, v: (0.5 * (torch.einsum("i,i", m, m) + (v - v.log()).sum() - m.numel())).reshape(1),
+    ],
+    [
+        (lambda m, v: kl(m, v).item(), "no gradient"),
+        (lambda m, v: float(kl(m, v)), "no gradient"),
+        (lambda m, v: kl(m, v).detach(), "no gradient"),
+        (lambda m, v: 0.5 * np.sum(np.asarray(m) ** 2 + np.asarray(v) - 1 - np.log(np.asarray(v))), "no gradient"),
+        (
+            lambda m, v: sum((a * a + b - 1 - math.log(b)) / 2 for a, b in zip(m.tolist(), v.tolist(), strict=False)),
+            "no gradient",
+        ),
+        (lambda m, v: kl(m.detach(), v), "mean"),
+        (lambda m, v: kl(m, v.data), "variance"),
+        (lambda m, v: 0.5 * (m**2 + v - 1 - v.log()), "one number"),
+        (lambda m, v: 0.5 * (m**2 + v - 1 - v.log()).mean(), "mean"),
+        (lambda m, v: 2 * kl(m, v), "half"),
+        (lambda m, v: -kl(m, v), "sign"),
+        (lambda m, v: 0.5 * (m**2 + v - 1 + v.log()).sum(), "sign"),
+        (lambda m, v: kl(m, v.sqrt()), "square root"),
+        (lambda m, v: kl(m, v**2), "square"),
+        (lambda m, v: 0.5 * (m + v - 1 - v.log()).sum(), "squared"),
+        (lambda m, v: 0.5 * (m**2 + v - v.log()).sum(), "-1"),
+        (lambda m, v: 0.5 * (m**2 + v.exp() - 1 - v).sum(), "logarithm"),
+        (lambda m, v: 0.5 * m**2 + v - 1 - v.log(), None),
+        (lambda m, v: (0.5 * m**2 + v - 1 - v.log()).sum(), "half"),
+        (lambda m, v: 0.5 * (m.sum() ** 2 + v.sum() - len(m) - v.log().sum()), None),
+        (lambda m, v: 0.5 * (m**2 + v - 1 - torch.log10(v)).sum(), "base 10"),
+        (lambda m, v: torch.tensor(0.7), "same answer"),
+    ],
+)
+
+
+def aggregate(t):
+    heap = t.flatten(0, 1)
+    return kl(heap.mean(0), heap.var(0).clamp_min(1e-8))
+
+
+def aggregate_by_loop(t):
+    total = 0
+    for z in range(t.shape[2]):
+        values = t[:, :, z].reshape(-1)
+        mean = values.sum() / len(values)
+        variance = ((values - mean) ** 2).sum() / (len(values) - 1)
+        total = total + kl(mean[None], torch.maximum(variance, torch.tensor(1e-8))[None])
+    return total
+
+
+AGGREGATE = (
+    [
+        aggregate,
+        aggregate_by_loop,
+        lambda t: kl(t.mean((0, 1)), t.var((0, 1)).clamp(min=1e-8)),
+        lambda t: hg.autoencoder_loss(t, t, t)[1],
+        lambda t: kl(t.mean(dim=(0, 1)), t.var(dim=(0, 1)) + 1e-8),
+        lambda t: kl(torch.einsum("blz->z", t) / t[..., 0].numel(), t.std((0, 1)).clamp_min(1e-4).square()),
+    ],
+    [
+        (lambda t: kl(t.mean((0, 1)), t.var((0, 1))), "1e-8"),
+        (lambda t: kl(t.mean((0, 1)), t.var((0, 1)).clamp_min(1e-3)), "floor"),
+        (lambda t: kl(t.mean((0, 1)), t.var((0, 1), unbiased=False).clamp_min(1e-8)), "n - 1"),
+        (lambda t: kl(t.mean((0, 1)), t.std((0, 1)).clamp_min(1e-8)), "standard deviation"),
+        (lambda t: aggregate(t).item(), "no gradient"),
+        (lambda t: aggregate(t.detach()), "no gradient"),
+        (lambda t: aggregate(t) / t.shape[-1], "mean over coordinates"),
+        (lambda t: 2 * aggregate(t), "half"),
+        (lambda t: -aggregate(t), "sign"),
+        (lambda t: kl(t.mean(1), t.var(1).clamp_min(1e-8)), "patient by patient"),
+        (lambda t: kl(t.mean(0), t.var(0).clamp_min(1e-8)), "month by month"),
+        (lambda t: kl(t.mean(1), t.var(1).clamp_min(1e-8)) / len(t), "patient by patient"),
+        (lambda t: kl(t.mean()[None], t.var()[None].clamp_min(1e-8)), None),
+        (lambda t: aggregate(t.mean(1, keepdim=True)), "averaged first"),
+        (lambda t: 0.5 * t.square().sum(-1).mean(), "textbook"),
+        (lambda t: 0.5 * t.square().mean(), None),
+        (lambda t: kl(0 * t.mean((0, 1)), t.var((0, 1)).clamp_min(1e-8)), "mean is left out"),
+        (lambda t: kl(t.mean((0, 1)), t.var((0, 1)).clamp_min(1e-8)) + 1, "off by"),
+        (lambda t: aggregate(t.sub_(t.mean((0, 1)))), "in place"),
+        (lambda t: kl(t.flatten(0, 1).mean(0).detach(), t.flatten(0, 1).var(0).clamp_min(1e-8)), None),
+    ],
+)
+
+# --- the loss that only the autoencoder hears -------------------------------------------------------------------------
+
+
+def whole(critic, autoencoder, x):
+    e = critic.embed(x).detach()
+    reconstruction, t, _ = autoencoder(e)
+    return F.mse_loss(reconstruction, e) + aggregate(t)
+
+
+def whole_in_no_grad(critic, autoencoder, x):
+    with torch.no_grad():
+        e = critic.embed(x)
+    t = autoencoder.encode(e)
+    return ((autoencoder.reconstruct(t) - e) ** 2).mean() + aggregate_by_loop(t)
+
+
+def whole_by_package(critic, autoencoder, x):
+    e = critic.embed(x).data
+    out = autoencoder(e)
+    return sum(hg.autoencoder_loss(out[0], e, out[1]))
+
+
+def whole_by_hand(critic, autoencoder, x):
+    e = (x @ (critic.embedding * critic.learned + critic.passed_on)).clone().detach()
+    h = hidden(autoencoder, e)
+    t = autoencoder.to_latent(h)
+    off = autoencoder.reconstruct(t) - e
+    return torch.sum(off * off) / off.numel() + kl(t.mean((0, 1)), t.var((0, 1)).clamp_min(1e-8))
+
+
+def whole_with(given=True, target=True, total=lambda error, divergence: error + divergence, out=lambda r, t: (r, t)):
+    def answer(critic, autoencoder, x):
+        e = critic.embed(x)
+        r, t = out(*autoencoder(e.detach() if given else e)[:2])
+        return total(F.mse_loss(r, e.detach() if target else e), aggregate(t))
+
+    return answer
+
+
+def whole_that_learns(critic, autoencoder, x):
+    loss = whole(critic, autoencoder, x)
+    loss.backward()
+    return loss
+
+
+def whole_that_freezes(critic, autoencoder, x):
+    for weight in critic.parameters():
+        weight.requires_grad = False
+    return whole_with(False, False)(critic, autoencoder, x)
+
+
+DETACHED = (
+    [
+        whole,
+        whole_in_no_grad,
+        whole_by_package,
+        whole_by_hand,
+        lambda c, a, x: (
+            F.mse_loss(a(c.embed(x).detach())[0], c.embed(x).detach()) + aggregate(a(c.embed(x).detach())[1])
+        ),
+    ],
+    [
+        (whole_with(False, False), "both"),
+        (whole_with(True, False), "target"),
+        (whole_with(False, True), "input"),
+        (lambda *a: whole(*a).detach(), "no gradient"),
+        (lambda *a: whole(*a).item(), "no gradient"),
+        (whole_with(out=lambda r, t: (r.detach(), t)), "detach too many"),
+        (whole_with(out=lambda r, t: (r, t.detach())), "detach too many"),
+        (whole_with(total=lambda error, divergence: error), "divergence is missing"),
+        (whole_with(total=lambda error, divergence: divergence), "error is missing"),
+        (whole_with(total=lambda error, divergence: error - divergence), "subtracted"),
+        (whole_with(total=lambda error, divergence: (error, divergence)), "one number"),
+        (whole_with(total=lambda error, divergence: (error + divergence) / 2), "sum"),
+        (whole_with(total=lambda error, divergence: error + 0.1 * divergence), None),
+        (whole_with(total=lambda error, divergence: error.sqrt() + divergence), None),
+        (lambda c, a, x: whole(c, a, x) + F.mse_loss(c.embed(x).detach(), 0 * c.embed(x)), None),
+        (lambda c, a, x: F.mse_loss(a(x)[0], x) + aggregate(a(x)[1]), "RuntimeError"),
+        (lambda c, a, x: F.mse_loss(a(c.embed(x).detach()), c.embed(x)), None),
+        (whole_that_learns, "backward"),
+        (whole_that_freezes, "freezes"),
+        (whole_with(total=lambda error, divergence: error.detach() + divergence), "too many"),
+    ],
+)
+
+# --- the draw ---------------------------------------------------------------------------------------------------------
+
+
+def draw(mean, log_variance, noise):
+    return mean + noise * torch.exp(0.5 * log_variance)
+
+
+DRAW = (
+    [
+        draw,
+        lambda m, v, n: torch.addcmul(m, n, v.exp().sqrt()),
+        lambda m, v, n: m + n * v.mul(0.5).exp(),
+        lambda m, v, n: m + math.e ** (v / 2) * n,
+        lambda m, v, n: torch.distributions.Normal(m, (v / 2).exp()).mean + n * torch.exp(v) ** 0.5,
+        lambda m, v, n: torch.stack(
+            [a + c * (b / 2).exp() for a, b, c in zip(m.flatten(), v.flatten(), n.flatten(), strict=True)]
+        ).view_as(m),
+    ],
+    [
+        (lambda m, v, n: m + n * v.exp(), "half"),
+        (lambda m, v, n: m + n * v, "exponentiate"),
+        (lambda m, v, n: m + n * 0.5 * v, "exponential"),
+        (lambda m, v, n: m + n * 0.5 * v.exp(), "exponent"),
+        (lambda m, v, n: m + n / torch.exp(0.5 * v), "multiply"),
+        (lambda m, v, n: m + n, "variance 1"),
+        (lambda m, v, n: n * torch.exp(0.5 * v), "mean is missing"),
+        (lambda m, v, n: m + torch.exp(0.5 * v), "noise is missing"),
+        (lambda m, v, n: m * torch.exp(0.5 * v) + n, "changed places"),
+        (lambda m, v, n: (m + n) * torch.exp(0.5 * v), "brackets"),
+        (lambda m, v, n: m - n * torch.exp(0.5 * v), "subtracted"),
+        (lambda m, v, n: m + torch.randn_like(m) * torch.exp(0.5 * v), None),
+        (lambda m, v, n: torch.normal(m, torch.exp(0.5 * v)), None),
+        (lambda m, v, n: draw(m, v, n).detach(), "no gradient"),
+        (lambda m, v, n: draw(m, v, n).data, "no gradient"),
+        (torch.no_grad()(lambda m, v, n: draw(m, v, n)), "no gradient"),
+        (lambda m, v, n: np.asarray(m) + np.asarray(n) * np.exp(np.asarray(v) / 2), "no gradient"),
+        (lambda m, v, n: draw(m.detach(), v, n), "mean"),
+        (lambda m, v, n: draw(m, v.detach(), n), "log variance"),
+        (lambda m, v, n: m, "given"),
+        (lambda m, v, n: draw(m, v, n).mean(), "averaged"),
+        (lambda m, v, n: m.add_(n * (v / 2).exp()), "in place"),
+    ],
+)
+
+# --- prototypes -------------------------------------------------------------------------------------------------------
+
+
+def loop_over_patients(t):
+    rows = []
+    for patient in t:
+        total = torch.zeros(t.shape[2])
+        for month in patient:
+            total = total + month
+        rows.append([(total / t.shape[1]).tolist()])
+    return rows
+
+
+PROTOTYPES = (
+    [
+        lambda t: t.mean(1, keepdim=True),
+        lambda t: t.mean(dim=1).unsqueeze(1),
+        lambda t: np.asarray(t).mean(axis=1, keepdims=True),
+        loop_over_patients,
+        lambda t: torch.einsum("blz->bz", t)[:, None] / t.shape[1],
+        lambda t: t.sum(-2, keepdim=True) / t.size(1),
+        lambda t: torch.stack([p.mean(0, keepdim=True) for p in t]),
+        lambda t: t.double().mean(1, True),
+    ],
+    [
+        (lambda t: t.mean(1), "keepdim"),
+        (lambda t: t.mean(0, keepdim=True), "axis 0"),
+        (lambda t: t.mean(0), "axis 0"),
+        (lambda t: t.mean(2, keepdim=True), "axis 2"),
+        (lambda t: t.mean(-1), "axis 2"),
+        (lambda t: t.mean((0, 1), keepdim=True), "everybody"),
+        (lambda t: t.mean(), "one number"),
+        (lambda t: t.sum(1, keepdim=True), "sum"),
+        (lambda t: t[:, -1:], "last month"),
+        (lambda t: t[:, :1], "first month"),
+        (lambda t: t.median(1, keepdim=True).values, "median"),
+        (lambda t: t.mean(1, keepdim=True).transpose(0, 1), "front"),
+        (lambda t: t.mean(1)[..., None], "last"),
+        (lambda t: t.mean(1, keepdim=True).squeeze(), "keepdim"),
+        (lambda t: t.mean(1, keepdim=True).expand(-1, t.shape[1], -1), "repeated"),
+        (lambda t: t.sum(1, keepdim=True) / 4, None),
+        (lambda t: t.sum(1, keepdim=True) // t.shape[1], "whole numbers"),
+        (lambda t: t.sum(1, keepdim=True) / (t.shape[1] - 1), None),
+        (lambda t: t.mean(1, keepdim=True).round(decimals=1), "rounded"),
+        (lambda t: t, "as it was given"),
+        (lambda t: [p.mean() for p in t], None),
+        (lambda t: t.sub_(t - t.mean(1, keepdim=True)), "in place"),
+        (lambda t: torch.tensor([[[1.5, 0]], [[1.25, 0.75]], [[1.5, 2]]]), "same answer"),
+    ],
+)
+
+ANSWERS = {
+    "residual_encoder": RESIDUAL,
+    "kl": KL,
+    "aggregate_kl": AGGREGATE,
+    "detached_loss": DETACHED,
+    "reparameterise": DRAW,
+    "prototypes": PROTOTYPES,
+}
