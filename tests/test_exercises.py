@@ -8,9 +8,10 @@ import pytest
 import torch
 
 from hg_helpers import exercises
-from tests.answers import nb01, nb02, nb03, nb04, nb06
+from tests.answers import nb01, nb02, nb03, nb04, nb05, nb06
 
-ANSWERS = {**nb01.ANSWERS, **nb02.ANSWERS, **nb03.ANSWERS, **nb04.ANSWERS, **nb06.ANSWERS}
+MODULES = nb01, nb02, nb03, nb04, nb05, nb06
+ANSWERS = {name: both for module in MODULES for name, both in module.ANSWERS.items()}
 CHECKS = {name: getattr(exercises, f"check_{name}") for name in ANSWERS}
 FUNCTIONS = [name for name, check in CHECKS.items() if not check.is_value]
 RIGHT = [(name, i) for name, (right, _) in ANSWERS.items() for i in range(len(right))]
@@ -24,6 +25,7 @@ def told(capsys) -> str:
 
 
 def test_every_check_is_tried_with_five_right_and_twelve_wrong_answers():
+    assert {f"check_{name}" for name in ANSWERS} == {name for name in exercises.__all__ if name.startswith("check_")}
     for right, wrong in ANSWERS.values():
         assert len(right) >= 5 and len(wrong) >= 12
         assert sum(word is not None for _, word in wrong) >= 0.7 * len(wrong)
