@@ -38,9 +38,9 @@ def floor_by_shuffle(cohort, metric, patients, seed):
 def floor_in_two_draws(cohort, metric, patients, seed):
     rng = np.random.default_rng(seed)
     ids = cohort["PatientID"].unique()
-    first = rng.choice(ids, patients, replace=False)
-    rng.choice(np.setdiff1d(ids, first), patients, replace=False)
-    return metric(cohort.query("PatientID in @first"), cohort.query("PatientID in @second"))
+    some = rng.choice(ids, patients, replace=False)
+    others = rng.choice(np.setdiff1d(ids, some), patients, replace=False)
+    return metric(*(cohort.query("PatientID in @part", local_dict={"part": part}) for part in (some, others)))
 
 
 def floor_by_merge(cohort, metric, patients, seed):
