@@ -59,12 +59,12 @@ def test_without_a_threshold_the_question_is_the_held_out_median():
 def test_windows_hold_the_past_only():
     values = np.arange(2 * MONTHS).reshape(2, MONTHS)
     cohort = as_arrays(table(LAB, values, [["no"] * MONTHS] * 2), LAB)
-    rows, labels, patient = _examples(cohort, cohort.reals[:, :, 0], 6, 100, np.random.default_rng(0))
+    rows, labels, patient = _examples(cohort, (cohort.reals[:, :, 0], cohort.there), 6, 100, np.random.default_rng(0))
     assert rows.shape == (2 * 6, 6 * 2)
     for row, label, position in zip(rows, labels, patient, strict=True):
         assert row[:6].tolist() == [label - k for k in (6, 5, 4, 3, 2, 1)]
         assert label in cohort.reals[position, 6:, 0]
-    fewer, _, _ = _examples(cohort, cohort.reals[:, :, 0], 6, 5, np.random.default_rng(0))
+    fewer, _, _ = _examples(cohort, (cohort.reals[:, :, 0], cohort.there), 6, 5, np.random.default_rng(0))
     assert len(fewer) == 5
 
 

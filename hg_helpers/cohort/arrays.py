@@ -9,21 +9,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 
+from .columns import as_floats
+from .courses import Courses
 from .encoding import CohortEncoder
-from .layout import not_zero_flag
 from .load import validate_cohort
 from .schema import Schema
+from .times import time_values
 
 
 @dataclass(frozen=True, eq=False)
 class CohortArrays:
-    """A cohort as arrays, one trajectory a patient.
+    """A cohort as arrays, one course a patient, from the first visit (or month) on.
 
     The patients stand in the order of their own values, not of their ids: relabelled or shuffled tables give the same
     arrays, so a seeded draw of patients picks the same people.
@@ -31,47 +33,47 @@ class CohortArrays:
     Attributes:
         schema: what the columns mean.
         patients: (n,) ids, kept only to label rows of tables.
-        reals: (n, months, real features), in the table's units.
-        levels: (n, months, discrete features), position of the level in ``Feature.levels``.
-        scaled: (n, months, real features) in [0, 1], as ``encoder`` encodes them; a feature with a part of its own for
-            zeros by its share of the largest training value. None without an encoder.
+        there: (n, months), whether a course has this visit.
+        reals: (n, months, real features), in the table's units; NaN in a gap and behind the last visit.
+        levels: (n, months, discrete features), position of the level in ``Feature.levels``; -1 where there is none.
+        times: (n, months) of a table whose visits have times of their own, NaN behind the last; else None.
+        scaled: (n, months, real features) in [0, 1], as :meth:`CohortEncoder.scale` gives them. None without an
+            encoder.
         encoder: what set that scale.
+        whole: whether every visit and value is there, here and in the cohorts that this one is compared with.
     """
 
     schema: Schema
     patients: np.ndarray
+    there: np.ndarray
     reals: np.ndarray
     levels: np.ndarray
+    times: np.ndarray | None = None
     scaled: np.ndarray | None = None
     encoder: CohortEncoder | None = None
+    whole: bool = True
 
     @classmethod
     def of(cls, table: pd.DataFrame, schema: Schema, encoder: CohortEncoder | None, name: str = "") -> CohortArrays:
         """Arrays of a table that :func:`hg_helpers.validate_cohort` returned; ``name`` is for the log."""
-        sizes = table.groupby(schema.patient).size()
-        if sizes.nunique() > 1 or table.isna().any(axis=None):
-            raise ValueError(
-                "metrics compare complete courses of equal length so far: set length, shorter='drop' and "
-                "missing='forward' in the schema"
-            )
-        schema = replace(schema, length=int(sizes.iloc[0]))
-        shape = (-1, schema.length)
-        patients = table[schema.patient].to_numpy().reshape(shape)[:, 0]
-        n = len(patients)
-        reals = np.empty((n, schema.length, len(schema.real)))
-        for i, feature in enumerate(schema.real):
-            reals[:, :, i] = table[feature.name].to_numpy(np.float64).reshape(shape)
-        levels = np.empty((n, schema.length, len(schema.discrete)), dtype=np.int32)
-        for i, feature in enumerate(schema.discrete):
-            levels[:, :, i] = pd.Index(feature.codes).get_indexer(table[feature.name]).reshape(shape)
-        scaled = None
-        if encoder is not None:
-            columns = [schema.spans[f.name].start for f in schema.real]
-            scaled = encoder.transform_validated(table, name).numpy()[:, :, columns].astype(np.float64)
-            for i, feature in enumerate(schema.real):
-                if not_zero_flag(feature) in encoder.layout.names:  # its channel speaks of the other values alone
-                    scaled[:, :, i] = np.clip(reals[:, :, i] / encoder.largest(feature.name), -1, 1)
-        return cls(schema, patients, reals, levels, scaled, encoder).take(_order_by_values(reals, levels))
+        sizes = Courses.of(table[schema.patient]).sizes
+        there = np.arange(sizes.max()) < sizes[:, None]
+
+        def laid_out(columns: list[np.ndarray], absent: float, kind: type) -> np.ndarray:
+            out = np.full((*there.shape, len(columns)), absent, dtype=kind)
+            for i, column in enumerate(columns):
+                out[:, :, i][there] = column
+            return out
+
+        reals = laid_out([as_floats(table[f.name]) for f in schema.real], np.nan, np.float64)
+        positions = [pd.Index(f.codes).get_indexer(table[f.name]) for f in schema.discrete]
+        levels = laid_out(positions, -1, np.int32)
+        times = None if schema.regular else laid_out([time_values(table, schema)], np.nan, np.float64)[:, :, 0]
+        scaled = None if encoder is None else laid_out(list(encoder.scale(table, name).T), np.nan, np.float64)
+        whole = not (np.isnan(reals).any() or (levels < 0).any() or not there.all())
+        patients = table[schema.patient].to_numpy()[np.cumsum(sizes) - sizes]
+        out = cls(schema, patients, there, reals, levels, times, scaled, encoder, whole)
+        return out.take(_order_by_values(*(part for part in (levels, reals, times) if part is not None)))
 
     def __len__(self) -> int:
         return len(self.patients)
@@ -80,20 +82,55 @@ class CohortArrays:
     def months(self) -> int:
         return self.levels.shape[1]
 
+    def _each(self, change: Callable[[np.ndarray], np.ndarray], names: Sequence[str]) -> CohortArrays:
+        return replace(self, **{n: change(getattr(self, n)) for n in names if getattr(self, n) is not None})
+
     def take(self, index: np.ndarray) -> CohortArrays:
         """The patients at these positions."""
-        scaled = None if self.scaled is None else self.scaled[index]
-        part = {"patients": self.patients[index], "reals": self.reals[index], "levels": self.levels[index]}
-        return replace(self, **part, scaled=scaled)
+        return self._each(lambda part: part[index], ("patients", *_PARTS))
 
     def draw(self, n: int, rng: np.random.Generator) -> CohortArrays:
         """``n`` patients drawn without replacement; all of them where there are no more."""
         return self if n >= len(self) else self.take(np.sort(rng.choice(len(self), n, replace=False)))
 
+    def padded(self, months: int) -> CohortArrays:
+        """With so many months, no visit behind the last."""
+        more = months - self.months
+
+        def longer(part: np.ndarray) -> np.ndarray:
+            absent = {"b": False, "i": -1}.get(part.dtype.kind, np.nan)
+            return np.pad(part, [(0, 0), (0, more), (0, 0)][: part.ndim], constant_values=absent)
+
+        return self._each(longer, _PARTS) if more else self
+
     def position(self, name: str) -> int:
         """Where a feature stands on the last axis of ``reals`` or of ``levels``."""
         group = self.schema.real if self.schema[name].is_real else self.schema.discrete
         return [f.name for f in group].index(name)
+
+    def values(self, name: str, scaled: bool = False) -> np.ndarray:
+        """A feature's courses, (n, months): numbers, in the table's units or ``scaled``, or positions of levels."""
+        source = (self.scaled if scaled else self.reals) if self.schema[name].is_real else self.levels
+        return source[:, :, self.position(name)]
+
+    def known(self, *names: str) -> np.ndarray:
+        """At which visits all of these features are known, (n, months)."""
+        out = self.there
+        for name in names:
+            values = self.values(name)
+            out = out & (~np.isnan(values) if values.dtype.kind == "f" else values >= 0)
+        return out
+
+
+#: What is laid out in patients and months.
+_PARTS = ("there", "reals", "levels", "times", "scaled")
+
+
+def together(*cohorts: CohortArrays) -> tuple[CohortArrays, ...]:
+    """Cohorts to be compared: all with as many months as the longest course of any, and agreed whether all is whole."""
+    months = max(c.months for c in cohorts)
+    whole = all(c.whole and c.months == months for c in cohorts)
+    return tuple(c if whole else replace(c.padded(months), whole=False) for c in cohorts)
 
 
 def as_arrays(
@@ -139,13 +176,12 @@ def prepare(
             encoder = encoder or CohortEncoder(schema).fit_validated(cohort)
             cohort = CohortArrays.of(cohort, schema, encoder)
         out.append(as_arrays(cohort, schema))
-    return tuple(out)
+    return together(*out)
 
 
-def _order_by_values(reals: np.ndarray, levels: np.ndarray) -> np.ndarray:
-    """Order of patients by the bytes of their own trajectories."""
-    n = len(levels)
-    parts = [np.ascontiguousarray(part).reshape(n, -1).view(np.uint8) for part in (levels, reals) if part.size]
+def _order_by_values(*parts: np.ndarray) -> np.ndarray:
+    """Order of patients by the bytes of their own courses."""
+    parts = [np.ascontiguousarray(part).reshape(len(part), -1).view(np.uint8) for part in parts if part.size]
     rows = np.ascontiguousarray(np.concatenate(parts, axis=1))
     return np.argsort(rows.view(f"V{rows.shape[1]}").ravel(), kind="stable")
 
@@ -168,25 +204,30 @@ def discrete_positions(schema: Schema, features: Sequence[str] | None) -> list[i
 
 
 def most_frequent_levels(cohort: CohortArrays) -> np.ndarray:
-    """Each patient's most frequent level of each discrete feature, the first level of equals; (n, features)."""
+    """Each patient's most frequent level of each discrete feature, the first level of equals; (n, features).
+
+    -1 where nothing is known.
+    """
     out = np.zeros((len(cohort), cohort.levels.shape[2]), dtype=np.int64)
     for i, feature in enumerate(cohort.schema.discrete):
         counts = np.stack([(cohort.levels[:, :, i] == k).sum(axis=1) for k in range(feature.channels)], axis=1)
-        out[:, i] = counts.argmax(axis=1)
+        out[:, i] = np.where(counts.any(axis=1), counts.argmax(axis=1), -1)
     return out
 
 
-def group_rows(cohort: CohortArrays, positions: list[int], by: str) -> np.ndarray:
-    """The levels that are grouped: one row a patient-month (patient by patient), or one row a patient.
+def group_rows(cohort: CohortArrays, positions: list[int], by: str) -> tuple[np.ndarray, np.ndarray]:
+    """The levels that are grouped, one row a patient-month (patient by patient) or one a patient, and whose they are.
+
+    Left out where one of the features is not known.
 
     Raises:
         ValueError: where ``by`` is neither "month" nor "patient".
     """
-    if by == "month":
-        return cohort.levels[:, :, positions].reshape(-1, len(positions))
-    if by == "patient":
-        return most_frequent_levels(cohort)[:, positions]
-    raise ValueError(f"by {by!r} is not 'month' or 'patient'")
+    if by not in ("month", "patient"):
+        raise ValueError(f"by {by!r} is not 'month' or 'patient'")
+    levels = cohort.levels if by == "month" else most_frequent_levels(cohort)[:, None]
+    known = (levels[:, :, positions] >= 0).all(axis=2)
+    return levels[:, :, positions][known], np.nonzero(known)[0]
 
 
 def joint_groups(*rows: np.ndarray) -> tuple[list[np.ndarray], np.ndarray]:
@@ -199,6 +240,8 @@ def joint_groups(*rows: np.ndarray) -> tuple[list[np.ndarray], np.ndarray]:
         the group number of every row of each set, and the levels of each group, (groups, features).
     """
     stacked = np.concatenate(rows).astype(np.int64)
+    if not len(stacked):
+        return [np.empty(0, dtype=np.int64) for _ in rows], stacked
     sizes = tuple(int(k) + 1 for k in stacked.max(axis=0))
     cells = math.prod(sizes)
     if cells > 2**62:  # too many combinations to number

@@ -24,7 +24,7 @@ import torch
 
 from .columns import TableLog, as_floats, as_type, codes_at, id_pattern, new_ids, type_name
 from .courses import Courses
-from .layout import layout_of, visit_times, with_hidden, without_hidden
+from .layout import layout_of, not_zero_flag, visit_times, with_hidden, without_hidden
 from .load import validate_cohort
 from .scaling import RealCode
 from .schema import Schema
@@ -113,7 +113,8 @@ class CohortEncoder:
 
     def transform_validated(self, table: pd.DataFrame, name: str = "") -> torch.Tensor:
         """As :meth:`transform`, of a table that :func:`hg_helpers.validate_cohort` returned, ``name`` for the log."""
-        codes, layout, length = self._fitted(), self.layout, self.schema.length
+        self._fitted()
+        layout, length = self.layout, self.schema.length
         courses = Courses.of(table[self.schema.patient])
         if layout.course is None and courses.sizes.min() < length:
             patient = table[self.schema.patient].iloc[int((courses.sizes[courses.number] < length).argmax())]
@@ -129,21 +130,43 @@ class CohortEncoder:
         for feature in layout:
             span = layout.spans[feature.name]
             if feature.is_real:
-                u = codes[feature.name].forward(values[feature.name])
-                # a value at the training extremes may leave [0, 1] by rounding; only more than that is worth a word
-                outside = int((((u < -1e-9) | (u > 1 + 1e-9)) & own[feature.name]).sum())
-                if outside:
-                    self.clipped[feature.name] = outside
-                x[row, span.start] = u.clip(0.0, 1.0)
+                x[row, span.start] = self._unit(feature.name, values[feature.name], own[feature.name])
             else:
                 x[row, span.start + values[feature.name].astype(np.intp)] = 1.0
-        if self.clipped:
-            said = ", ".join(f"{name} {count}" for name, count in self.clipped.items())
-            TableLog(name).info("values outside the range of the training patients were clipped to it: %s", said)
+        self._say_clipped(name)
         if layout.course is not None:
             first = np.cumsum(courses.sizes) - courses.sizes
             x = x[first[:, None] + np.minimum(np.arange(length), courses.sizes[:, None] - 1)]
         return torch.from_numpy(x).view(-1, length, layout.channels)
+
+    def _unit(self, name: str, values: np.ndarray, own: np.ndarray) -> np.ndarray:
+        """Values in [0, 1], at the tensor's precision; those of the table's own that were clipped are counted."""
+        u = self._fitted()[name].forward(values)
+        # a value at the training extremes may leave [0, 1] by rounding; only more than that is worth a word
+        outside = int((((u < -1e-9) | (u > 1 + 1e-9)) & own).sum())
+        if outside:
+            self.clipped[name] = outside
+        return u.clip(0.0, 1.0).astype(np.float32)
+
+    def _say_clipped(self, table: str) -> None:
+        if self.clipped:
+            said = ", ".join(f"{name} {count}" for name, count in self.clipped.items())
+            TableLog(table).info("values outside the range of the training patients were clipped to it: %s", said)
+
+    def scale(self, table: pd.DataFrame, name: str = "") -> np.ndarray:
+        """The real features of a validated table on the encoded scale, (rows, real features), NaN in a gap.
+
+        A feature with a part of its own for zeros stands by its share of the largest training value.
+        """
+        self.clipped, out = {}, np.empty((len(table), len(self.schema.real)))
+        for i, feature in enumerate(self.schema.real):
+            values = as_floats(table[feature.name])
+            if not_zero_flag(feature) in self.layout.names:  # its channel speaks of the other values alone
+                out[:, i] = np.clip(values / self.largest(feature.name), -1, 1)
+            else:
+                out[:, i] = self._unit(feature.name, values, ~np.isnan(values))
+        self._say_clipped(name)
+        return out
 
     def inverse_transform(self, x: torch.Tensor, first_patient: int = 0) -> pd.DataFrame:
         """Decode a tensor to a table in the layout, codes and units of the cohort that was fitted.

@@ -19,63 +19,20 @@ from .dynamics import (
     trend_difference,
     within_patient_correlation,
 )
-from .fidelity import (
-    association_difference,
-    association_matrix,
-    contingency_similarity,
-    cramers_v,
-    ks,
-    tv,
-    wasserstein,
-)
+from .fidelity import association_difference, association_matrix, contingency_similarity, cramers_v, ks, tv, wasserstein
 from .metric import METRICS
 from .privacy import copies, copy_threshold, dcr_share, membership_auc, nndr, privacy_distances
 from .report import BEST, evaluate
-from .two_sample import c2st_auc
+from .two_sample import c2st_auc, c2st_other_auc
 from .usefulness import fitted_q, kaplan_meier, restricted_mean, time_to_outcome
 from .utility import trtr_auc, tstr_auc
+from .visits import gap_clustering, gap_shares, length_ks, step_ks
 
-__all__ = [
-    "BEST",
-    "DISCLOSURE_THRESHOLD",
-    "METRICS",
-    "CohortArrays",
-    "as_arrays",
-    "association_difference",
-    "association_matrix",
-    "autocorrelation_difference",
-    "c2st_auc",
-    "contingency_similarity",
-    "copies",
-    "copy_threshold",
-    "coverage",
-    "cramers_v",
-    "cycle_difference",
-    "dcr_share",
-    "disclosure_risk",
-    "dwell_times",
-    "evaluate",
-    "fitted_q",
-    "flatten",
-    "joint_tv",
-    "kaplan_meier",
-    "ks",
-    "log_cluster",
-    "membership_auc",
-    "most_frequent_levels",
-    "nndr",
-    "patient_spread",
-    "prdc_coverage",
-    "prdc_density",
-    "privacy_distances",
-    "restricted_mean",
-    "static_constant",
-    "switching_ratio",
-    "time_to_outcome",
-    "trend_difference",
-    "trtr_auc",
-    "tstr_auc",
-    "tv",
-    "wasserstein",
-    "within_patient_correlation",
-]
+__all__ = ["BEST", "DISCLOSURE_THRESHOLD", "METRICS", "CohortArrays", "as_arrays", "evaluate", "most_frequent_levels"]
+__all__ += ["association_difference", "association_matrix", "contingency_similarity", "cramers_v", "ks", "tv"]
+__all__ += ["coverage", "joint_tv", "log_cluster", "patient_spread", "prdc_coverage", "prdc_density", "wasserstein"]
+__all__ += ["autocorrelation_difference", "cycle_difference", "dwell_times", "static_constant", "switching_ratio"]
+__all__ += ["gap_clustering", "gap_shares", "length_ks", "step_ks", "trend_difference", "within_patient_correlation"]
+__all__ += ["copies", "copy_threshold", "dcr_share", "disclosure_risk", "flatten", "membership_auc", "nndr"]
+__all__ += ["c2st_auc", "c2st_other_auc", "privacy_distances", "trtr_auc", "tstr_auc"]
+__all__ += ["fitted_q", "kaplan_meier", "restricted_mean", "time_to_outcome"]

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from ..cohort.arrays import CohortArrays
-from . import diversity, dynamics, fidelity, privacy, two_sample, utility
+from . import diversity, dynamics, fidelity, privacy, two_sample, utility, visits
 from .disclosure import DISCLOSURE_THRESHOLD, disclosure_risk
-from .metric import Result, mean_defined
+from .metric import NAN, Result, mean_defined
 
 Score = tuple[str, str, float, str]  # metric, feature, value, note
 
@@ -64,7 +64,7 @@ def by_feature(metric: Callable[..., Result], *cohorts: CohortArrays, features: 
     """One score a feature: the mean of its rows; where there is no feature, one for all with the reason."""
     name, (_, table) = metric.__name__, metric(*cohorts)
     if not features:
-        yield name, "all", float("nan"), table.attrs["note"]
+        yield name, "all", NAN, table.attrs["note"]
     column = "difference" if "difference" in table else "value"
     for feature in features:
         rows = table[table["feature"] == feature]
@@ -76,35 +76,48 @@ def by_feature(metric: Callable[..., Result], *cohorts: CohortArrays, features: 
 
 
 def against_holdout(c: Comparison, chosen: CohortArrays, seed: int) -> Iterator[Score]:
-    """Fidelity, diversity, dynamics and the two-sample test of ``chosen`` patients against the held-out ones."""
+    """Fidelity, diversity, dynamics, visits and the two-sample tests of ``chosen`` patients against the held-out."""
     schema, pair = c.holdout.schema, (c.holdout, chosen)
     reals, discrete = [f.name for f in schema.real], [f.name for f in schema.discrete]
     switching = [joined(names) for names in dynamics.switching_names(schema)]
     yield from by_feature(fidelity.tv, *pair, features=discrete)
     for metric in (fidelity.ks, fidelity.wasserstein, diversity.patient_spread, dynamics.autocorrelation_difference):
         yield from by_feature(metric, *pair, features=reals)
-    for metric in (fidelity.association_difference, fidelity.contingency_similarity):
-        yield overall(metric, *pair)
-    for metric in (dynamics.trend_difference, dynamics.cycle_difference):
+    pairs = (fidelity.association_difference, fidelity.contingency_similarity)
+    for metric in (*pairs, dynamics.trend_difference, dynamics.cycle_difference):
         yield overall(metric, *pair)
     yield from by_feature(dynamics.switching_ratio, *pair, features=switching)
     yield overall(dynamics.dwell_times, *pair, feature=switching[0] if switching else "all")
     yield overall(dynamics.static_constant, *pair, feature=joined(f.name for f in schema.static))
+    yield from _of_visits(c, pair)
     for names in c.joints:
         joint = {"feature": joined(names), "features": names or None}
         for by in ("month", "patient"):
             yield f"coverage_{by}", *overall(diversity.coverage, *pair, **joint, by=by)[1:]
         yield overall(diversity.joint_tv, *pair, **joint)
     rng = np.random.default_rng(seed)
-    few = (c.holdout.draw(PATIENTS_FOR_NEIGHBOURS, rng), chosen.draw(PATIENTS_FOR_NEIGHBOURS, rng))
+    few = [cohort.draw(PATIENTS_FOR_NEIGHBOURS, rng) for cohort in pair]
     yield overall(diversity.log_cluster, *few, seed=seed)
     # as many of both: among several times more synthetic patients, everybody would have one nearby
-    as_many = min(len(few[0]), len(few[1]))
-    few = (few[0].draw(as_many, rng), few[1].draw(as_many, rng))
+    as_many = min(map(len, few))
+    few = [cohort.draw(as_many, rng) for cohort in few]
     density, table = diversity.prdc_density(*few)
     yield "prdc_density", "all", density, table.attrs["note"]
     yield overall(diversity.prdc_coverage, *few, neighbourhoods=table)
-    yield overall(two_sample.c2st_auc, *pair, seed=seed)
+    for metric in (two_sample.c2st_auc, two_sample.c2st_other_auc):
+        yield overall(metric, *pair, seed=seed)
+
+
+def _of_visits(c: Comparison, pair: tuple[CohortArrays, CohortArrays]) -> Iterator[Score]:
+    """What only tables have whose courses end early, whose visits have times of their own, or which have gaps."""
+    cohorts = (c.train, c.holdout, c.synthetic)
+    if not all(cohort.there.all() for cohort in cohorts):
+        yield overall(visits.length_ks, *pair)
+    if c.train.times is not None:
+        yield overall(visits.step_ks, *pair, feature=c.train.schema.time)
+    with_gaps = visits.gappy(*cohorts)
+    for metric in (visits.gap_shares, visits.gap_clustering) if with_gaps else ():
+        yield from by_feature(metric, *pair, features=with_gaps)
 
 
 def prediction_scores(answers: Sequence[utility.Prediction], metric: str) -> Iterator[Score]:

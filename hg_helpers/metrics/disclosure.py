@@ -17,8 +17,8 @@ import pandas as pd
 from sklearn.cluster import KMeans
 
 from ..cohort.arrays import CohortArrays, joint_groups, most_frequent_levels
-from ..cohort.schema import Schema
-from .metric import Result, apart, metric, one_thread, with_note
+from ..cohort.feature import Feature
+from .metric import Result, apart, metric, one_thread, patient_means, undefined, with_note
 
 #: Largest acceptable risk for releasing data (European Medicines Agency 2016, Health Canada 2019; El Emam et al. 2020).
 DISCLOSURE_THRESHOLD = 0.09
@@ -38,13 +38,14 @@ def disclosure_risk(
     max( 1/N sum_s I_s R_s / f_s,  1/n sum_s I_s R_s / F_s ), over the n training patients s: f_s and F_s the sizes of
     the patient's class (equal quasi-identifiers) in the training set and in the population of N; I_s = 1 where a
     synthetic patient is in the class; R_s = 1 where a matching one tells something new in at least ``learnt`` of the
-    other features. Range 0 to 1, best 0; :data:`DISCLOSURE_THRESHOLD` (0.09) is the usual limit.
+    other features. :data:`DISCLOSURE_THRESHOLD` (0.09) is the usual limit.
 
     A discrete feature tells something new where a match has the patient's level and fewer than half of the patients
     share it; a real one where p |x - y| < 1.48 MAD, with p the share of patients in the same of five k-means clusters.
     Every choice is on the careful side: any match will do, the adversary errs nowhere (the paper's lambda is 1) and,
     without ``population``, the training set is the population. A patient's value is the most frequent level, or
-    the mean over months on the encoded scale; a real quasi-identifier is cut at its deciles.
+    the mean over months on the encoded scale; a real quasi-identifier is cut at its deciles. Not to be known at all is
+    a class of its own, and of such a patient nothing is learnt.
 
     Args:
         quasi_identifiers: features that an adversary may know; by default the static ones.
@@ -65,24 +66,24 @@ def disclosure_risk(
     if population is not None and population < len(train):
         raise ValueError(f"population {population} is smaller than the {len(train)} training patients drawn from it")
     if not names:
-        return float("nan"), with_note(pd.DataFrame(), "the schema has no static feature to serve as quasi-identifier")
-    unknown = [name for name in names if name not in schema.names]
-    if unknown:
-        raise KeyError(f"no feature {unknown[0]!r} in the schema; it has {', '.join(schema.names)}")
+        return undefined("the schema has no static feature to serve as quasi-identifier")
+    for name in names:
+        schema[name]  # refuses a name that the schema lacks
     values = [_patient_values(c) for c in (train, synthetic)]
-    keys = [np.stack(_keys(values, schema, names, i), axis=1) for i in range(2)]
-    (own, other), groups = joint_groups(*keys)
+    keys = [_keys([v[name] for v in values], schema[name]) for name in names]
+    (own, other), groups = joint_groups(*(np.stack(columns, axis=1) for columns in zip(*keys, strict=True)))
     size = np.bincount(own, minlength=len(groups))
     matches = np.bincount(other, minlength=len(groups))
-    news = _something_new(values, (own, other), schema, [n for n in schema.names if n not in names], learnt)
+    sensitive = [f for f in schema if f.name not in names]
+    new = sum(_something_new(f, *(v[f.name] for v in values), own, other) for f in sensitive)
+    news = new >= max(learnt * len(sensitive), 1) if sensitive else np.ones(len(own), dtype=bool)
     risky = news & (matches[own] > 0)
-    n = len(train)
-    part = np.bincount(own, weights=risky / size[own], minlength=len(groups)) / (population or n)
-    labels = [_labels(schema, name, groups[:, i]) for i, name in enumerate(names)]
     results = ["train patients", "synthetic patients", "learnt", "risk"]
+    labels = [_labels(schema[name], groups[:, i]) for i, name in enumerate(names)]
     table = pd.DataFrame(dict(zip(apart(names, results), labels, strict=True)))
     table["train patients"], table["synthetic patients"] = size, matches
     table["learnt"] = np.bincount(own, weights=risky, minlength=len(groups)) / np.maximum(size, 1)
+    part = np.bincount(own, weights=risky / size[own], minlength=len(groups)) / (population or len(train))
     table["risk"] = part
     table = table.sort_values("risk", ascending=False, kind="stable", ignore_index=True)
     table.attrs["threshold"] = DISCLOSURE_THRESHOLD
@@ -90,59 +91,46 @@ def disclosure_risk(
 
 
 def _patient_values(cohort: CohortArrays) -> dict[str, np.ndarray]:
-    """One value a patient and feature: most frequent level, or mean on the encoded scale."""
-    levels, out = most_frequent_levels(cohort), {}
-    for feature in cohort.schema:
-        i = cohort.position(feature.name)
-        out[feature.name] = cohort.scaled[:, :, i].mean(axis=1) if feature.is_real else levels[:, i]
+    """One value a patient: most frequent level, or mean on the encoded scale; -1 or NaN where nothing is known."""
+    levels = dict(zip((f.name for f in cohort.schema.discrete), most_frequent_levels(cohort).T, strict=True))
+    return levels | {f.name: patient_means(cohort.values(f.name, scaled=True)) for f in cohort.schema.real}
+
+
+def _keys(values: list[np.ndarray], feature: Feature) -> list[np.ndarray]:
+    """Quasi-identifiers as whole numbers from 1, 0 for none; reals by the deciles of the training patients."""
+    if not feature.is_real:
+        return [v + 1 for v in values]
+    edges = np.nanquantile(values[0], np.arange(1, _CLASSES_OF_REALS) / _CLASSES_OF_REALS)
+    return [np.where(np.isnan(v), 0, 1 + np.searchsorted(edges, v, side="right")) for v in values]
+
+
+def _labels(feature: Feature, keys: np.ndarray) -> list[str]:
+    names = [f"decile {k}" for k in range(1, _CLASSES_OF_REALS + 1)] if feature.is_real else list(feature.levels)
+    return [str(names[k - 1]) if k else "not known" for k in keys]
+
+
+def _something_new(feature: Feature, x: np.ndarray, y: np.ndarray, own: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """For which training patients a synthetic one of their class tells something new of this feature."""
+    out = np.zeros(len(x), dtype=bool)
+    known, there = (~np.isnan(v) if feature.is_real else v >= 0 for v in (x, y))
+    own, other, x, y = own[known], other[there], x[known], y[there]
+    if not len(x) or not len(y):
+        return out
+    if feature.is_real:
+        deviation = np.median(np.abs(x - np.median(x)))
+        near = _cluster_share(x) * _nearest_in_class(own, x, other, y) < 1.48 * deviation
+        out[known] = near & np.isin(own, other)
+    else:
+        share = np.bincount(x, minlength=feature.channels) / len(x)
+        width = feature.channels
+        out[known] = np.isin(own * width + x, other * width + y) & (share[x] < 0.5)
     return out
-
-
-def _keys(values: list[dict[str, np.ndarray]], schema: Schema, names: list[str], which: int) -> list[np.ndarray]:
-    """Quasi-identifiers as whole numbers; reals by the deciles of the training patients."""
-    out = []
-    for name in names:
-        column = values[which][name]
-        if schema[name].is_real:
-            edges = np.quantile(values[0][name], np.arange(1, _CLASSES_OF_REALS) / _CLASSES_OF_REALS)
-            column = np.searchsorted(edges, column, side="right")
-        out.append(column)
-    return out
-
-
-def _labels(schema: Schema, name: str, column: np.ndarray) -> list[str]:
-    feature = schema[name]
-    return [f"decile {k + 1}" if feature.is_real else str(feature.levels[k]) for k in column]
-
-
-def _something_new(
-    values: list[dict[str, np.ndarray]],
-    classes: tuple[np.ndarray, np.ndarray],
-    schema: Schema,
-    sensitive: list[str],
-    learnt: float,
-) -> np.ndarray:
-    """R_s for every training patient; True for all where identity is the only thing to learn."""
-    own, other = classes
-    if not sensitive:
-        return np.ones(len(own), dtype=bool)
-    new = np.zeros(len(own))
-    for name in sensitive:
-        x, y = values[0][name], values[1][name]
-        if schema[name].is_real:
-            deviation = np.median(np.abs(x - np.median(x)))
-            new += _cluster_share(x) * _nearest_in_class(own, x, other, y) < 1.48 * deviation
-        else:
-            width = schema[name].channels
-            share = np.bincount(x, minlength=width) / len(x)
-            new += np.isin(own * width + x, other * width + y) & (share[x] < 0.5)
-    return new >= max(learnt * len(sensitive), 1)
 
 
 def _nearest_in_class(own: np.ndarray, x: np.ndarray, other: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Distance of each x to the nearest y of its class; meaningless where the class has none (values lie in [0, 1])."""
+    """Distance of each x to the nearest y of its class; values lie in [-1, 1]."""
     # classes far apart on one line: a point of another class is never nearer than one of its own
-    line, points = np.sort(3.0 * other + y), 3.0 * own + x
+    line, points = np.sort(5.0 * other + y), 5.0 * own + x
     at = np.searchsorted(line, points)
     below, above = line[np.maximum(at - 1, 0)], line[np.minimum(at, len(line) - 1)]
     return np.minimum(np.abs(points - below), np.abs(points - above))

@@ -1,9 +1,10 @@
-"""Distances between patients' whole trajectories, in blocks of bounded memory.
+"""Distances between patients' whole courses, in blocks of bounded memory.
 
 >>> import pandas as pd, hg_helpers as hg
 >>> schema = hg.Schema([hg.Feature("sex", "binary", levels=("m", "f"))], patient="id", time="month", length=1)
->>> x = hg.metrics.flatten(pd.DataFrame({"id": [1, 2, 3], "month": 0, "sex": list("mmf")}), schema)
->>> neighbours(x, x, same=True).distance.ravel().round(3).tolist()
+>>> table = pd.DataFrame({"id": [1, 2, 3], "month": 0, "sex": list("mmf")})
+>>> three = hg.metrics.as_arrays(table, schema, hg.CohortEncoder(schema).fit(table))
+>>> neighbours(three, three, same=True).distance.ravel().round(3).tolist()
 [0.0, 0.0, 1.0]
 """
 
@@ -24,38 +25,44 @@ _BLOCK_VALUES = 8_000_000  # of one block of distances: 64 MB
 
 @takes_tables(scaled=True)
 def flatten(cohort: CohortArrays) -> np.ndarray:
-    """CohortArrays as vectors whose squared Euclidean distance is a mean over features and months.
+    """Patients as vectors whose squared Euclidean distance is a mean over features and months.
 
     A real feature contributes the squared difference on the encoded scale [0, 1], a discrete one 0 (same level) or 1
-    (another). So a distance lies in [0, 1]: 0 is a copy, 1 differs in everything (Gower 1971, in squares).
+    (another). So a distance lies in [0, 1]: 0 is a copy, 1 differs in everything (Gower 1971, in squares). What is not
+    known in one of the two, a gap or no visit, counts about half (reals 1/4 to 1/2), in both 0.
 
     Returns:
         float64 (patients, months x channels).
     """
-    n, months = len(cohort), cohort.months
-    parts = [cohort.scaled] if cohort.reals.shape[2] else []
+    parts = [cohort.scaled] if cohort.schema.real else []
+    if parts and not cohort.whole:
+        missing = np.isnan(cohort.scaled)
+        parts = [np.where(missing, 0.5, cohort.scaled), 0.5 * missing]
     for i, feature in enumerate(cohort.schema.discrete):
         one_hot = cohort.levels[:, :, i, None] == np.arange(feature.channels)
         parts.append(one_hot * np.sqrt(0.5))  # two channels differ when a level does
-    out = np.concatenate(parts, axis=2).reshape(n, -1)
-    out /= np.sqrt(months * len(cohort.schema))
+    out = np.concatenate(parts, axis=2).reshape(len(cohort), -1)
+    out /= np.sqrt(cohort.months * len(cohort.schema))
     return out
 
 
-def blocks(queries: np.ndarray, references: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
-    """Squared distances of all pairs, some rows of queries at a time.
+def blocks(queries: CohortArrays, references: CohortArrays) -> Iterator[tuple[slice, np.ndarray]]:
+    """Squared distances of all pairs, some rows of queries at a time: rows, and (rows, references).
 
-    Yields:
-        the rows and their squared distances, (rows, references).
+    Where courses end early, the mean is over the visits of the longer of the two: else all short ones would be alike.
     """
-    squares = np.einsum("ij,ij->i", references, references)
-    step = max(1, _BLOCK_VALUES // max(1, len(references)))
-    for start in range(0, len(queries), step):
-        rows = slice(start, min(start + step, len(queries)))
-        block = queries[rows] @ references.T
+    x, y = flatten(queries), flatten(references)
+    squares = np.einsum("ij,ij->i", y, y)
+    step = max(1, _BLOCK_VALUES // max(1, len(y)))
+    for start in range(0, len(x), step):
+        rows = slice(start, min(start + step, len(x)))
+        block = x[rows] @ y.T
         block *= -2.0
         block += squares
-        block += np.einsum("ij,ij->i", queries[rows], queries[rows])[:, None]
+        block += np.einsum("ij,ij->i", x[rows], x[rows])[:, None]
+        if not queries.whole:
+            visits = [c.there.sum(axis=1) for c in (queries, references)]
+            block *= queries.months / np.maximum(visits[0][rows, None], visits[1])
         block[block < EXACT] = 0.0
         yield rows, block
 
@@ -80,7 +87,7 @@ class Neighbours:
 
 
 def neighbours(
-    queries: np.ndarray, references: np.ndarray, k: int = 1, same: bool = False, radii: np.ndarray | None = None
+    queries: CohortArrays, references: CohortArrays, k: int = 1, same: bool = False, radii: np.ndarray | None = None
 ) -> Neighbours:
     """Nearest references of each query, nearest query of each reference, and counts within a radius, in one pass.
 

@@ -17,13 +17,23 @@ import pandas as pd
 from sklearn.cluster import KMeans
 
 from ..cohort.arrays import CohortArrays, discrete_positions, group_rows, joint_groups
-from ..cohort.schema import Schema
 from .distances import blocks, flatten, neighbours
-from .metric import Result, apart, mean_defined, metric, one_thread, with_note
+from .metric import (
+    INF,
+    NAN,
+    NO_DISCRETE,
+    NO_REAL,
+    Result,
+    apart,
+    mean_defined,
+    metric,
+    one_thread,
+    patient_means,
+    with_note,
+)
 
 #: A group counts from this share of the real months (or patients); with this part of its real share it is covered.
 COUNTED, COVERED = 0.005, 0.25
-_NO_DISCRETE = "the schema has no binary or categorical feature"
 
 
 def is_counted(real: np.ndarray, minimum: float = COUNTED) -> np.ndarray:
@@ -48,15 +58,13 @@ def coverage(
     """Share of the real joint groups that the synthetic cohort shows too.
 
     A group is one combination of levels of ``features``. Counted are groups with at least ``minimum`` of the real
-    months (or patients); one is covered where its synthetic share is at least ``floor`` times its real share. Range 0
-    to 1, best 1. ``minimum=0`` with a ``floor`` next to nothing is the category coverage of SDMetrics.
+    months (or patients) in which all of them are known; one is covered where its synthetic share is at least ``floor``
+    times its real share. ``minimum=0`` with a ``floor`` next to nothing is the category coverage of SDMetrics.
 
     Args:
         features: names of discrete features taken jointly; by default all.
         by: ``"month"`` counts patient-months; ``"patient"`` counts patients by their most frequent level of each
             feature (the first level of equals), so that a patient who changes sex every month covers one group only.
-        floor: share of the real share that counts as covered.
-        minimum: smallest real share of a group that counts.
 
     Returns:
         share of groups covered (NaN where no group reaches ``minimum``); table: the levels (in a column "covered
@@ -66,11 +74,10 @@ def coverage(
     Raises:
         KeyError, ValueError: for a feature that is unknown or real, or a ``by`` that is neither.
     """
-    names, shares, groups = _joint_shares(real, synthetic, features, by)
-    if not names:
-        return float("nan"), with_note(_group_table(real.schema, names, groups, shares), _NO_DISCRETE)
-    counted = is_counted(shares[0], minimum)
-    table = _group_table(real.schema, names, groups[counted], shares[:, counted])
+    table = _joint_shares(real, synthetic, features, by)
+    if table.attrs["note"]:
+        return NAN, table
+    table = table[is_counted(table["real share"], minimum)].reset_index(drop=True)
     table["covered"] = is_covered(table["real share"], table["synthetic share"], floor)
     note = "" if len(table) else f"no joint group has {minimum:.1%} of the real {by}s"
     return mean_defined(table["covered"]), with_note(table, note)
@@ -82,45 +89,35 @@ def joint_tv(
 ) -> Result:
     """Total variation of the joint distribution of discrete features: half the sum of |share_real - share_synthetic|.
 
-    Range 0 to 1, best 0. With many groups and few patients its floor is far above 0: read it beside the floor.
-
-    Args:
-        features: names of discrete features taken jointly; by default all.
-        by: ``"month"`` or ``"patient"``, as in :func:`coverage`.
-
-    Returns:
-        total variation (NaN without discrete features); table as in :func:`coverage`, all groups of either cohort.
+    With many groups and few patients its floor is far above 0: read it beside the floor. Arguments and table (all
+    groups of either cohort) as in :func:`coverage`.
     """
-    names, shares, groups = _joint_shares(real, synthetic, features, by)
-    table = _group_table(real.schema, names, groups, shares)
-    if not names:
-        return float("nan"), with_note(table, _NO_DISCRETE)
-    return float(0.5 * np.abs(shares[0] - shares[1]).sum()), with_note(table)
+    table = _joint_shares(real, synthetic, features, by)
+    difference = (table["real share"] - table["synthetic share"]).abs()
+    return (NAN if table.attrs["note"] else float(0.5 * difference.sum())), table
 
 
-def _joint_shares(
-    real: CohortArrays, synthetic: CohortArrays, features: Sequence[str] | None, by: str
-) -> tuple[list[str], np.ndarray, np.ndarray]:
-    """Names, shares (2, groups) of real and synthetic rows, and the levels of each group (groups, features)."""
+def _joint_shares(real: CohortArrays, synthetic: CohortArrays, features: Sequence[str] | None, by: str) -> pd.DataFrame:
+    """Every joint group's levels, real and synthetic share, largest real share first."""
     positions = discrete_positions(real.schema, features)
-    names = [real.schema.discrete[p].name for p in positions]
-    if not positions:
-        return names, np.empty((2, 0)), np.empty((0, 0), dtype=np.int64)
-    codes, groups = joint_groups(*(group_rows(c, positions, by) for c in (real, synthetic)))
-    return names, np.stack([np.bincount(c, minlength=len(groups)) / len(c) for c in codes]), groups
-
-
-def _group_table(schema: Schema, names: list[str], groups: np.ndarray, shares: np.ndarray) -> pd.DataFrame:
-    columns = [[schema[name].levels[k] for k in groups[:, i]] for i, name in enumerate(names)]
-    columns = dict(zip(apart(names, ["real share", "synthetic share", "covered"]), columns, strict=True))
-    table = pd.DataFrame({**columns, "real share": shares[0], "synthetic share": shares[1]})
-    return table.sort_values("real share", ascending=False, kind="stable", ignore_index=True)
+    chosen = [real.schema.discrete[p] for p in positions]
+    rows = [group_rows(c, positions, by)[0] for c in (real, synthetic)]
+    note = "" if positions else NO_DISCRETE
+    if positions and not all(map(len, rows)):
+        note = f"no {by} of one of the cohorts has all of these features"
+    codes, groups = joint_groups(*rows) if not note else ([[], []], np.empty((0, len(chosen)), dtype=np.int64))
+    shares = [np.bincount(c, minlength=len(groups)) / max(1, len(c)) for c in codes]
+    columns = [[f.levels[k] for k in groups[:, i]] for i, f in enumerate(chosen)]
+    names = apart([f.name for f in chosen], ["real share", "synthetic share", "covered"])
+    columns = {**dict(zip(names, columns, strict=True)), "real share": shares[0], "synthetic share": shares[1]}
+    table = pd.DataFrame(columns).sort_values("real share", ascending=False, kind="stable", ignore_index=True)
+    return with_note(table, note)
 
 
 # --- the shape of the whole cohort ----------------------------------------------------------------------------------
 
 
-@metric(best=float("-inf"), limits=(float("-inf"), 0.0), scaled=True)
+@metric(best=-INF, limits=(-INF, 0.0), scaled=True)
 def log_cluster(
     real: CohortArrays, synthetic: CohortArrays, clusters: int = 20, rows: int = 10_000, seed: int = 0
 ) -> Result:
@@ -141,7 +138,7 @@ def log_cluster(
     rng = np.random.default_rng(seed)
     points = []
     for cohort in (real, synthetic):
-        months = flatten(cohort).reshape(len(cohort) * cohort.months, -1)
+        months = flatten(cohort).reshape(len(cohort) * cohort.months, -1)[cohort.there.ravel()]
         points.append(months if len(months) <= rows else months[rng.choice(len(months), rows, replace=False)])
     merged = np.concatenate(points) * np.sqrt(real.months * len(real.schema))
     distinct = len(np.unique(merged.round(6), axis=0))
@@ -153,10 +150,10 @@ def log_cluster(
     share = counts[0] / counts.sum(axis=0)
     spread = float(((share - is_real.mean()) ** 2).mean())
     table = pd.DataFrame({"real": counts[0], "synthetic": counts[1], "real share": share}).rename_axis("cluster")
-    return (float(np.log(spread)) if spread > 0 else float("-inf")), with_note(table.reset_index())
+    return (float(np.log(spread)) if spread > 0 else -INF), with_note(table.reset_index())
 
 
-@metric(best=1.0, limits=(0.0, float("inf")), scaled=True)
+@metric(best=1.0, limits=(0.0, INF), scaled=True)
 def prdc_density(real: CohortArrays, synthetic: CohortArrays, k: int = 5) -> Result:
     """Density: how many real patients' neighbourhoods a synthetic patient falls into, over k.
 
@@ -171,10 +168,10 @@ def prdc_density(real: CohortArrays, synthetic: CohortArrays, k: int = 5) -> Res
 
     Source: Naeem et al. 2020, ICML; distances as :func:`hg_helpers.metrics.distances.flatten`.
     """
-    table, k, n = _neighbourhoods(real, synthetic, k)
+    table = _neighbourhoods(real, synthetic, k)
     if table.attrs["note"]:
-        return float("nan"), table
-    return float(table["synthetic within"].sum() / (k * n)), table
+        return NAN, table
+    return float(table["synthetic within"].sum() / (min(k, len(real) - 1) * len(synthetic))), table
 
 
 @metric(best=1.0, scaled=True)
@@ -183,32 +180,28 @@ def prdc_coverage(
 ) -> Result:
     """Coverage: share of real patients with at least one synthetic patient in their neighbourhood.
 
-    1/N sum_i [ exists j: ||Y_j - X_i|| <= NND_k(X_i) ]. Range 0 to 1, best 1; grows with the number of synthetic
-    patients, so read it beside a floor of the same numbers. Arguments, table and source as :func:`prdc_density`, whose
-    table may be passed as ``neighbourhoods`` to save time.
+    1/N sum_i [ exists j: ||Y_j - X_i|| <= NND_k(X_i) ]. Grows with the number of synthetic patients, so read it beside
+    a floor of the same numbers. Arguments, table and source as :func:`prdc_density`, whose table may be passed as
+    ``neighbourhoods`` to save time.
     """
-    table = _neighbourhoods(real, synthetic, k)[0] if neighbourhoods is None else neighbourhoods
-    if table.attrs["note"]:
-        return float("nan"), table
-    return float((table["synthetic within"] > 0).mean()), table
+    table = _neighbourhoods(real, synthetic, k) if neighbourhoods is None else neighbourhoods
+    return (NAN if table.attrs["note"] else float((table["synthetic within"] > 0).mean())), table
 
 
-def _neighbourhoods(real: CohortArrays, synthetic: CohortArrays, k: int) -> tuple[pd.DataFrame, int, int]:
+def _neighbourhoods(real: CohortArrays, synthetic: CohortArrays, k: int) -> pd.DataFrame:
     table = pd.DataFrame({"patient": real.patients})
     if len(real) < 2:
-        return with_note(table, "a single real patient has no neighbours"), k, len(synthetic)
-    k = min(k, len(real) - 1)
-    x, y = flatten(real), flatten(synthetic)
-    table["radius"] = neighbours(x, x, k, same=True).distance[:, -1]
-    within = np.empty(len(x), dtype=np.int64)
+        return with_note(table, "a single real patient has no neighbours")
+    table["radius"] = neighbours(real, real, min(k, len(real) - 1), same=True).distance[:, -1]
+    within = np.empty(len(real), dtype=np.int64)
     squared = table["radius"].to_numpy() ** 2
-    for rows, block in blocks(x, y):
+    for rows, block in blocks(real, synthetic):
         within[rows] = (block <= squared[rows, None] * (1 + 1e-9)).sum(axis=1)
     table["synthetic within"] = within
-    return with_note(table), k, len(y)
+    return with_note(table)
 
 
-@metric(best=1.0, limits=(0.0, float("inf")), scaled=True)
+@metric(best=1.0, limits=(0.0, INF), scaled=True)
 def patient_spread(real: CohortArrays, synthetic: CohortArrays) -> Result:
     """Spread of patient means, synthetic over real: sd_p(mean over months of x), on the encoded scale.
 
@@ -220,13 +213,14 @@ def patient_spread(real: CohortArrays, synthetic: CohortArrays) -> Result:
         fewer than two patients, or the real patients' means do not differ.
     """
     rows = []
-    for i, feature in enumerate(real.schema.real):
-        a, b = (c.scaled[:, :, i].mean(axis=1) for c in (real, synthetic))
-        if min(len(a), len(b)) < 2:
-            rows.append((feature.name, np.nan, np.nan, np.nan, "a single patient has no spread"))
-        elif a.std(ddof=1) < 1e-9:
-            rows.append((feature.name, a.std(ddof=1), b.std(ddof=1), np.nan, "real patients do not differ"))
-        else:
-            rows.append((feature.name, a.std(ddof=1), b.std(ddof=1), b.std(ddof=1) / a.std(ddof=1), ""))
+    for feature in real.schema.real:
+        means = [patient_means(c.values(feature.name, scaled=True)) for c in (real, synthetic)]
+        means = [m[~np.isnan(m)] for m in means]
+        if min(map(len, means)) < 2:
+            rows.append((feature.name, NAN, NAN, NAN, "a single patient has no spread"))
+            continue
+        a, b = (m.std(ddof=1) for m in means)
+        alike = "real patients do not differ" if a < 1e-9 else ""
+        rows.append((feature.name, a, b, NAN if alike else b / a, alike))
     table = pd.DataFrame(rows, columns=["feature", "real", "synthetic", "value", "note"])
-    return mean_defined(table["value"]), with_note(table, "" if rows else "the schema has no real feature")
+    return mean_defined(table["value"]), with_note(table, "" if rows else NO_REAL)

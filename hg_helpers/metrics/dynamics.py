@@ -1,7 +1,7 @@
 """Dynamics: do patients move through their months as real patients do?
 
 All of these look inside one patient at a time, so a cohort whose months are shuffled fails here while every marginal
-of it is perfect.
+of it is perfect. Months are counted as visits, whatever the time between them; a gap is neither a value nor a change.
 
 >>> import pandas as pd, hg_helpers as hg
 >>> drug = hg.Feature("drug", "categorical", levels=("a", "b"), role="regimen")
@@ -23,7 +23,19 @@ from scipy import stats
 from ..cohort.arrays import CohortArrays
 from ..cohort.schema import Schema
 from .fidelity import pair_differences
-from .metric import Result, gap, mean_defined, metric, takes_tables, with_note
+from .metric import (
+    INF,
+    NAN,
+    NO_REAL,
+    Result,
+    gap,
+    mean_defined,
+    metric,
+    patient_means,
+    takes_tables,
+    undefined,
+    with_note,
+)
 
 #: A trend or cycle with a smaller standard deviation (encoded scale, range 1) is a constant with rounding on it.
 _CONSTANT = 1e-7
@@ -37,10 +49,11 @@ def within_patient_correlation(
     """Correlation of features' trends, or of their cycles, within patients, averaged by Fisher's z.
 
     Trend: a line fitted at every month to its neighbourhood, with Gaussian weights whose standard deviation is a tenth
-    of the schema's length (6 months of 60, at least 1); so it bends, has no bias at the ends, and leaves faster swings
+    of the longest course (6 months of 60, at least 1); so it bends, has no bias at the ends, and leaves faster swings
     than about two years of five to the cycle, which is the rest. One straight line for all months would not do: the
-    correlation of two straight lines is always +1 or -1. For each patient Pearson's r of two features' trends (cycles);
-    then tanh of the mean of atanh(r) over the patients where neither is constant.
+    correlation of two straight lines is always +1 or -1. For each patient Pearson's r of two features' trends (cycles)
+    over the months in which both are known, three at least; then tanh of the mean of atanh(r) over the patients where
+    neither is constant.
 
     Args:
         part: ``"trend"`` or ``"cycle"``.
@@ -54,52 +67,63 @@ def within_patient_correlation(
     """
     if part not in ("trend", "cycle"):
         raise ValueError(f"part {part!r} is not 'trend' or 'cycle'")
-    schema = cohort.schema
-    chosen = schema.real if features is None else [schema[name] for name in features]
+    chosen = cohort.schema.real if features is None else [cohort.schema[name] for name in features]
     names = [f.name for f in chosen]
     for feature in chosen:
         if feature.kind == "categorical":
             raise ValueError(f"feature {feature.name!r} is categorical: its levels have no order to correlate")
-    matrix = pd.DataFrame(np.nan, index=names, columns=names)
+    matrix = pd.DataFrame(NAN, index=names, columns=names)
     counts = pd.DataFrame(0, index=names, columns=names)
-    months = cohort.months
-    if not names or months < 3:  # two points always lie on a line
+    if cohort.months < 3:  # two points always lie on a line
         return matrix, counts
-    sources = [cohort.scaled if f.is_real else cohort.levels for f in chosen]
-    values = np.stack([s[:, :, cohort.position(f.name)] for s, f in zip(sources, chosen, strict=True)], axis=2)
-    trend = np.einsum("ts,psf->ptf", _local_lines(months), values.astype(float), optimize=True)
-    signal = trend if part == "trend" else values - trend
-    signal = signal - signal.mean(axis=1, keepdims=True)  # (patients, months, features)
-    length = np.sqrt((signal**2).sum(axis=1))  # (patients, features)
-    varies = length > _CONSTANT * np.sqrt(months)
-    for i, j in combinations(range(len(names)), 2):
-        defined = varies[:, i] & varies[:, j]
-        counts.iloc[i, j] = counts.iloc[j, i] = int(defined.sum())
-        if defined.any():
-            product = (signal[defined, :, i] * signal[defined, :, j]).sum(axis=1)
-            r = product / (length[defined, i] * length[defined, j])
-            # r = 1 exactly has no finite z; one such patient must not decide the mean
-            mean = np.tanh(np.arctanh(r.clip(-0.9999, 0.9999)).mean())
-            matrix.iloc[i, j] = matrix.iloc[j, i] = mean
-    for i, name in enumerate(names):
-        counts.loc[name, name] = int(varies[:, i].sum())
-        matrix.loc[name, name] = 1.0 if varies[:, i].any() else np.nan
+    signals = {}
+    for name in names:
+        values = np.where(cohort.known(name), cohort.values(name, scaled=True), NAN)
+        trend = _trend(values)
+        signals[name] = trend if part == "trend" else values - trend
+    for i, first in enumerate(names):
+        for second in names[i:]:
+            r = _correlations(signals[first], signals[second])
+            counts.loc[first, second] = counts.loc[second, first] = len(r)
+            if len(r):
+                # r = 1 exactly has no finite z; one such patient must not decide the mean
+                mean = 1.0 if first == second else np.tanh(np.arctanh(r.clip(-0.9999, 0.9999)).mean())
+                matrix.loc[first, second] = matrix.loc[second, first] = mean
     return matrix, counts
 
 
-def _local_lines(months: int) -> np.ndarray:
-    """Matrix that turns a course into its trend, (months, months): local linear regression (Cleveland 1979)."""
-    steps = np.arange(months) - np.arange(months)[:, None]
-    weight = np.exp(-0.5 * (steps / max(1.0, months / 10)) ** 2)
-    s0, s1, s2 = (np.sum(weight * steps**power, axis=1, keepdims=True) for power in (0, 1, 2))
-    return weight * (s2 - s1 * steps) / (s0 * s2 - s1**2)
+def _trend(values: np.ndarray) -> np.ndarray:
+    """Local linear regression (Cleveland 1979) of each patient's values, (patients, months); NaN where they are."""
+    known, out = ~np.isnan(values), np.full(values.shape, NAN)
+    patterns, which = np.unique(known, axis=0, return_inverse=True)
+    for number, pattern in enumerate(patterns):
+        if pattern.sum() < 3:
+            continue
+        patients, month = np.flatnonzero(which.ravel() == number), np.flatnonzero(pattern)
+        steps = month - month[:, None]
+        weight = np.exp(-0.5 * (steps / max(1.0, values.shape[1] / 10)) ** 2)
+        s0, s1, s2 = (np.sum(weight * steps**power, axis=1, keepdims=True) for power in (0, 1, 2))
+        lines = weight * (s2 - s1 * steps) / (s0 * s2 - s1**2)
+        out[np.ix_(patients, month)] = values[np.ix_(patients, month)] @ lines.T
+    return out
+
+
+def _correlations(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Pearson's r of two signals (patients, months) within each patient in whom both vary."""
+    both = ~np.isnan(a) & ~np.isnan(b)
+    a, b = (np.where(both, x, NAN) for x in (a, b))
+    a, b = (np.where(both, x - patient_means(x)[:, None], 0.0) for x in (a, b))
+    lengths = np.sqrt([(x**2).sum(axis=1) for x in (a, b)])
+    months = both.sum(axis=1)
+    varies = (lengths > _CONSTANT * np.sqrt(months)).all(axis=0) & (months > 2)
+    return (a * b).sum(axis=1)[varies] / lengths[:, varies].prod(axis=0)
 
 
 @metric(best=0.0, limits=(0.0, 2.0), scaled=True)
 def trend_difference(real: CohortArrays, synthetic: CohortArrays, features: Sequence[str] | None = None) -> Result:
     """Mean absolute difference of trend correlations (:func:`within_patient_correlation`) over pairs of features.
 
-    Range 0 to 2, best 0. A pair defined in one cohort only counts as 1; one defined in neither is left out.
+    A pair defined in one cohort only counts as 1; one defined in neither is left out.
 
     Returns:
         value (NaN with a note where no pair is defined); table: first, second, real, synthetic, difference, and the
@@ -120,9 +144,10 @@ def _part_difference(real: CohortArrays, synthetic: CohortArrays, features: Sequ
     found = [within_patient_correlation(c, part=part, features=features) for c in (real, synthetic)]
     pairs = list(combinations(found[0][0].index, 2))
     rows = [(a, b, *(matrix.loc[a, b] for matrix, _ in found)) for a, b in pairs]
-    few_months = f"{real.months} months are too few: at least 3 are needed"
-    undefined = few_months if real.months < 3 else "within every patient, one feature of each pair is constant"
-    value, table = pair_differences(rows, "there are fewer than two real features", undefined)
+    why = "within every patient, one feature of each pair is constant or known in fewer than 3 months"
+    if real.months < 3:
+        why = f"{real.months} months are too few: at least 3 are needed"
+    value, table = pair_differences(rows, "there are fewer than two real features", why)
     for label, (_, counts) in zip(("real", "synthetic"), found, strict=True):
         table[f"{label} patients"] = [int(counts.loc[a, b]) for a, b in pairs]
     return value, table
@@ -132,40 +157,37 @@ def _part_difference(real: CohortArrays, synthetic: CohortArrays, features: Sequ
 def autocorrelation_difference(real: CohortArrays, synthetic: CohortArrays, lags: int = 12) -> Result:
     """Mean over lags of the absolute difference of autocorrelations within patients, for each real feature.
 
-    r_k = mean_p,t (x_t - m_p)(x_t+k - m_p) / mean_p,t (x_t - m_p)^2 on the encoded scale, pooled over patients, with
-    m_p a patient's own mean. Range 0 to about 2, best 0. Undefined in one cohort only counts as 1.
+    r_k = mean_p,t (x_t - m_p)(x_t+k - m_p) / mean_p,t (x_t - m_p)^2 on the encoded scale, pooled over patients with two
+    values or more, with m_p a patient's own mean. Undefined in one cohort only counts as 1.
 
     Args:
-        lags: 1 to ``lags`` months, as far as the schema's length reaches.
+        lags: 1 to ``lags`` months, as far as the longest course reaches.
 
     Returns:
         mean over features; table: feature, lag, real, synthetic, difference. NaN with a note where no patient varies.
     """
-    schema, reach = real.schema, min(lags, real.months - 1)
-    found = [_autocorrelation(c.scaled, reach) for c in (real, synthetic)] if schema.real else []
-    rows = [
-        (feature.name, lag, *(r[lag - 1, i] for r in found))
-        for i, feature in enumerate(schema.real)
-        for lag in range(1, reach + 1)
-    ]
+    names, reach = [f.name for f in real.schema.real], min(lags, real.months - 1)
+    rows = []
+    for name in names:
+        pair = [_autocorrelation(c.values(name, scaled=True), reach) for c in (real, synthetic)]
+        rows += [(name, lag + 1, *r) for lag, r in enumerate(zip(*pair, strict=True))]
     table = pd.DataFrame(rows, columns=["feature", "lag", "real", "synthetic"])
     table["difference"] = gap(table["real"], table["synthetic"])
-    if not schema.real:
-        return float("nan"), with_note(table, "the schema has no real feature")
-    note = "a single month has no lag" if reach < 1 else "no patient's values vary"
-    value = mean_defined(table["difference"])
-    return value, with_note(table, note if np.isnan(value) else "")
+    value, note = mean_defined(table["difference"]), ""
+    if np.isnan(value):
+        note = "a single month has no lag" if reach < 1 else "no patient's values vary"
+    return value, with_note(table, note if names else NO_REAL)
 
 
 def _autocorrelation(values: np.ndarray, lags: int) -> np.ndarray:
-    """(lags, features) from values (patients, months, features)."""
-    deviation = values - values.mean(axis=1, keepdims=True)
-    variance = (deviation**2).mean(axis=(0, 1))
-    out = np.full((lags, values.shape[2]), np.nan)
-    varies = variance > _CONSTANT**2
-    for lag in range(1, lags + 1):
-        covariance = (deviation[:, lag:] * deviation[:, :-lag]).mean(axis=(0, 1))
-        out[lag - 1, varies] = covariance[varies] / variance[varies]
+    """(lags,) from values (patients, months)."""
+    values = values[(~np.isnan(values)).sum(axis=1) > 1]
+    deviation = values - patient_means(values)[:, None]
+    variance = mean_defined(deviation**2)
+    out = np.full(lags, NAN)
+    if variance > _CONSTANT**2:
+        for lag in range(1, lags + 1):
+            out[lag - 1] = mean_defined(deviation[:, lag:] * deviation[:, :-lag]) / variance
     return out
 
 
@@ -179,7 +201,17 @@ def switching_names(schema: Schema) -> list[list[str]]:
     return [together, *([name] for name in each if [name] != together)] if each else []
 
 
-@metric(best=1.0, limits=(0.0, float("inf")))
+def switches(cohort: CohortArrays, names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Where the joint of these features differs from the visit before, and where both are known.
+
+    Each (patients, months - 1); a transition from or to a gap is no switch.
+    """
+    known = cohort.known(*names)
+    known = known[:, 1:] & known[:, :-1]
+    return known & np.any([np.diff(cohort.values(name), axis=1) != 0 for name in names], axis=0), known
+
+
+@metric(best=1.0, limits=(0.0, INF))
 def switching_ratio(real: CohortArrays, synthetic: CohortArrays) -> Result:
     """Rate of switches, synthetic over real, of the regimen and of every discrete feature that is not static.
 
@@ -189,74 +221,71 @@ def switching_ratio(real: CohortArrays, synthetic: CohortArrays) -> Result:
     Returns:
         ratio of the joint of the regimen features, in a schema without them of all discrete features that are not
         static (inf where only synthetic patients switch); table: feature (that joint first), real and synthetic rate,
-        value, the share of patients who switch at least once, and the note of a NaN: nobody switches, there is one
-        month, or no such feature.
+        value, the share of patients who switch at least once, and the note of a NaN.
     """
     rows = []
     for names in switching_names(real.schema) if real.months > 1 else []:
-        changes = [switches(c, names) for c in (real, synthetic)]
-        rates, ever = [c.mean() for c in changes], [c.any(axis=1).mean() for c in changes]
-        value = rates[1] / rates[0] if rates[0] else np.inf if rates[1] else np.nan
-        rows.append((" x ".join(names), *rates, value, *ever, "" if rates[0] else "no real patient switches"))
+        rates, ever, reason = [], [], "no real patient switches"
+        for cohort in (real, synthetic):
+            changes, known = switches(cohort, names)
+            rates.append(changes.sum() / known.sum() if known.any() else NAN)
+            ever.append(changes.any(axis=1)[known.any(axis=1)].mean() if known.any() else NAN)
+        value = rates[1] / rates[0] if rates[0] else INF if rates[1] > 0 else NAN
+        if np.isnan(rates).any():
+            value, reason = NAN, "no two visits in a row in one of the cohorts"
+        rows.append((" x ".join(names), *rates, value, *ever, "" if rates[0] > 0 and value >= 0 else reason))
     columns = ["feature", "real", "synthetic", "value", "real switchers", "synthetic switchers", "note"]
-    table = pd.DataFrame(rows, columns=columns)
     if not rows:
-        return float("nan"), with_note(table, _NO_SWITCH if real.months > 1 else "a single month has no transitions")
+        return undefined(_NO_SWITCH if real.months > 1 else "a single month has no transitions", *columns)
+    table = pd.DataFrame(rows, columns=columns)
     return float(table.loc[0, "value"]), with_note(table, table.loc[0, "note"])
 
 
-@metric(best=0.0, limits=(0.0, float("inf")))
+@metric(best=0.0, limits=(0.0, INF))
 def dwell_times(real: CohortArrays, synthetic: CohortArrays) -> Result:
     """Earth mover's distance, in months, between the lengths of real and synthetic stays on one regimen.
 
     A stay is a run of months on one combination of all regimen features (in a schema without them, of all discrete
-    features that are not static), cut at the first and the last month. Range 0 to the schema's length less 1, best 0.
+    features that are not static), cut at a gap and at the first and the last month.
 
     Returns:
         distance (NaN with a note where there is no such feature); table: months, real and synthetic share of stays.
     """
-    months = np.arange(1, real.months + 1)
+    columns, months, shares = ["months", "real", "synthetic"], np.arange(1, real.months + 1), []
     if not switching_names(real.schema):
-        return float("nan"), with_note(pd.DataFrame(columns=["months", "real", "synthetic"]), _NO_SWITCH)
-    shares = []
+        return undefined(_NO_SWITCH, *columns)
+    names = switching_names(real.schema)[0]
     for cohort in (real, synthetic):
-        edge = np.ones((len(cohort), 1), dtype=bool)
-        # a switch begins a stay; the first month begins one and the end of the record ends one
-        starts = np.concatenate([edge, switches(cohort, switching_names(real.schema)[0]), edge], axis=1)
-        patient, month = np.nonzero(starts)
-        stays = np.diff(month)[np.diff(patient) == 0]
+        inside, (changes, known) = cohort.known(*names), switches(cohort, names)
+        goes_on = np.pad(known & ~changes, [(0, 0), (1, 1)])  # from the month before, and into the next
+        _, first = np.nonzero(inside & ~goes_on[:, :-1])
+        _, last = np.nonzero(inside & ~goes_on[:, 1:])
+        stays = last - first + 1
+        if not len(stays):
+            return undefined("no regimen is known in one of the cohorts", *columns)
         shares.append(np.bincount(stays, minlength=real.months + 1)[1:] / len(stays))
-    table = pd.DataFrame({"months": months, "real": shares[0], "synthetic": shares[1]})
+    table = pd.DataFrame(dict(zip(columns, (months, *shares), strict=True)))
     return float(stats.wasserstein_distance(months, months, *shares)), with_note(table)
-
-
-def switches(cohort: CohortArrays, names: list[str]) -> np.ndarray:
-    """Where the joint of these features differs from the month before; (patients, months - 1)."""
-    levels = cohort.levels[:, :, [cohort.position(name) for name in names]]
-    return (levels[:, 1:] != levels[:, :-1]).any(axis=2)
 
 
 @metric(best=1.0)
 def static_constant(real: CohortArrays, synthetic: CohortArrays) -> Result:
-    """Share of synthetic patients whose static features, all of them, never change. Range 0 to 1, best 1.
+    """Share of synthetic patients whose static features, all of them, never change.
 
     Returns:
         share (NaN with a note where the schema has no static feature, or one month); table: feature, real and
         synthetic share.
     """
-    cohorts = real, synthetic
-    rows, together = [], [np.ones(len(c), dtype=bool) for c in cohorts]
-    for feature in real.schema.static:
-        constant = []
-        for cohort in cohorts:
-            values = (cohort.reals if feature.is_real else cohort.levels)[:, :, cohort.position(feature.name)]
-            # a decoded real may differ by rounding
-            constant.append(np.ptp(values, axis=1) <= 1e-6 * np.abs(values).max(axis=1))
-        rows.append((feature.name, *(c.mean() for c in constant)))
-        together = [t & c for t, c in zip(together, constant, strict=True)]
+    constant = [{f.name: _constant(c, f.name) for f in real.schema.static} for c in (real, synthetic)]
+    rows = [(name, *(c[name].mean() for c in constant)) for name in constant[0]]
     table = pd.DataFrame(rows, columns=["feature", "real", "synthetic"])
-    if not rows:
-        return float("nan"), with_note(table, "the schema has no static feature")
-    if real.months < 2:
-        return float("nan"), with_note(table, "a single month cannot change")
-    return float(together[1].mean()), with_note(table)
+    if not rows or real.months < 2:
+        return NAN, with_note(table, "a single month cannot change" if rows else "the schema has no static feature")
+    return float(np.all(list(constant[1].values()), axis=0).mean()), with_note(table)
+
+
+def _constant(cohort: CohortArrays, name: str) -> np.ndarray:
+    """Which patients have one value of this feature; a decoded real may differ by rounding."""
+    values, known = cohort.values(name), cohort.known(name)
+    highest, lowest = (f(np.where(known, values, sign), axis=1) for f, sign in ((np.max, -INF), (np.min, INF)))
+    return ~known.any(axis=1) | (highest - lowest <= 1e-6 * np.maximum(np.abs(highest), np.abs(lowest)))

@@ -1,7 +1,7 @@
 """Fidelity: do single columns, and pairs of columns, look as they do among real patients?
 
-All of these pool patient-months; none of them sees a patient or the order of months. Compare synthetic patients with
-real ones who were *not* used to make them (the holdout).
+All of these pool patient-months; none of them sees a patient or the order of months, and what is not measured is left
+out. Compare synthetic patients with real ones who were *not* used to make them (the holdout).
 
 >>> import pandas as pd, hg_helpers as hg
 >>> schema = hg.Schema([hg.Feature("drug", "categorical", levels=("a", "b"))], patient="id", time="month", length=2)
@@ -13,6 +13,7 @@ real ones who were *not* used to make them (the holdout).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import combinations
 
 import numpy as np
@@ -20,68 +21,64 @@ import pandas as pd
 from scipy import stats
 
 from ..cohort.arrays import CohortArrays, joint_groups
-from .metric import Result, gap, mean_defined, metric, takes_tables, with_note
+from .metric import NAN, NO_DISCRETE, NO_REAL, Result, gap, mean_defined, metric, takes_tables, with_note
+
+_NONE = "no value in one of the cohorts"
 
 
 @metric(best=0.0)
 def ks(real: CohortArrays, synthetic: CohortArrays) -> Result:
-    """Kolmogorov-Smirnov statistic of each real feature: sup_x |F_real(x) - F_synthetic(x)|.
+    """Kolmogorov-Smirnov statistic of each real feature: sup_x |F_real(x) - F_synthetic(x)|, and their mean.
 
-    Range 0 to 1, best 0. Invariant to any monotone transform, so viral load needs no logarithm.
-
-    Returns:
-        mean over features (NaN where there is no real feature); table: feature, value.
-
-    Source: Massey 1951, J. Am. Stat. Assoc. 46; ``scipy.stats.ks_2samp``.
+    Invariant to any monotone transform, so viral load needs no logarithm. Source: Massey 1951, J. Am. Stat. Assoc. 46.
     """
-    values = [
-        stats.ks_2samp(real.reals[:, :, i].ravel(), synthetic.reals[:, :, i].ravel(), method="asymp").statistic
-        for i in range(len(real.schema.real))
-    ]
-    return _per_real(real, values)
+    return _each_real(real, synthetic, False, lambda a, b: stats.ks_2samp(a, b, method="asymp").statistic)
 
 
 @metric(best=0.0, scaled=True)
 def wasserstein(real: CohortArrays, synthetic: CohortArrays) -> Result:
-    """Earth mover's distance of each real feature on the encoded scale: integral of |F_real - F_synthetic|.
+    """Earth mover's distance of each real feature on the encoded scale, integral of |F_real - F_synthetic|; the mean.
 
-    Range 0 to 1 (the encoded range of the training patients is the unit), best 0. Unlike :func:`ks` it says how far
-    values are off, not only how many.
-
-    Returns:
-        mean over features (NaN where there is no real feature); table: feature, value.
-
-    Source: Ramdas, García Trillos & Cuturi 2017, Entropy 19; ``scipy.stats.wasserstein_distance``.
+    The encoded range of the training patients is the unit. Unlike :func:`ks` it says how far values are off, not only
+    how many. Source: Ramdas, García Trillos & Cuturi 2017, Entropy 19.
     """
-    values = [
-        stats.wasserstein_distance(real.scaled[:, :, i].ravel(), synthetic.scaled[:, :, i].ravel())
-        for i in range(len(real.schema.real))
-    ]
-    return _per_real(real, values)
+    return _each_real(real, synthetic, True, stats.wasserstein_distance)
+
+
+def _each_real(real: CohortArrays, synthetic: CohortArrays, scaled: bool, distance: Callable) -> Result:
+    names, values = [f.name for f in real.schema.real], []
+    for name in names:
+        pair = [c.values(name, scaled)[c.known(name)] for c in (real, synthetic)]
+        values.append(distance(*pair) if all(map(len, pair)) else NAN)
+    table = pd.DataFrame({"feature": names, "value": np.asarray(values, dtype=float)})
+    return mean_defined(values), with_note(table, NO_REAL if not names else _NONE * bool(np.isnan(values).any()))
 
 
 @metric(best=0.0)
 def tv(real: CohortArrays, synthetic: CohortArrays) -> Result:
     """Total variation of each discrete feature: half the sum over levels of |share_real - share_synthetic|.
 
-    Range 0 to 1, best 0: the share of months that would have to change their level.
+    It is the share of months that would have to change their level.
 
     Returns:
-        mean over features (NaN where there is no discrete feature); table: feature, level, real and synthetic share of
-        months, and the feature's value (the same on each of its rows).
+        mean over features; table: feature, level, real and synthetic share of months, and the feature's value (the same
+        on each of its rows).
     """
-    rows, values = [], []
-    for i, feature in enumerate(real.schema.discrete):
-        shares = [
-            np.bincount(c.levels[:, :, i].ravel(), minlength=feature.channels) / c.levels[:, :, i].size
-            for c in (real, synthetic)
-        ]
-        values.append(0.5 * np.abs(shares[0] - shares[1]).sum())
-        rows += [
-            (feature.name, str(level), p, q, values[-1]) for level, p, q in zip(feature.levels, *shares, strict=True)
-        ]
-    table = pd.DataFrame(rows, columns=["feature", "level", "real", "synthetic", "value"])
-    return mean_defined(values), with_note(table, "" if rows else "the schema has no binary or categorical feature")
+    parts = []
+    for feature in real.schema.discrete:
+        shares = [_level_shares(c, feature.name, feature.channels) for c in (real, synthetic)]
+        part = pd.DataFrame({"level": map(str, feature.levels), "real": shares[0], "synthetic": shares[1]})
+        part.insert(0, "feature", feature.name)
+        parts.append(part.assign(value=0.5 * np.abs(shares[0] - shares[1]).sum()))
+    if not parts:
+        return NAN, with_note(pd.DataFrame(columns=["feature", "level", "real", "synthetic", "value"]), NO_DISCRETE)
+    values = [part["value"].iloc[0] for part in parts]
+    return mean_defined(values), with_note(pd.concat(parts, ignore_index=True), _NONE * bool(np.isnan(values).any()))
+
+
+def _level_shares(cohort: CohortArrays, name: str, levels: int) -> np.ndarray:
+    known = cohort.values(name)[cohort.known(name)]
+    return np.bincount(known, minlength=levels) / len(known) if len(known) else np.full(levels, NAN)
 
 
 # --- pairs of features ----------------------------------------------------------------------------------------------
@@ -89,27 +86,25 @@ def tv(real: CohortArrays, synthetic: CohortArrays) -> Result:
 
 @takes_tables(scaled=True)
 def association_matrix(cohort: CohortArrays) -> pd.DataFrame:
-    """Association of every pair of features over all patient-months, each by the measure that fits its kinds.
+    """Association of every pair of features over the months in which both are known, by the measure that fits them.
 
     Two reals: Pearson's r on the encoded scale (-1 to 1). A real and a discrete one: the correlation ratio
     sqrt(SS_between / SS_total) on the encoded scale (0 to 1; Fisher 1925). Two discrete ones: Cramér's V with bias
-    correction (0 to 1; Bergsma 2013, J. Korean Stat. Soc. 42, 323-328). A pair with a feature that never varies is
-    undefined: NaN. The diagonal is 1 (NaN for a feature that never varies).
-
-    Returns:
-        features x features.
+    correction (0 to 1; Bergsma 2013, J. Korean Stat. Soc. 42, 323-328). The diagonal is 1. NaN where a feature never
+    varies.
     """
-    columns, schema = {}, cohort.schema
-    for feature in schema:
-        source = cohort.scaled if feature.is_real else cohort.levels
-        columns[feature.name] = source[:, :, cohort.position(feature.name)].ravel()
-    out = pd.DataFrame(np.nan, index=schema.names, columns=schema.names)
+    columns = {f.name: cohort.values(f.name, scaled=True).ravel() for f in cohort.schema}
+    known = {f.name: cohort.known(f.name).ravel() for f in cohort.schema}
+    out = pd.DataFrame(NAN, index=list(columns), columns=list(columns))
     for name, column in columns.items():
-        out.loc[name, name] = 1.0 if np.ptp(column) > 0 else np.nan
-    for first, second in combinations(schema, 2):
-        a, b = columns[first.name], columns[second.name]
+        out.loc[name, name] = 1.0 if _varies(column[known[name]]) else NAN
+    for first, second in combinations(cohort.schema, 2):
+        both = known[first.name] & known[second.name]
+        a, b = columns[first.name][both], columns[second.name][both]
+        if not _varies(a) or not _varies(b):
+            continue
         if first.is_real and second.is_real:
-            value = _pearson(a, b)
+            value = float(stats.pearsonr(a, b).statistic)
         elif first.is_real != second.is_real:
             value = _correlation_ratio(*((a, b) if first.is_real else (b, a)))
         else:
@@ -122,11 +117,8 @@ def association_matrix(cohort: CohortArrays) -> pd.DataFrame:
 def association_difference(real: CohortArrays, synthetic: CohortArrays) -> Result:
     """Mean absolute difference of the association matrices of :func:`association_matrix` over all pairs.
 
-    Best 0, worst 2 (1 without pairs of reals). A pair defined in one cohort only counts as 1; a pair defined in
-    neither is left out and stands as NaN in the table.
-
-    Returns:
-        mean difference (NaN where no pair is defined in either); table: first, second, real, synthetic, difference.
+    A pair defined in one cohort only counts as 1; a pair defined in neither is left out and stands as NaN in the table:
+    first, second, real, synthetic, difference.
     """
     matrices = [association_matrix(c) for c in (real, synthetic)]
     rows = [(a, b, *(m.loc[a, b] for m in matrices)) for a, b in combinations(real.schema.names, 2)]
@@ -137,21 +129,19 @@ def association_difference(real: CohortArrays, synthetic: CohortArrays) -> Resul
 def contingency_similarity(real: CohortArrays, synthetic: CohortArrays) -> Result:
     """One minus the total variation of the joint of two discrete features, averaged over all pairs of them.
 
-    Range 0 to 1, best 1.
-
-    Returns:
-        mean over pairs (NaN where there are fewer than two discrete features); table: first, second, value.
-
-    Source: as ``ContingencySimilarity`` of SDMetrics.
+    The table holds first, second, value. Source: as ``ContingencySimilarity`` of SDMetrics.
     """
-    names = [f.name for f in real.schema.discrete]
     rows = []
-    for i, j in combinations(range(len(names)), 2):
-        codes, groups = joint_groups(*(c.levels[:, :, [i, j]].reshape(-1, 2) for c in (real, synthetic)))
-        shares = [np.bincount(c, minlength=len(groups)) / len(c) for c in codes]
-        rows.append((names[i], names[j], 1 - 0.5 * np.abs(shares[0] - shares[1]).sum()))
+    for pair in combinations([f.name for f in real.schema.discrete], 2):
+        joint = [np.stack([c.values(name)[c.known(*pair)] for name in pair], axis=1) for c in (real, synthetic)]
+        value = NAN
+        if all(map(len, joint)):
+            codes, groups = joint_groups(*joint)
+            shares = [np.bincount(c, minlength=len(groups)) / len(c) for c in codes]
+            value = 1 - 0.5 * np.abs(shares[0] - shares[1]).sum()
+        rows.append((*pair, value))
     table = pd.DataFrame(rows, columns=["first", "second", "value"])
-    note = "" if rows else "there are fewer than two binary or categorical features"
+    note = _NONE * bool(table["value"].isna().any()) if rows else "there are fewer than two discrete features"
     return mean_defined(table["value"]), with_note(table, note)
 
 
@@ -165,32 +155,27 @@ def cramers_v(a: np.ndarray, b: np.ndarray) -> float:
     (b,), second = joint_groups(b.reshape(-1, 1))
     r, c, n = len(first), len(second), len(a)
     if min(r, c) < 2:
-        return float("nan")
+        return NAN
     counts = np.bincount(a * c + b, minlength=r * c).reshape(r, c)
     expected = np.outer(counts.sum(axis=1), counts.sum(axis=0)) / n
     phi2 = ((counts - expected) ** 2 / expected).sum() / n
     phi2 = max(0.0, phi2 - (r - 1) * (c - 1) / (n - 1))
     narrow = min(r - (r - 1) ** 2 / (n - 1), c - (c - 1) ** 2 / (n - 1)) - 1
     # with as many levels as rows the correction leaves nothing to divide by: nothing can be said
-    return float(min(1.0, np.sqrt(phi2 / narrow))) if narrow > 0 else float("nan")
+    return float(min(1.0, np.sqrt(phi2 / narrow))) if narrow > 0 else NAN
 
 
-def _pearson(a: np.ndarray, b: np.ndarray) -> float:
-    if np.ptp(a) == 0 or np.ptp(b) == 0:
-        return float("nan")
-    return float(stats.pearsonr(a, b).statistic)
+def _varies(column: np.ndarray) -> bool:
+    return len(column) > 1 and np.ptp(column) > 0
 
 
 def _correlation_ratio(values: np.ndarray, levels: np.ndarray) -> float:
     total = ((values - values.mean()) ** 2).sum()
     counts = np.bincount(levels)
-    if total == 0 or (counts > 0).sum() < 2:
-        return float("nan")
+    if total == 0:
+        return NAN
     means = np.bincount(levels, weights=values) / np.maximum(counts, 1)
     return float(np.sqrt(min(1.0, (counts * (means - values.mean()) ** 2).sum() / total)))
-
-
-# --- what the functions above and those of dynamics share -----------------------------------------------------------
 
 
 def pair_differences(rows: list[tuple], without_pairs: str, undefined: str) -> Result:
@@ -207,9 +192,3 @@ def pair_differences(rows: list[tuple], without_pairs: str, undefined: str) -> R
         pairs = ", ".join(f"{a} x {b}" for a, b in table.loc[lost, ["first", "second"]].to_numpy()[:3])
         note = f"{int(lost.sum())} of {len(table)} pairs defined in one cohort only, counted as 1: {pairs}"
     return value, with_note(table, note)
-
-
-def _per_real(cohort: CohortArrays, values: list[float]) -> Result:
-    names = [f.name for f in cohort.schema.real]
-    table = pd.DataFrame({"feature": names, "value": np.asarray(values, dtype=float)})
-    return mean_defined(values), with_note(table, "" if names else "the schema has no real feature")

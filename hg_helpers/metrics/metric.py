@@ -16,12 +16,15 @@ import numpy as np
 import pandas as pd
 from threadpoolctl import threadpool_limits
 
-from ..cohort.arrays import CohortArrays, as_arrays, prepare
+from ..cohort.arrays import CohortArrays, as_arrays, prepare, together
 from ..cohort.encoding import CohortEncoder
 from ..runtime.checks import whole_number
 
 #: A value, and the table behind it; ``table.attrs["note"]`` says why a value is NaN.
 Result = tuple[float, pd.DataFrame]
+NAN, INF = float("nan"), float("inf")
+#: The largest that scikit-learn takes.
+LARGEST_SEED = 2**32 - 1
 
 
 class Metric(NamedTuple):
@@ -33,39 +36,40 @@ class Metric(NamedTuple):
     group: str
 
 
-#: The largest that scikit-learn takes.
-LARGEST_SEED = 2**32 - 1
-
 #: Every metric of the report, by name, as the modules are read: :func:`hg_helpers.evaluate` keeps this order.
 METRICS: dict[str, Metric] = {}
 
 
 def takes_tables(scaled: bool = False) -> Callable[[Callable], Callable]:
-    """Let a function of arrays take tables too.
+    """Let a function of arrays take tables too: a ``schema`` follows its cohorts, which arrays need not be given.
 
-    Its parameters of type :class:`CohortArrays` may be DataFrames; ``schema`` follows them, which arrays need not be
-    given. ``scaled`` says that the function reads the encoded scale: then there is ``encoder`` as well, a fitted one
-    that sets the scale (by keyword, or behind the schema); by default that of arrays among the cohorts, else one fitted
-    on the first cohort.
+    ``scaled`` says that it reads the encoded scale. Then a fitted ``encoder`` may set that (by keyword, or behind the
+    schema); by default that of arrays among the cohorts, else one fitted on the first cohort.
     """
 
     def wrap(compute: Callable) -> Callable:
-        own = inspect.signature(compute)
-        cohorts = [p.name for p in own.parameters.values() if p.annotation == "CohortArrays"]
-        signature = _with_schema(own, len(cohorts), scaled)
+        kinds = inspect.Parameter
+        own = list(inspect.signature(compute).parameters.values())
+        names = [p.name for p in own if p.annotation == "CohortArrays"]
+        count = len(names)
+        given = [p.replace(annotation="DataFrame | CohortArrays") for p in own[:count]]
+        schema = kinds("schema", kinds.POSITIONAL_OR_KEYWORD, default=None, annotation="Schema | None")
+        encoder = kinds("encoder", kinds.KEYWORD_ONLY, default=None, annotation="CohortEncoder | None")
+        signature = inspect.signature(compute)
+        signature = signature.replace(parameters=[*given, schema, *own[count:], *[encoder] * scaled])
 
         @functools.wraps(compute)
         def asked(*args: Any, **kwargs: Any) -> Any:
-            if scaled and len(args) > len(cohorts) + 1 and isinstance(args[len(cohorts) + 1], CohortEncoder):
-                args, kwargs["encoder"] = args[: len(cohorts) + 1] + args[len(cohorts) + 2 :], args[len(cohorts) + 1]
+            if scaled and len(args) > count + 1 and isinstance(args[count + 1], CohortEncoder):
+                args, kwargs["encoder"] = args[: count + 1] + args[count + 2 :], args[count + 1]
             given = signature.bind(*args, **kwargs).arguments
             if "seed" in given:  # refused here in our own words, not by scikit-learn when the work has begun
                 given["seed"] = whole_number("seed", given["seed"], 0, LARGEST_SEED)
             schema, encoder = given.pop("schema", None), given.pop("encoder", None)
-            found = [given[name] for name in cohorts]
+            found = [given[name] for name in names]
             schema = schema or next((c.schema for c in found if isinstance(c, CohortArrays)), None)
-            arrays = prepare(schema, encoder, *found) if scaled else [as_arrays(c, schema) for c in found]
-            return compute(**{**given, **dict(zip(cohorts, arrays, strict=True))})
+            arrays = prepare(schema, encoder, *found) if scaled else together(*(as_arrays(c, schema) for c in found))
+            return compute(**{**given, **dict(zip(names, arrays, strict=True))})
 
         asked.__signature__ = signature
         return asked
@@ -73,22 +77,10 @@ def takes_tables(scaled: bool = False) -> Callable[[Callable], Callable]:
     return wrap
 
 
-def _with_schema(own: inspect.Signature, cohorts: int, scaled: bool) -> inspect.Signature:
-    """The signature that readers see: tables or arrays, then the schema, then what the function itself asks."""
-    parameter, kinds = inspect.Parameter, (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-    given = [p.replace(annotation="DataFrame | CohortArrays") for p in own.parameters.values()][:cohorts]
-    schema = parameter("schema", kinds[0], default=None, annotation="Schema | None")
-    encoder = parameter("encoder", kinds[1], default=None, annotation="CohortEncoder | None")
-    options = list(own.parameters.values())[cohorts:]
-    return own.replace(parameters=[*given, schema, *options, *[encoder] * scaled])
-
-
 def metric(
     best: float, limits: tuple[float, float] = (0.0, 1.0), scaled: bool = False, names: Sequence[str] = ()
 ) -> Callable[[Callable], Callable]:
-    """Register a function as a metric of the report (under its own name, or under ``names``); see
-    :func:`takes_tables`.
-    """
+    """Register a metric of the report, under its own name or under ``names``; see :func:`takes_tables`."""
 
     def wrap(compute: Callable) -> Callable:
         for name in names or [compute.__name__]:
@@ -99,6 +91,8 @@ def metric(
 
 
 # --- what metrics share ---------------------------------------------------------------------------------------------
+
+NO_REAL, NO_DISCRETE = "the schema has no real feature", "the schema has no binary or categorical feature"
 
 
 def gap(real: np.ndarray, synthetic: np.ndarray) -> np.ndarray:
@@ -116,7 +110,14 @@ def mean_defined(values: np.ndarray) -> float:
     """Mean of the entries that are defined; NaN, without a warning, where none is."""
     values = np.asarray(values, dtype=float)
     values = values[~np.isnan(values)]
-    return float(values.mean()) if values.size else float("nan")
+    return float(values.mean()) if values.size else NAN
+
+
+def patient_means(values: np.ndarray) -> np.ndarray:
+    """Mean over each patient's visits, (patients, visits) to (patients,); NaN where there is no value at all."""
+    known = ~np.isnan(values)
+    count = known.sum(axis=1)
+    return np.divide(np.where(known, values, 0.0).sum(axis=1), count, out=np.full(len(values), NAN), where=count > 0)
 
 
 def one_thread() -> threadpool_limits:
@@ -132,6 +133,11 @@ def with_note(table: pd.DataFrame, note: str = "") -> pd.DataFrame:
     """Attach the reason of a NaN (or a warning) to a table: ``table.attrs["note"]``."""
     table.attrs["note"] = note
     return table
+
+
+def undefined(note: str, *columns: str) -> Result:
+    """The result of a metric that these cohorts do not allow, and why."""
+    return NAN, with_note(pd.DataFrame(columns=list(columns)), note)
 
 
 def apart(names: Iterable[str], results: Iterable[str]) -> list[str]:

@@ -1,8 +1,8 @@
 """Privacy: does the synthetic cohort say more of the patients it was made from than of other people?
 
-Distances are between whole trajectories (:func:`hg_helpers.metrics.distances.flatten`), 0 to 1. These metrics are the
-only ones in which synthetic patients are held against those who were used to make them: that is their question. Their
-floors come from real patients in the place of the synthetic ones.
+Distances are between whole courses (:func:`hg_helpers.metrics.distances.flatten`), 0 to 1. These metrics are the only
+ones in which synthetic patients are held against those who were used to make them: that is their question. Their floors
+come from real patients in the place of the synthetic ones.
 
 >>> import pandas as pd, hg_helpers as hg
 >>> schema = hg.Schema([hg.Feature("age", "real", transform="none")], patient="id", time="month", length=1)
@@ -21,8 +21,8 @@ from scipy.special import gammaln
 from sklearn.metrics import roc_auc_score
 
 from ..cohort.arrays import CohortArrays
-from .distances import Neighbours, flatten, neighbours
-from .metric import Result, metric, takes_tables, with_note
+from .distances import Neighbours, neighbours
+from .metric import NAN, Result, metric, takes_tables, with_note
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,26 +43,25 @@ def privacy_distances(train: CohortArrays, holdout: CohortArrays, synthetic: Coh
 
     Time grows with the product of the numbers of patients, memory only with their sum.
     """
-    x, other, y = flatten(train), flatten(holdout), flatten(synthetic)
     if len(holdout) <= len(train):
-        to_holdout = neighbours(y, other)
-        to_train = neighbours(y, x, k=2, radii=to_holdout.distance[:, 0])
+        to_holdout = neighbours(synthetic, holdout)
+        to_train = neighbours(synthetic, train, k=2, radii=to_holdout.distance[:, 0])
     else:
-        to_train = neighbours(y, x, k=2)
-        to_holdout = neighbours(y, other, radii=to_train.distance[:, 0])
-    fewer = min(len(train), len(holdout))
-    equal = [found.distance[:, 0] for found in (to_train, to_holdout)]
-    for place, larger in enumerate((x, other)):
-        if len(larger) > fewer:
-            part = np.random.default_rng(0).choice(len(larger), fewer, replace=False)
-            equal[place] = neighbours(y, larger[part]).distance[:, 0]
+        to_train = neighbours(synthetic, train, k=2)
+        to_holdout = neighbours(synthetic, holdout, radii=to_train.distance[:, 0])
+    fewer, equal = min(len(train), len(holdout)), []
+    for cohort, found in ((train, to_train), (holdout, to_holdout)):
+        if len(cohort) > fewer:
+            part = np.random.default_rng(0).choice(len(cohort), fewer, replace=False)
+            found = neighbours(synthetic, cohort.take(part))
+        equal.append(found.distance[:, 0])
     return PrivacyDistances(train, holdout, synthetic, to_train, to_holdout, tuple(equal))
 
 
 @takes_tables(scaled=True)
 def neighbours_of(cohort: CohortArrays, train: CohortArrays) -> Neighbours:
     """Two nearest training patients of each patient of another cohort."""
-    return neighbours(flatten(cohort), flatten(train), k=2)
+    return neighbours(cohort, train, k=2)
 
 
 @metric(best=0.5, scaled=True)
@@ -93,19 +92,13 @@ def dcr_share(
         share = _chance_of_closer(found.to_train.closer, found.to_train.equal, n, h)
     else:
         share = 1 - _chance_of_closer(found.to_holdout.closer, found.to_holdout.equal, h, n)
-    table = pd.DataFrame(
-        {
-            "patient": found.synthetic.patients,
-            "to train": found.to_train.distance[:, 0],
-            "to holdout": found.to_holdout.distance[:, 0],
-            "nearest holdout": found.to_holdout.position[:, 0],
-            "closer to train": share,
-            "to train, equal numbers": found.equal[0],
-            "to holdout, equal numbers": found.equal[1],
-        }
-    )
+    columns = {"patient": found.synthetic.patients}
+    columns |= {"to train": found.to_train.distance[:, 0], "to holdout": found.to_holdout.distance[:, 0]}
+    columns |= {"nearest holdout": found.to_holdout.position[:, 0], "closer to train": share}
+    columns |= {f"to {name}, equal numbers": d for name, d in zip(("train", "holdout"), found.equal, strict=True)}
     reach = 1 - 0.5 * max(0.0, 1 - h / n)
-    return float(share.mean()), with_note(table, f"copies of everybody would reach {reach:.2f} at these numbers")
+    note = f"copies of everybody would reach {reach:.2f} at these numbers"
+    return float(share.mean()), with_note(pd.DataFrame(columns), note)
 
 
 def _chance_of_closer(closer: np.ndarray, equal: np.ndarray, n: int, drawn: int) -> np.ndarray:
@@ -124,21 +117,18 @@ def _chance_of_closer(closer: np.ndarray, equal: np.ndarray, n: int, drawn: int)
 def nndr(train: CohortArrays, synthetic: CohortArrays, to_train: Neighbours | None = None) -> Result:
     """Nearest-neighbour distance ratio: distance to the closest training patient over that to the second closest.
 
-    Mean over synthetic patients; range 0 to 1. Near 1, no training patient is singled out; a copy of one patient
-    scores 0. Two training patients at distance 0 are the same record twice, which singles out neither: 1.
+    Mean over synthetic patients. Near 1, no training patient is singled out; a copy of one patient scores 0. Two
+    training patients at distance 0 are the same record twice, which singles out neither: 1.
 
     Args:
         to_train: from :func:`neighbours_of`, to save time.
-
-    Returns:
-        mean (NaN with a note for a single training patient); table: synthetic patient, the two distances, ratio.
 
     Source: Lowe 2004 for the ratio; Zhao et al. 2021, CTAB-GAN, ACML, as a privacy measure.
     """
     two = (to_train or neighbours_of(synthetic, train)).distance
     table = pd.DataFrame({"patient": synthetic.patients, "first": two[:, 0], "second": two[:, 1]})
     if len(train) < 2:
-        return float("nan"), with_note(table, "a single training patient has no second nearest")
+        return NAN, with_note(table, "a single training patient has no second nearest")
     table["ratio"] = np.divide(two[:, 0], two[:, 1], out=np.ones(len(two)), where=two[:, 1] > 0)
     return float(table["ratio"].mean()), with_note(table)
 
@@ -146,10 +136,7 @@ def nndr(train: CohortArrays, synthetic: CohortArrays, to_train: Neighbours | No
 @takes_tables(scaled=True)
 def copy_threshold(train: CohortArrays, quantile: float = 0.01) -> float:
     """Distance within which only ``quantile`` of the training patients have another one; 0 for a single patient."""
-    if len(train) < 2:
-        return 0.0
-    x = flatten(train)
-    return float(np.quantile(neighbours(x, x, same=True).distance, quantile))
+    return float(np.quantile(neighbours(train, train, same=True).distance, quantile)) if len(train) > 1 else 0.0
 
 
 @metric(best=0.0, scaled=True)
@@ -160,9 +147,9 @@ def copies(
     to_train: Neighbours | None = None,
     threshold: float | None = None,
 ) -> Result:
-    """Share of synthetic patients who are exact or near copies of a training patient. Range 0 to 1, best 0.
+    """Share of synthetic patients who are exact or near copies of a training patient.
 
-    Exact: the same encoded trajectory. Near: closer to a training patient than all but ``quantile`` of the training
+    Exact: the same encoded course. Near: closer to a training patient than all but ``quantile`` of the training
     patients are to each other; so about ``quantile`` of other real patients are near copies too, which is the floor.
 
     Args:
@@ -174,10 +161,8 @@ def copies(
     """
     found = to_train or neighbours_of(synthetic, train)
     threshold = copy_threshold(train, quantile=quantile) if threshold is None else threshold
-    distance = found.distance[:, 0]
-    table = pd.DataFrame(
-        {"patient": synthetic.patients, "nearest": train.patients[found.position[:, 0]], "distance": distance}
-    )
+    distance, nearest = found.distance[:, 0], train.patients[found.position[:, 0]]
+    table = pd.DataFrame({"patient": synthetic.patients, "nearest": nearest, "distance": distance})
     table["exact"] = distance == 0
     table["near"] = (distance < threshold) | table["exact"]
     table.attrs["threshold"] = threshold
@@ -190,9 +175,9 @@ def membership_auc(
 ) -> Result:
     """Membership inference: how well the distance to the nearest synthetic patient tells members from others.
 
-    The attacker holds real trajectories and the synthetic cohort, and calls those closest to it members of the training
-    set. Area under the ROC curve of this: 0.5 is ideal, 1 gives every member away. It does not depend on how many
-    members and others there are. This attack is simple: a low score is no proof of privacy.
+    The attacker holds real courses and the synthetic cohort, and calls those closest to it members of the training set.
+    Area under the ROC curve of this: 0.5 is ideal, 1 gives every member away, whatever the numbers of members and
+    others. This attack is simple: a low score is no proof of privacy.
 
     Returns:
         AUC; table: real patient, member, distance to the nearest synthetic patient.
@@ -202,11 +187,6 @@ def membership_auc(
     found = distances or privacy_distances(train, holdout, synthetic)
     distance = np.concatenate([found.to_train.reverse, found.to_holdout.reverse])
     member = np.arange(len(distance)) < len(found.train)
-    table = pd.DataFrame(
-        {
-            "patient": np.concatenate([found.train.patients, found.holdout.patients]),
-            "member": member,
-            "distance": distance,
-        }
-    )
+    patients = np.concatenate([found.train.patients, found.holdout.patients])
+    table = pd.DataFrame({"patient": patients, "member": member, "distance": distance})
     return float(roc_auc_score(member, -distance)), with_note(table)

@@ -16,22 +16,21 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import pandas as pd
 
-from ..cohort.arrays import CohortArrays, discrete_positions
+from ..cohort.arrays import CohortArrays, discrete_positions, together
 from ..cohort.art import ART_FULL
 from ..cohort.encoding import CohortEncoder
 from ..cohort.load import validate_cohort
 from ..cohort.schema import Schema
 from ..runtime.checks import whole_number
 from . import utility
-from .bootstrap import interval
+from .bootstrap import headline_replicates, interval
 from .comparisons import Comparison, Score, against_holdout, prediction_scores, privacy_scores
-from .headlines import headline_replicates
-from .metric import LARGEST_SEED, METRICS, mean_defined
+from .metric import LARGEST_SEED, METRICS, NAN, mean_defined
 
 log = logging.getLogger("hg_helpers")
 
 #: The modules of the metrics, in the order of the report.
-GROUPS = ["fidelity", "diversity", "dynamics", "privacy", "disclosure", "utility", "two_sample"]
+GROUPS = ["fidelity", "diversity", "dynamics", "visits", "privacy", "disclosure", "utility", "two_sample"]
 COLUMNS = ["metric", "feature", "value", "floor", "best", "low", "high", "note"]
 
 #: What each metric is at best. The report holds the metrics in this order.
@@ -56,10 +55,11 @@ def evaluate(
     What is compared with what, m being 0.8 times the smaller of the numbers of training and synthetic patients (all of
     them below 20):
 
-    * fidelity, diversity, dynamics and ``c2st_auc``: value = metric(holdout, m synthetic patients), floor =
+    * fidelity, diversity, dynamics, visits and ``c2st_*``: value = metric(holdout, m synthetic patients), floor =
       metric(holdout, m training patients), each the mean over ``draws`` draws of m. Both have the same numbers and the
       same holdout, and no set meets one that it was made from. ``log_cluster`` and ``prdc_*`` take at most 2,000
-      patients of each, ``c2st_auc`` 1,000; ``prdc_*`` and ``c2st_auc`` as many of both.
+      patients of each, ``c2st_*`` 1,000; ``prdc_*`` and ``c2st_*`` as many of both. The rows of visits stand there
+      where a table has courses of unequal length, times of their own, or gaps.
     * ``tstr_auc`` learns from m synthetic and ``trtr_auc`` from m training patients; both are tested on the holdout,
       and ``trtr_auc`` is the floor of both.
     * ``dcr_share``, ``membership_auc``: value = all training, held-out and synthetic patients; floor = one half of the
@@ -109,7 +109,7 @@ def evaluate(
     return _table(_averages(values), _averages(floors), headline_replicates(c, distances, answers, bootstrap))
 
 
-def _cohorts(tables: dict[str, pd.DataFrame], schema: Schema) -> list[CohortArrays]:
+def _cohorts(tables: dict[str, pd.DataFrame], schema: Schema) -> tuple[CohortArrays, ...]:
     out, encoder = [], None
     for name, table in tables.items():
         try:
@@ -128,7 +128,7 @@ def _cohorts(tables: dict[str, pd.DataFrame], schema: Schema) -> list[CohortArra
             shared,
             len(others),
         )
-    return out
+    return together(*out)
 
 
 def _fingerprints(cohort: CohortArrays) -> set[bytes]:
@@ -165,9 +165,9 @@ def _table(
 ) -> pd.DataFrame:
     rows = []
     for key in sorted(values, key=lambda key: list(BEST).index(key[0])):  # stable: features keep their order
-        (value, note), (floor, why) = values[key], floors.get(key, (np.nan, ""))
+        (value, note), (floor, why) = values[key], floors.get(key, (NAN, ""))
         if np.isnan(floor) and not np.isnan(value):
             note = "; ".join(filter(None, [note, f"no floor: {why or 'too few real patients'}"]))
-        low, high = interval(value, replicates[key], METRICS[key[0]].limits) if key in replicates else (np.nan, np.nan)
+        low, high = interval(value, replicates[key], METRICS[key[0]].limits) if key in replicates else (NAN, NAN)
         rows.append((*key, value, floor, BEST[key[0]], low, high, note))
     return pd.DataFrame(rows, columns=COLUMNS)

@@ -26,8 +26,8 @@ def time_to_outcome(cohort: CohortArrays, threshold: float | None = None) -> pd.
         threshold: in the feature's units; by default ``Feature.threshold``.
 
     Returns:
-        One row a patient, index the patient's id: ``start``, the outcome in the first month; ``months`` until it is
-        first below; ``reached``, False where it never is (``months`` is then the last month seen).
+        One row a patient, index the patient's id: ``start``, the first known outcome; ``months`` until it is first
+        below; ``reached``, False where it never is (``months`` is then the last month in which it is known).
 
     Raises:
         ValueError: for a schema without such a feature or threshold.
@@ -36,10 +36,10 @@ def time_to_outcome(cohort: CohortArrays, threshold: float | None = None) -> pd.
     threshold = threshold if outcome is None or threshold is not None else outcome.threshold
     if outcome is None or threshold is None:
         raise ValueError("the schema names no real feature with role 'outcome', or there is no threshold: give both")
-    values = cohort.reals[:, :, cohort.position(outcome.name)]
-    below = values < threshold
-    months = np.where(below.any(axis=1), below.argmax(axis=1), cohort.months - 1)
-    table = {"start": values[:, 0], "months": months, "reached": below.any(axis=1)}
+    values, known = cohort.values(outcome.name), cohort.known(outcome.name)
+    below, last = values < threshold, cohort.months - 1 - known[:, ::-1].argmax(axis=1)
+    months = np.where(below.any(axis=1), below.argmax(axis=1), np.where(known.any(axis=1), last, 0))
+    table = {"start": values[np.arange(len(values)), known.argmax(axis=1)], "months": months, "reached": below.any(axis=1)}
     return pd.DataFrame(table, index=pd.Index(cohort.patients, name=cohort.schema.patient)).sort_index()
 
 
