@@ -39,7 +39,8 @@ def time_to_outcome(cohort: CohortArrays, threshold: float | None = None) -> pd.
     values, known = cohort.values(outcome.name), cohort.known(outcome.name)
     below, last = values < threshold, cohort.months - 1 - known[:, ::-1].argmax(axis=1)
     months = np.where(below.any(axis=1), below.argmax(axis=1), np.where(known.any(axis=1), last, 0))
-    table = {"start": values[np.arange(len(values)), known.argmax(axis=1)], "months": months, "reached": below.any(axis=1)}
+    start = values[np.arange(len(values)), known.argmax(axis=1)]
+    table = {"start": start, "months": months, "reached": below.any(axis=1)}
     return pd.DataFrame(table, index=pd.Index(cohort.patients, name=cohort.schema.patient)).sort_index()
 
 
