@@ -118,8 +118,10 @@ def test_two_configurations_from_the_command_line_and_again_without_training(her
     runs = table[table["configuration"] != "real holdout"]
     assert set(runs["steps"]) == {2 * 2} and (runs["seconds"] > 0).all()  # two lengths, two batches of 400 patients
     for (name, decode), part in runs.groupby(["configuration", "decode"]):
-        assert decode in ("argmax", "sample") and len(part) == 8
+        assert decode in ("argmax", "sample") and len(part) == 10
         assert set(part["metric"]) == {
+            "autocorrelation",
+            "two_sample",
             "coverage_month",
             "coverage_patient",
             "joint_tv",

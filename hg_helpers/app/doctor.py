@@ -25,7 +25,7 @@ OLDEST_PYTHON = (3, 10)
 REQUIRED = {
     "torch": "2.4",
     "numpy": "1.26",
-    "pandas": "2.1",
+    "pandas": "2.2",
     "matplotlib": "3.8",
     "scipy": "1.11",
     "scikit-learn": "1.4",

@@ -98,7 +98,7 @@ class RealCode:
     def _shaped(cls, kind: str, x: np.ndarray, places: int | None) -> RealCode | None:
         """The transform of one kind; None where values do not come back from the precision of the tensor."""
         lam, unit = 1.0, 1.0
-        with np.errstate(all="ignore"), suppress(ValueError):  # what overflows is found by the way back
+        with np.errstate(all="ignore"), suppress(ValueError, RuntimeError):  # no bracket, or what overflows
             if kind == "box-cox":
                 lam, unit = box_cox_lambda(x + OFFSET), float(np.exp(np.log(x + OFFSET).mean()))
             elif kind == "yeo-johnson":

@@ -149,8 +149,16 @@ class TrainConfig:
         return len(self.lengths_for(length)) * -(-patients // self.batch_size)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, for checkpoints; ``TrainConfig(**values)`` is the inverse."""
+        """Plain values, for checkpoints; :meth:`from_dict` is the inverse."""
         return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+
+    @classmethod
+    def from_dict(cls, settings: dict[str, Any]) -> TrainConfig:
+        """What :meth:`to_dict` gave, also of a model trained when regimens were averaged over a window of months."""
+        settings = dict(settings)
+        if settings.pop("steady", 1) != 1:
+            raise ValueError("this model averages regimens over a window of months, which no longer exists: train anew")
+        return cls(**settings)
 
 
 TrainConfig.__doc__ = f"{TrainConfig.__doc__}\n    Args:" + "".join(

@@ -171,7 +171,9 @@ class TrainingState:
         state = load_checkpoint(path, "trainer")
         device = resolve_device(device)  # out here: what is wrong with it is not the file's fault
         with naming(path):
-            self = cls(CohortEncoder.from_state(state["encoder"]), TrainConfig(**state["config"]), device, peers)
+            self = cls(
+                CohortEncoder.from_state(state["encoder"]), TrainConfig.from_dict(state["config"]), device, peers
+            )
             for name, network in self.networks().items():
                 network.load_state_dict(state["networks"][name])
                 network.to(device)

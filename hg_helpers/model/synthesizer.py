@@ -212,7 +212,7 @@ class Synthesizer:
         """
         state = load_checkpoint(path, "synthesizer", "trainer")
         with naming(path):
-            config = TrainConfig(**state["config"])
+            config = TrainConfig.from_dict(state["config"])
             encoder = CohortEncoder.from_state(state["encoder"])
             generator, source = build_generator(encoder, config), build_source(config)
             generator.load_state_dict(state["sampling_generator"])

@@ -27,6 +27,7 @@ from hg_helpers.cohort.arrays import CohortArrays, as_arrays
 from hg_helpers.cohort.art import ART_DEMO
 from hg_helpers.cohort.encoding import CohortEncoder
 from hg_helpers.cohort.load import load_cohort, split_patients
+from hg_helpers.metrics import autocorrelation_difference, c2st_auc
 from hg_helpers.model.config import MODELS, WORKSHOP, TrainConfig
 from hg_helpers.model.training import Trainer
 from hg_helpers.plots import ablation as draw
@@ -77,6 +78,8 @@ COLUMNS = ["configuration", "seed", "decode", "metric", "feature", "value", "ste
 #: Scores that the table holds; "ks VL" is metric "ks" of feature "VL", the others are of all.
 KEPT = ["coverage_month", "coverage_patient", "joint_tv", *(f"ks {f.name}" for f in ART_DEMO.real)]
 KEPT += ["patient_spread", "switching_ratio", "static_constant"]
+#: Scores that only this table has, beside the demo's.
+MORE = {"autocorrelation": autocorrelation_difference, "two_sample": c2st_auc}
 #: What the figure shows, as metric and feature.
 PANELS = [("coverage_patient", "all"), ("joint_tv", "all"), ("ks", "CD4"), ("switching_ratio", "all")]
 #: Checkpoints of runs that are not finished.
@@ -233,8 +236,8 @@ def _floor(cohort: pd.DataFrame, seed: int) -> pd.DataFrame:
 
 def _scores(train: CohortArrays, cohort: CohortArrays, decode: str) -> list[tuple[str, str, str, float]]:
     """Decoding, metric, feature and value of a cohort against the training patients."""
-    found = scores(train, cohort)
-    return [(decode, *(key.split(" ") if " " in key else (key, "all")), found[key]) for key in KEPT]
+    found = scores(train, cohort) | {name: metric(train, cohort, ART_DEMO)[0] for name, metric in MORE.items()}
+    return [(decode, *(key.split(" ") if " " in key else (key, "all")), found[key]) for key in [*KEPT, *MORE]]
 
 
 # --- the table ------------------------------------------------------------------------------------------------------
@@ -262,6 +265,8 @@ def _to_do(results: pd.DataFrame, wanted: dict[tuple[str, int], TrainConfig]) ->
     todo = []
     for run, config in wanted.items():
         before, now = json.loads(there.get(run, "null")), config.to_dict()
+        if before is not None and before.get("steady", 1) == 1:  # of before hold-or-switch heads: what is new was off
+            before = TrainConfig.from_dict(before).to_dict()
         if before is not None and before != now:
             changed = ", ".join(f"{k} {before.get(k)} -> {v}" for k, v in now.items() if before.get(k) != v)
             log.warning("%s, seed %d is there with other settings (%s): done again", *run, changed)
