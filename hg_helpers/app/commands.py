@@ -166,7 +166,9 @@ def evaluate(options: argparse.Namespace) -> int:
         raise UserError(
             "evaluation needs real patients whom the model has not seen: --holdout TABLE, or --model FILE.pt"
         )
-    synthetic = load_cohort(options.synthetic, schema=dataclasses.replace(schema, missing="error"))
+    # a synthetic table is not filled: it has gaps where the schema measures them, and nowhere else
+    gaps = "measured" if schema.missing == "measured" else "error"
+    synthetic = load_cohort(options.synthetic, schema=dataclasses.replace(schema, missing=gaps))
     report = evaluate_tables(real, holdout, synthetic, schema=schema, seed=options.seed)
     folder.mkdir(parents=True, exist_ok=True)
     write_table(report, folder / "report.csv")
