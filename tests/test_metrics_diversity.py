@@ -104,7 +104,7 @@ def test_joints_refuse_what_is_no_group():
         coverage(cohort, cohort, ART_FULL, ["VL"])
     with pytest.raises(KeyError, match="no feature 'Sex'"):
         coverage(cohort, cohort, ART_FULL, ["Sex"])
-    with pytest.raises(ValueError, match="'month' or 'patient'"):
+    with pytest.raises(ValueError, match="'month', 'patient'"):
         coverage(cohort, cohort, ART_FULL, by="year")
     with pytest.raises(ValueError, match="empty list"):
         joint_tv(cohort, cohort, ART_FULL, [])

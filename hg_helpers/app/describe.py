@@ -18,9 +18,8 @@ from pandas.api.types import is_bool_dtype, is_datetime64_any_dtype
 
 from ..cohort.columns import ids, is_blank, numbers, plain
 from ..cohort.courses import Courses
-from ..cohort.feature import Feature
 from ..cohort.scaling import decimals
-from ..cohort.schema import MOST_VISITS, Schema
+from ..cohort.schema import MOST_VISITS, Feature, Schema
 from ..cohort.times import grid_of, time_values
 from ..runtime.reading import read_table
 

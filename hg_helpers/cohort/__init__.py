@@ -8,9 +8,8 @@ channels) and back. Read in this order: schema, load, simulate, encoding.
 from .art import ART_DEMO, ART_FULL
 from .download import DownloadError, data_folder, download_cohort
 from .encoding import CohortEncoder
-from .feature import Feature
 from .load import load_cohort, split_patients, validate_cohort
-from .schema import Schema
+from .schema import Feature, Schema
 from .simulate import simulate_cohort, truth
 
 __all__ = [

@@ -8,14 +8,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 
-from .columns import as_floats
+from ..runtime.checks import one_of
+from .columns import checked_values
 from .courses import Courses
 from .encoding import CohortEncoder
 from .load import validate_cohort
@@ -65,9 +65,9 @@ class CohortArrays:
                 out[:, :, i][there] = column
             return out
 
-        reals = laid_out([as_floats(table[f.name]) for f in schema.real], np.nan, np.float64)
-        positions = [pd.Index(f.codes).get_indexer(table[f.name]) for f in schema.discrete]
-        levels = laid_out(positions, -1, np.int32)
+        values = checked_values(table, schema)
+        reals = laid_out([values[f.name] for f in schema.real], np.nan, np.float64)
+        levels = laid_out([np.nan_to_num(values[f.name], nan=-1) for f in schema.discrete], -1, np.int32)
         times = None if schema.regular else laid_out([time_values(table, schema)], np.nan, np.float64)[:, :, 0]
         scaled = None if encoder is None else laid_out(list(encoder.scale(table, name).T), np.nan, np.float64)
         whole = not (np.isnan(reals).any() or (levels < 0).any() or not there.all())
@@ -139,13 +139,9 @@ def as_arrays(
     """Arrays of a cohort table, for several metrics to share; what is arrays already is passed through.
 
     Args:
-        cohort: one row a patient and month, in any row order.
+        cohort: one row a patient and month, in any row order; checked as by :func:`hg_helpers.validate_cohort`.
         schema: what the table means; arrays hold theirs.
         encoder: a fitted encoder, where the reals are wanted on the encoded scale too.
-
-    Raises:
-        ValueError, KeyError: as :func:`hg_helpers.validate_cohort`, naming column and patient; ValueError for a table
-            without a schema and for arrays of another one.
     """
     if isinstance(cohort, CohortArrays):
         if schema is not None and schema != cohort.schema:
@@ -157,11 +153,7 @@ def as_arrays(
 def prepare(
     schema: Schema, encoder: CohortEncoder | None, *cohorts: pd.DataFrame | CohortArrays
 ) -> tuple[CohortArrays, ...]:
-    """Arrays of several cohorts on one encoded scale: the encoder's, else that of arrays among them, else the first's.
-
-    Raises:
-        ValueError, KeyError: as :func:`as_arrays`, and for arrays without a scale or with different ones.
-    """
+    """Arrays of several cohorts on one scale: the encoder's, else that of arrays among them, else the first table's."""
     ready = [c for c in cohorts if isinstance(c, CohortArrays)]
     if any(c.scaled is None and c.schema.real for c in ready):
         raise ValueError("these arrays have no scale: make them by hg.metrics.as_arrays(table, schema, encoder)")
@@ -187,12 +179,7 @@ def _order_by_values(*parts: np.ndarray) -> np.ndarray:
 
 
 def discrete_positions(schema: Schema, features: Sequence[str] | None) -> list[int]:
-    """Positions of discrete features among the schema's discrete ones; all of them for None.
-
-    Raises:
-        KeyError: for a name that the schema lacks.
-        ValueError: for a real feature, or an empty list.
-    """
+    """Positions of discrete features among the schema's discrete ones; all of them for None."""
     names = [f.name for f in schema.discrete]
     wanted = names if features is None else list(features)
     if features is not None and not wanted:
@@ -219,13 +206,8 @@ def group_rows(cohort: CohortArrays, positions: list[int], by: str) -> tuple[np.
     """The levels that are grouped, one row a patient-month (patient by patient) or one a patient, and whose they are.
 
     Left out where one of the features is not known.
-
-    Raises:
-        ValueError: where ``by`` is neither "month" nor "patient".
     """
-    if by not in ("month", "patient"):
-        raise ValueError(f"by {by!r} is not 'month' or 'patient'")
-    levels = cohort.levels if by == "month" else most_frequent_levels(cohort)[:, None]
+    levels = cohort.levels if one_of("by", by, "month", "patient") == "month" else most_frequent_levels(cohort)[:, None]
     known = (levels[:, :, positions] >= 0).all(axis=2)
     return levels[:, :, positions][known], np.nonzero(known)[0]
 
@@ -237,24 +219,14 @@ def joint_groups(*rows: np.ndarray) -> tuple[list[np.ndarray], np.ndarray]:
         rows: for each set, levels of shape (rows, features).
 
     Returns:
-        the group number of every row of each set, and the levels of each group, (groups, features).
+        the group number of every row of each set, and the levels of each group, (groups, features), in their order.
     """
     stacked = np.concatenate(rows).astype(np.int64)
     if not len(stacked):
         return [np.empty(0, dtype=np.int64) for _ in rows], stacked
-    sizes = tuple(int(k) + 1 for k in stacked.max(axis=0))
-    cells = math.prod(sizes)
-    if cells > 2**62:  # too many combinations to number
-        groups, codes = np.unique(stacked, axis=0, return_inverse=True)
-        codes = codes.ravel()
-    else:
-        flat = np.ravel_multi_index(tuple(stacked.T), sizes)
-        if cells <= 1_000_000:  # counting is far faster than sorting
-            present = np.flatnonzero(np.bincount(flat, minlength=cells))
-            place = np.zeros(cells, dtype=np.int64)
-            place[present] = np.arange(len(present))
-            codes = place[flat]
-        else:
-            present, codes = np.unique(flat, return_inverse=True)
-        groups = np.stack(np.unravel_index(present, sizes), axis=1)
-    return np.split(codes, np.cumsum([len(r) for r in rows])[:-1]), groups
+    numbers = np.zeros(len(stacked), dtype=np.int64)
+    for column in stacked.T:  # numbered anew after each, so that they stay small
+        numbers, _ = pd.factorize(numbers * (column.max() + 1) + column, sort=True)
+    groups = np.empty((numbers.max() + 1, stacked.shape[1]), dtype=np.int64)
+    groups[numbers] = stacked
+    return np.split(numbers, np.cumsum([len(r) for r in rows])[:-1]), groups

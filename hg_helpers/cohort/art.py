@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .feature import Feature
-from .schema import Schema
+from .schema import Feature, Schema
 
 #: The columns that an older release of the public cohort calls otherwise.
 OLDER_NAMES = {"Timepoints": "Timestep"}

@@ -18,16 +18,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from pandas.api.types import (
-    infer_dtype,
-    is_datetime64_any_dtype,
-    is_numeric_dtype,
-    is_string_dtype,
-    is_timedelta64_dtype,
-)
+from pandas.api.types import infer_dtype, is_numeric_dtype, is_string_dtype
 
-from .feature import Feature, normal
-from .schema import Schema
+from .schema import Feature, Schema, normal
 
 #: Rounding leaves dust below zero; of the column's largest value, so much is none.
 _DUST = 1e-9
@@ -79,59 +72,51 @@ def is_blank(column: pd.Series) -> np.ndarray:
     return (column.isna() | column.astype(str).str.strip().eq("")).to_numpy(dtype=bool)
 
 
-def as_floats(column: pd.Series) -> np.ndarray:
-    """A column of numbers as float64, NaN where missing."""
-    return column.to_numpy(dtype=np.float64, na_value=np.nan)
-
-
 def numbers(column: pd.Series) -> tuple[np.ndarray, np.ndarray]:
     """Values as float64, NaN where missing or blank, and which entries are neither a number nor missing."""
     if is_numeric_dtype(column):
         return column.to_numpy(dtype=float, na_value=np.nan), np.zeros(len(column), dtype=bool)
-    if is_datetime64_any_dtype(column) or is_timedelta64_dtype(column):
+    if column.dtype.kind in "mM":  # moments and durations
         return np.full(len(column), np.nan), column.notna().to_numpy()
     values = pd.to_numeric(column, errors="coerce").to_numpy(dtype=float, na_value=np.nan)
     return values, np.isnan(values) & ~is_blank(column)
 
 
 def real_values(table: pd.DataFrame, feature: Feature, schema: Schema) -> np.ndarray:
-    """Values of a real feature as float64, NaN where missing.
-
-    Raises:
-        ValueError: for text, infinite values, and values that the feature's transform cannot take.
-    """
+    """Values of a real feature as float64, NaN where missing; ValueError for those that its transform cannot take."""
     column = plain(table[feature.name])
-    values, bad = numbers(column)
-    problem = "which is not a number"
-    if bad.any():
-        text = str(column.iloc[int(bad.argmax())]).strip()
-        if re.fullmatch(r"[-+]?[\d.]+,\d+", text):
-            problem += "; a decimal comma? Read the file with pandas.read_csv(path, decimal=',') and pass the table"
-        elif text[:1] in "<>":
-            problem += "; replace values beyond a detection limit by a number, such as the limit"
-        else:
-            problem += "; correct it, or leave it empty and use missing='forward'"
-    else:
-        bad = np.isinf(values)
-        problem = "which is infinite; correct it, or leave it empty and use missing='forward'"
-        if not bad.any() and feature.transform == "box-cox":
-            bad = values < -_DUST * np.nanmax(np.abs(values), initial=0.0)
-            problem = 'but Box-Cox needs values of zero or more; correct it, or set transform="yeo-johnson"'
-    if bad.any():
-        row = int(bad.argmax())
-        raise ValueError(
-            f"column {feature.name!r}: {row_name(table, row, schema)} has {shown(column.iloc[row])}, {problem} "
-            f"({int(bad.sum())} such rows in all)"
-        )
+    values, text = numbers(column)
+    with np.errstate(invalid="ignore"):
+        negative = values < -_DUST * np.nanmax(np.abs(values), initial=0.0)
+    for bad, problem in (
+        (text, "which is not a number"),
+        (np.isinf(values), "which is infinite; correct it, or leave it empty and use missing='forward'"),
+        (
+            negative & (feature.transform == "box-cox"),
+            'but Box-Cox needs values of zero or more; correct it, or set transform="yeo-johnson"',
+        ),
+    ):
+        if bad.any():
+            value = column.iloc[int(bad.argmax())]
+            hint = _no_number(str(value).strip()) if bad is text else ""
+            raise ValueError(
+                f"column {feature.name!r}: {row_name(table, int(bad.argmax()), schema)} has {shown(value)}, "
+                f"{problem}{hint} ({int(bad.sum())} such rows in all)"
+            )
     return values
 
 
-def level_positions(table: pd.DataFrame, feature: Feature, schema: Schema) -> np.ndarray:
-    """Position of each value among a binary or categorical feature's codes, as float64, NaN where missing.
+def _no_number(text: str) -> str:
+    """What to do about a value that is text."""
+    if re.fullmatch(r"[-+]?[\d.]+,\d+", text):
+        return "; a decimal comma? Read the file with pandas.read_csv(path, decimal=',') and pass the table"
+    if text[:1] in "<>":
+        return "; replace values beyond a detection limit by a number, such as the limit"
+    return "; correct it, or leave it empty and use missing='forward'"
 
-    Raises:
-        ValueError: for a value that is not one of the codes, with what may have been meant.
-    """
+
+def level_positions(table: pd.DataFrame, feature: Feature, schema: Schema) -> np.ndarray:
+    """Position of each value among a discrete feature's codes, as float64, NaN where missing; ValueError for others."""
     column = plain(table[feature.name])
     if column.dtype.kind == "f" and any(float(code) != code for code in feature.codes if isinstance(code, int)):
         raise ValueError(
@@ -140,9 +125,8 @@ def level_positions(table: pd.DataFrame, feature: Feature, schema: Schema) -> np
         )
     place = {_exact(code, False): position for position, code in enumerate(feature.codes)}
     number, values = pd.factorize(column)  # -1 where missing
-    text = isinstance(feature.codes[0], str)
-    found = np.array([place.get(_exact(value, not text), np.nan) for value in values] + [np.nan])
-    positions = found[number]
+    reads = not isinstance(feature.codes[0], str)
+    found = np.array([place.get(_exact(value, reads), np.nan) for value in values] + [np.nan])
     unknown = (np.isnan(found) & ~np.append(is_blank(pd.Series(values, dtype=object)), True))[number]
     if unknown.any():
         row, others = int(unknown.argmax()), list(pd.unique(column[unknown]))
@@ -151,7 +135,7 @@ def level_positions(table: pd.DataFrame, feature: Feature, schema: Schema) -> np
             f"of the allowed {', '.join(map(repr, feature.codes))} ({int(unknown.sum())} such rows in all; they hold "
             f"{', '.join(map(shown, others[:5]))}{' ...' if len(others) > 5 else ''}). {_meant(others, feature)}"
         )
-    return positions
+    return found[number]
 
 
 def _exact(value: object, reads: bool) -> object:
@@ -162,25 +146,36 @@ def _exact(value: object, reads: bool) -> object:
             return int(value)
         with suppress(ValueError):
             return float(value.replace("_", "?")) if reads else value
-    return getattr(value, "item", lambda: value)()
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def _meant(unknown: list[object], feature: Feature) -> str:
     """What to do about values that are not among the codes."""
-    code_is_text = isinstance(feature.codes[0], str)
-    names, texts = {str(level) for level in feature.levels}, [str(value) for value in unknown]
-    if feature.codes != feature.levels and set(texts) <= names:
+    is_text, texts = isinstance(feature.codes[0], str), {str(value) for value in unknown}
+    if feature.codes != feature.levels and texts <= set(map(str, feature.levels)):
         return "These are the levels' names: put the codes in their place, or leave `codes` out of the schema"
-    if code_is_text and not isinstance(unknown[0], str):
+    if is_text and not isinstance(unknown[0], str):
         return "The schema's codes are text: write them without quotes, or convert the column by .astype(str)"
     by_name = {str(code).strip().casefold(): code for code in feature.codes}
-    wanted = texts[0].strip().casefold()
+    wanted = str(unknown[0]).strip().casefold()
     if wanted in by_name:
         return f"Did you mean {by_name[wanted]!r}? Only case or blanks differ"
-    close = difflib.get_close_matches(wanted, by_name, n=1) if code_is_text else []
-    if close:
-        return f"Did you mean {by_name[close[0]]!r}?"
+    for close in difflib.get_close_matches(wanted, by_name, n=1) if is_text else ():
+        return f"Did you mean {by_name[close]!r}?"
     return "Correct them, add the level to the schema, or say in its `codes` what the table holds for each level"
+
+
+def checked_values(table: pd.DataFrame, schema: Schema) -> dict[str, np.ndarray]:
+    """Of a table that is checked: by feature, its numbers, or positions of levels; NaN where one is missing."""
+    out = {}
+    for feature in schema:
+        column = table[feature.name]
+        if feature.is_real:
+            out[feature.name] = column.to_numpy(dtype=np.float64, na_value=np.nan)
+        else:
+            positions = pd.Index(feature.codes).get_indexer(column).astype(float)
+            out[feature.name] = np.where(positions < 0, np.nan, positions)
+    return out
 
 
 def codes_at(positions: np.ndarray, feature: Feature) -> pd.Series:

@@ -1,4 +1,4 @@
-"""A patient's rows as one course: where it begins and ends, and what stands in for a value that is missing in it.
+"""A patient's rows as one course in the order of time: which rows are used, and what stands in for a missing value.
 
 >>> import pandas as pd
 >>> courses = Courses.of(pd.Series(['a', 'a', 'a', 'b']))
@@ -12,9 +12,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from pandas.api.types import infer_dtype
 
-from .columns import TableLog, row_name
-from .schema import Schema
+from .columns import TableLog, ids, plain, row_name, shown
+from .schema import MOST_VISITS, Schema
+from .times import Clock, grid_of, time_values
 
 
 @dataclass(frozen=True)
@@ -39,22 +41,96 @@ class Courses:
 
     def forward(self, values: np.ndarray) -> np.ndarray:
         """Each missing value becomes the patient's last one before it, where there is one."""
-        return _latest(values, self.rank)
+        return pd.Series(values).groupby(self.number).ffill().to_numpy()
 
     def anywhere(self, values: np.ndarray) -> np.ndarray:
         """As :meth:`forward`, and before a patient's first value that one."""
-        rest = np.repeat(self.sizes, self.sizes) - 1 - self.rank
-        return _latest(self.forward(values)[::-1], rest[::-1])[::-1]
+        return pd.Series(self.forward(values)).groupby(self.number).bfill().to_numpy()
 
     def changing(self, values: np.ndarray) -> int:
         """How many patients have more than one value; missing ones are none."""
         return int((pd.Series(values).groupby(self.number).nunique() > 1).sum())
 
 
-def _latest(values: np.ndarray, rank: np.ndarray) -> np.ndarray:
-    row = np.arange(len(values))
-    latest = np.maximum.accumulate(np.where(np.isnan(values), -1, row))
-    return np.where(latest >= row - rank, values[latest], np.nan)
+def first_rows(table: pd.DataFrame, schema: Schema, log: TableLog) -> pd.DataFrame:
+    """Each patient's first ``schema.length`` rows, sorted by patient and time."""
+    for name in (schema.patient, schema.time):
+        empty = table[name].isna().to_numpy()
+        if empty.any():
+            rows = f"{int(empty.sum())} missing values, the first in row {int(empty.argmax()) + 1}"
+            raise ValueError(f"column {name!r} has {rows}; every row needs its patient and its time")
+    table = table.assign(**{schema.patient: ids(table[schema.patient]), schema.time: plain(table[schema.time])})
+    if infer_dtype(table[schema.patient]) in ("mixed", "mixed-integer"):
+        raise ValueError(f"column {schema.patient!r} mixes numbers and text; convert it, for example by .astype(str)")
+    time, patient = time_values(table, schema), pd.factorize(table[schema.patient], sort=True)[0]
+    order = np.lexsort((time, patient))
+    table, time, patient = table.iloc[order].reset_index(drop=True), time[order], patient[order]
+    twice = (patient[1:] == patient[:-1]) & (time[1:] == time[:-1])
+    if twice.any():
+        row = row_name(table, int(twice.argmax()), schema)
+        raise ValueError(f"{row} stands in more than one row ({int(twice.sum())} such rows in all); keep one of each")
+    courses = Courses.of(table[schema.patient])
+    length = schema.length or min(int(courses.sizes.max()), MOST_VISITS)
+    kept = _used(courses.sizes, length, schema, log)[patient] & (courses.rank < length)
+    if schema.regular:
+        _check_grid(table, time, courses, kept, length, schema)
+        if time.dtype != np.int64 and (time == np.round(time)).all():  # also where they are text, or floats
+            table[schema.time] = time.astype(np.int64)
+    return table if kept.all() else table[kept].reset_index(drop=True)
+
+
+def _used(sizes: np.ndarray, length: int, schema: Schema, log: TableLog) -> np.ndarray:
+    """Which patients are used, with a word in the log about short courses and cut ones."""
+    enough, longer = sizes >= length, int((sizes > length).sum())
+    short, all_, visits = int((~enough).sum()), len(sizes), f"fewer than {length} visits"
+    if schema.shorter == "drop" and short == all_:
+        hint = "set a smaller length in the schema, or shorter='keep'"
+        raise ValueError(f"every patient has {visits} (the most is {sizes.max()}); {hint}")
+    if longer:
+        log.warning("%d patients have more than %d rows; their first %d are used", longer, length, length)
+    if short and schema.shorter == "drop":
+        log.warning("left out %d of %d patients, who have %s", short, all_, visits)
+    elif short and schema.shorter == "keep" and schema.length:  # else nobody said how long a course should be
+        log.info("%d of %d patients have %s: courses that end early", short, all_, visits)
+    return enough | (schema.shorter != "drop")
+
+
+def _check_grid(
+    table: pd.DataFrame, time: np.ndarray, courses: Courses, kept: np.ndarray, length: int, schema: Schema
+) -> None:
+    """Refuse gaps, late starts and short patients, naming the first patient and the month that is missing."""
+    first, step = grid_of(time, courses.rank)
+    place = (time - first) / step
+    wrong = kept & (np.abs(place - courses.rank) > 1e-6)
+    bad = (courses.sizes < length) & (schema.shorter == "error")
+    bad[courses.number[wrong]] = True
+    if not bad.any():
+        return
+    clock = Clock.of(table, schema)
+
+    def written(steps: float) -> object:
+        return clock.write(np.array([first + step * steps]) / clock.unit).iloc[0]
+
+    rows = np.flatnonzero(courses.number == bad.argmax())
+    row = next(iter(rows[wrong[rows]]), None)  # the first that is out of step; None where rows are too few
+    begin = written(0)
+    if row is not None and abs(place[row] - round(place[row])) > 1e-6:
+        problem = f"has {shown(table[schema.time].iloc[row])}, which is not a whole number of steps from {begin}"
+    elif row is not None and place[row] < courses.rank[row]:
+        problem = f"begins with month {written(round(place[row]))}, the others with month {begin}"
+    else:
+        problem = f"has no month {written(len(rows) if row is None else courses.rank[row])}"
+    most, needed = courses.sizes.max(), f"{length} " if schema.shorter == "error" else ""
+    longest = f" (no patient has more than {most} rows)" if most < length else ""
+    raise ValueError(
+        f"column {schema.time!r}: patient {table[schema.patient].iloc[rows[0]]} {problem}; {int(bad.sum())} of "
+        f"{len(bad)} patients have such a fault. Each needs {needed}consecutive months from month {begin}{longest}: "
+        "complete the table, set another length in the schema, or regular=False, which takes a patient's first "
+        f"{length} rows at times of their own"
+    )
+
+
+# --- values that are missing, or should not change --------------------------------------------------------------------
 
 
 def typical(observed: np.ndarray, real: bool) -> float:
@@ -69,18 +145,11 @@ def fill_missing(
 ) -> None:
     """Refuse missing values, leave them, or fill them in place and say how many, as ``schema.missing`` asks.
 
-    ``"forward"`` carries a value forward within the patient, from the rows in use; what is left gets the median (real)
-    or the most frequent level of the values that were observed in these rows. A static feature is filled from the same
-    patient alone.
-
     Args:
         values: by feature, NaN where one is missing.
-
-    Raises:
-        ValueError: naming the columns and their counts, a column without any value, or a patient without a static one.
     """
-    missing = {name: np.isnan(column) for name, column in values.items()}
-    counts = {name: int(where.sum()) for name, where in missing.items() if where.any()}
+    missing = {name: np.isnan(column) for name, column in values.items() if np.isnan(column).any()}
+    counts = {name: int(where.sum()) for name, where in missing.items()}
     if counts and schema.missing == "error":
         name, *others = counts
         also = "".join(f", {other!r} has {counts[other]}" for other in others)
@@ -90,8 +159,8 @@ def fill_missing(
             "load_cohort what they are: missing='measured' (gaps, to be reproduced) or missing='forward' (to be filled)"
         )
     told = []
-    for name, count in counts.items():
-        feature, observed = schema[name], values[name][~missing[name]]
+    for name, where in missing.items():
+        feature, observed, count = schema[name], values[name][~where], counts[name]
         if not len(observed):
             raise ValueError(f"column {name!r} has no value at all in the rows used; leave it out of the schema")
         if schema.missing == "measured":

@@ -62,8 +62,8 @@ def download_cohort(
 ) -> Path:
     """Fetch the public ART-for-HIV cohort once and return where it lies.
 
-    A copy that is there already is checked and used; otherwise the file is downloaded beside its final name, checked
-    for size, header and row count, and only then given that name, so that a broken download never looks like data.
+    A copy that is there already is checked and used. A download gets its final name only once size, header and number
+    of rows have been checked, so that a broken one never looks like data.
 
     Args:
         force: download even where there is a copy; that copy stays until the new one has passed the checks.
@@ -73,80 +73,73 @@ def download_cohort(
         expected_rows: number of data rows, exactly.
         timeout: seconds to wait for the server's next sign of life.
 
-    Returns:
-        Path of the file ``HealthGymV2_CbdrhDatathon_ART4HIV.csv``.
-
     Raises:
         DownloadError: where there is no network, the server refuses, the body breaks off or is something else, or the
             folder cannot be written to; the message says what happened and how to place the file by hand.
     """
     target = Path(folder if folder is not None else raw_folder()).expanduser().resolve() / PUBLIC_NAME
     if target.is_file() and not force:
-        problem = _problem(target, None, expected_rows)
-        if problem:
+        try:
+            _check(target, None, expected_rows)
+        except ValueError as error:
             raise DownloadError(
-                f"{target} is not the public cohort: {problem}. Delete it, or download again with force=True "
+                f"{target} is not the public cohort: {error}. Delete it, or download again with force=True "
                 "(on the command line: --force)."
-            )
+            ) from error
         log.info("public cohort: using the copy %s", target)
         return target
-
-    remedy = f"To place the file by hand: open {url} in a browser, save it as {target.name} in the folder "
-    remedy += f"{target.parent} and run this again."
     try:
         with atomic(target) as part:
             pooch.HTTPDownloader(progressbar=True, chunk_size=2**16, timeout=timeout)(url, str(part), None)
-            problem = _problem(part, expected_bytes, expected_rows)
-            if problem:
-                raise DownloadError(f"what {url} sent is not the public cohort: {problem}. {remedy}")
-    except DownloadError:
-        raise
-    except requests.RequestException as error:
-        raise DownloadError(f"cannot download {url}: {_reason(error, timeout)}. {remedy}") from error
-    except OSError as error:  # on Windows also where another program has the old copy open
-        raise DownloadError(f"cannot write {target} ({error.strerror or error}). {remedy}") from error
+            _check(part, expected_bytes, expected_rows)
+    except (OSError, ValueError) as error:  # OSError on Windows also where another program has the old copy open
+        if isinstance(error, requests.RequestException):
+            why = f"cannot download {url}: {_reason(error, timeout)}"
+        elif isinstance(error, OSError):
+            why = f"cannot write {target} ({error.strerror or error})"
+        else:
+            why = f"what {url} sent is not the public cohort: {error}"
+        raise DownloadError(
+            f"{why}. To place the file by hand: open {url} in a browser, save it as {target.name} in the folder "
+            f"{target.parent} and run this again."
+        ) from error
     log.info("public cohort: downloaded to %s", target)
     return target
 
 
-def _reason(error: Exception, timeout: float) -> str:
-    """What a failed request means, in words."""
-    if isinstance(error, requests.HTTPError) and error.response is not None:
-        return f"the server answered {error.response.status_code} {error.response.reason}"
+def _reason(error: requests.RequestException, timeout: float) -> str:
     if isinstance(error, requests.Timeout) or "timed out" in str(error):
         return f"no answer within {timeout:g} seconds"
-    if isinstance(error, requests.exceptions.SSLError):
-        return f"the secure connection failed ({error})"
-    if isinstance(error, requests.exceptions.ChunkedEncodingError):
-        return "the connection broke off before the file was complete"
-    if isinstance(error, requests.ConnectionError):
-        return "no connection to the server, or it closed at once (no network, or a firewall or proxy in the way)"
-    return str(error)
+    reasons = {
+        requests.HTTPError: f"the server answered {error}",
+        requests.exceptions.SSLError: f"the secure connection failed ({error})",
+        requests.exceptions.ChunkedEncodingError: "the connection broke off before the file was complete",
+        requests.ConnectionError: "no connection to the server, or it closed at once (a firewall or proxy in the way?)",
+    }
+    return next((reason for kind, reason in reasons.items() if isinstance(error, kind)), str(error))
 
 
-def _problem(path: Path, expected_bytes: int | None, expected_rows: int) -> str | None:
-    """What is wrong with a file that should be the public cohort, or None."""
-    size = path.stat().st_size
+def _check(path: Path, expected_bytes: int | None, expected_rows: int) -> None:
+    """Refuse, by a ValueError, a file that is not the public cohort."""
     with path.open("rb") as file:
         start = file.read(2048).lstrip(b"\xef\xbb\xbf \t\r\n")
     if not start:
-        return "the file is empty (some sites answer so where they want a browser)"
+        raise ValueError("the file is empty (some sites answer so where they want a browser)")
     if start.startswith(b"<"):
-        return "it is a web page (HTML), not a CSV; the site may ask for a login or a confirmation"
-    try:
-        # An older release has other names, and an unnamed index column in front.
+        raise ValueError("it is a web page (HTML), not a CSV; the site may ask for a login or a confirmation")
+    try:  # an older release has other names, and an unnamed index column in front
         header = pd.read_csv(path, nrows=0).rename(columns=OLDER_NAMES).columns
-        absent = [name for name in ART_FULL.columns if name not in header]
-        if absent:
-            return f"its header lacks {', '.join(absent)} (it begins {', '.join(map(str, header[:4]))})"
-        # The last column in the file: a last line that breaks off has nothing there.
-        rows = pd.read_csv(path, usecols=[len(header) - 1]).iloc[:, 0]
-    except (ValueError, UnicodeDecodeError) as error:  # pandas' parser errors are ValueErrors
-        return f"it cannot be read as a CSV ({error})"
-    if len(rows) != expected_rows or rows.isna().any():
-        return (
-            f"it has {int(rows.notna().sum()):,} complete rows, not {expected_rows:,}; the download may have broken off"
+        # of the last column in the file: a last line that breaks off has nothing there
+        rows = pd.read_csv(path, usecols=[len(header) - 1]).iloc[:, 0].notna()
+    except ValueError as error:  # pandas' parser errors are ValueErrors
+        raise ValueError(f"it cannot be read as a CSV ({error})") from error
+    absent = [name for name in ART_FULL.columns if name not in header]
+    if absent:
+        raise ValueError(f"its header lacks {', '.join(absent)} (it begins {', '.join(map(str, header[:4]))})")
+    if len(rows) != expected_rows or not rows.all():
+        raise ValueError(
+            f"it has {rows.sum():,} complete rows, not {expected_rows:,}; the download may have broken off"
         )
+    size = path.stat().st_size
     if expected_bytes and abs(size - expected_bytes) > _SIZE_TOLERANCE * expected_bytes:
-        return f"it has {size:,} bytes, not about {expected_bytes:,}"
-    return None
+        raise ValueError(f"it has {size:,} bytes, not about {expected_bytes:,}")

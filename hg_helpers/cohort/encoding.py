@@ -22,7 +22,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from .columns import TableLog, as_floats, as_type, codes_at, id_pattern, new_ids, type_name
+from .columns import TableLog, as_type, checked_values, codes_at, id_pattern, new_ids, type_name
 from .courses import Courses
 from .layout import layout_of, not_zero_flag, visit_times, with_hidden, without_hidden
 from .load import validate_cohort
@@ -33,9 +33,6 @@ from .times import Clock, grid_of
 
 class CohortEncoder:
     """Turns a cohort into a tensor of shape (patients, months, channels) and back.
-
-    Args:
-        schema: what the table means.
 
     Attributes:
         schema: as given; :meth:`fit` puts in the length where it has none.
@@ -56,11 +53,7 @@ class CohortEncoder:
         self._ids: list[Any] | None = None  # prefix, first number, digits, suffix; None where ids are numbers
 
     def fit(self, cohort: pd.DataFrame) -> CohortEncoder:
-        """Learn from the training patients each real feature's transform, and what the table's layout needs.
-
-        Raises:
-            ValueError, KeyError: as :func:`hg_helpers.validate_cohort`, naming column and patient.
-        """
+        """Learn from the training patients each real feature's transform, and what the table's layout needs."""
         self.fit_validated(validate_cohort(cohort, self._described))
         self._types |= {str(name): type_name(cohort[name]) for name in self.columns if name in cohort.columns}
         if self._clock.kind == "number":  # which checking may have made integers
@@ -76,26 +69,18 @@ class CohortEncoder:
         self._types = {name: type_name(table[name]) for name in table.columns}
         self._ids = id_pattern(table[self.schema.patient])
         self._clock = Clock.of(table, self.schema)
-        times, values = self._clock.read(table, self.schema), self._values(table)
+        times, values = self._clock.read(table, self.schema), checked_values(table, self.schema)
         self._grid = list(map(float, grid_of(times, courses.rank))) if self.schema.regular else [0, 1]
         self.layout = layout_of(values, courses, self.schema)
         values, own = with_hidden(values, times, courses, self.layout, self.schema)
-        self._codes = {f.name: RealCode.fit(f, _or_one(values[f.name][own[f.name]])) for f in self.layout.real}
+        self._codes = {}
+        for feature in self.layout.real:
+            x = values[feature.name][own[feature.name]]
+            self._codes[feature.name] = RealCode.fit(feature, x if len(x) else np.ones(1))  # a step that nobody takes
         constant = [name for name in self.schema.names if table[name].nunique(dropna=False) == 1]
         if constant:
             TableLog().info("constant in the training table, hence in every synthetic one: %s", ", ".join(constant))
         return self
-
-    def _values(self, table: pd.DataFrame) -> dict[str, np.ndarray]:
-        """Numbers and positions of levels, NaN where missing."""
-        out = {}
-        for feature in self.schema:
-            if feature.is_real:
-                out[feature.name] = as_floats(table[feature.name])
-            else:
-                positions = pd.Index(feature.codes).get_indexer(table[feature.name]).astype(float)
-                out[feature.name] = np.where(positions < 0, np.nan, positions)
-        return out
 
     def transform(self, cohort: pd.DataFrame) -> torch.Tensor:
         """Encode a cohort.
@@ -105,8 +90,8 @@ class CohortEncoder:
 
         Raises:
             RuntimeError: before :meth:`fit`.
-            ValueError, KeyError: as :func:`hg_helpers.validate_cohort`; ValueError for what the training table had not:
-                courses that end early, or gaps in a column without.
+            ValueError: as :func:`hg_helpers.validate_cohort`, and for what the training table had not: courses that end
+                early, or gaps in a column without.
         """
         self._fitted()
         return self.transform_validated(validate_cohort(cohort, self.schema))
@@ -123,16 +108,14 @@ class CohortEncoder:
                 "and in the training table all courses had as many; complete them, or leave these patients out"
             )
         times = self._clock.read(table, self.schema)
-        values, own = with_hidden(self._values(table), times, courses, layout, self.schema)
+        values, own = with_hidden(checked_values(table, self.schema), times, courses, layout, self.schema)
         x = np.zeros((len(table), layout.channels), dtype=np.float32)
-        row = np.arange(len(table))
         self.clipped = {}
-        for feature in layout:
-            span = layout.spans[feature.name]
+        for feature, span in zip(layout, layout.spans.values(), strict=True):
             if feature.is_real:
-                x[row, span.start] = self._unit(feature.name, values[feature.name], own[feature.name])
+                x[:, span.start] = self._unit(feature.name, values[feature.name], own[feature.name])
             else:
-                x[row, span.start + values[feature.name].astype(np.intp)] = 1.0
+                x[np.arange(len(table)), span.start + values[feature.name].astype(np.intp)] = 1.0
         self._say_clipped(name)
         if layout.course is not None:
             first = np.cumsum(courses.sizes) - courses.sizes
@@ -159,8 +142,9 @@ class CohortEncoder:
         A feature with a part of its own for zeros stands by its share of the largest training value.
         """
         self.clipped, out = {}, np.empty((len(table), len(self.schema.real)))
+        columns = checked_values(table, self.schema)
         for i, feature in enumerate(self.schema.real):
-            values = as_floats(table[feature.name])
+            values = columns[feature.name]
             if not_zero_flag(feature) in self.layout.names:  # its channel speaks of the other values alone
                 out[:, i] = np.clip(values / self.largest(feature.name), -1, 1)
             else:
@@ -177,9 +161,6 @@ class CohortEncoder:
             x: (patients, months, channels), any number of months.
             first_patient: number of the first patient. Ids count upwards from it; where they are text in the training
                 table they follow its pattern, from the first number that no training patient has.
-
-        Raises:
-            ValueError: where the number of channels is not the layout's.
         """
         codes, layout, schema = self._fitted(), self.layout, self.schema
         if x.ndim != 3 or x.shape[-1] != layout.channels:
@@ -187,29 +168,24 @@ class CohortEncoder:
         n, months = x.shape[:2]
         channels = x.detach().reshape(n * months, -1).cpu().numpy()
         decoded = {}
-        for feature in layout:
-            block = channels[:, layout.spans[feature.name]]
-            if feature.is_real:
-                decoded[feature.name] = codes[feature.name].inverse(block[:, 0].astype(np.float64).clip(0.0, 1.0))
+        for name, span in layout.spans.items():
+            block = channels[:, span]
+            if layout[name].is_real:
+                decoded[name] = codes[name].inverse(block[:, 0].astype(np.float64).clip(0.0, 1.0))
             else:
-                decoded[feature.name] = block.argmax(axis=1).astype(float)
+                decoded[name] = block.argmax(axis=1).astype(float)
         there = np.ones((n, months), dtype=bool)
         if layout.course is not None:
             there = np.arange(months) <= decoded[layout.course.name].reshape(n, months)[:, :1]
-        there = there.ravel()
         times = visit_times(decoded, months, layout, schema)
         if times is None:
-            times = np.tile(self._grid[0] + self._grid[1] * np.arange(months), n)
-        columns: dict[str, Any] = {
-            schema.patient: np.repeat(new_ids(self._ids, first_patient, n), months)[there],
-            schema.time: self._clock.write(times.ravel()[there]),
-        }
+            times = np.broadcast_to(self._grid[0] + self._grid[1] * np.arange(months), (n, months))
+        columns = {schema.patient: np.repeat(new_ids(self._ids, first_patient, n), there.sum(axis=1))}
         for name, values in without_hidden(decoded, layout, schema).items():
-            values = values[there]
-            columns[name] = as_type(
-                values if schema[name].is_real else codes_at(values, schema[name]), self._types.get(name)
-            )
-        columns[schema.patient] = as_type(columns[schema.patient], self._types.get(schema.patient))
+            values = values[there.ravel()]
+            columns[name] = values if schema[name].is_real else codes_at(values, schema[name])
+        columns = {name: as_type(values, self._types.get(name)) for name, values in columns.items()}
+        columns[schema.time] = self._clock.write(times[there])
         return pd.DataFrame({name: columns[name] for name in self.columns})
 
     def largest(self, name: str) -> float:
@@ -252,8 +228,3 @@ class CohortEncoder:
         encoder._grid = list(state.get("grid", [state.get("first_time", 0), 1]))
         encoder._types, encoder._ids = state.get("types", {}), state.get("ids")
         return encoder
-
-
-def _or_one(values: np.ndarray) -> np.ndarray:
-    """Values to learn from; where nobody has a second visit there is no step, and 1 stands for it."""
-    return values if len(values) else np.ones(1)

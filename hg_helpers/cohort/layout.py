@@ -16,8 +16,7 @@ from dataclasses import replace
 import numpy as np
 
 from .courses import Courses, typical
-from .feature import COURSE, Feature
-from .schema import Schema
+from .schema import COURSE, Feature, Schema
 
 #: Least share of exact zeros that get a part of their own.
 MANY_ZEROS = 0.05
@@ -36,12 +35,7 @@ def _times(schema: Schema) -> tuple[str, str]:
 
 
 def layout_of(values: dict[str, np.ndarray], courses: Courses, schema: Schema) -> Schema:
-    """The schema with the hidden features that a training table needs.
-
-    Args:
-        values: by feature, numbers or positions of levels in each row, NaN where one is missing.
-        schema: with a length.
-    """
+    """The schema, which has a length, with the hidden features that a training table of such values needs."""
     hidden = []
     for feature in schema:
         column = values[feature.name]
@@ -77,9 +71,6 @@ def with_hidden(
     """Values for each feature of the layout, and where each one is a table's own and does not stand in for another.
 
     Behind a gap or a zero stands the patient's value before it (or the first one after it), so that the course goes on.
-
-    Raises:
-        ValueError: for a gap where the training table had none.
     """
     out, own = {}, {}
     for feature in schema:
@@ -111,8 +102,7 @@ def with_hidden(
 
 def _stand_in(values: np.ndarray, courses: Courses, real: bool) -> np.ndarray:
     found = courses.anywhere(values)
-    rest = np.isnan(found)
-    return np.where(rest, typical(values[~np.isnan(values)], real), found) if rest.any() else found
+    return np.where(np.isnan(found), typical(values[~np.isnan(values)], real), found)
 
 
 def without_hidden(decoded: dict[str, np.ndarray], layout: Schema, schema: Schema) -> dict[str, np.ndarray]:

@@ -20,18 +20,10 @@ import pandas as pd
 
 from ..runtime.reading import read_table
 from .art import ART_FULL, OLDER_NAMES
-from .columns import (
-    TableLog,
-    codes_at,
-    ids,
-    level_positions,
-    real_values,
-)
-from .courses import Courses, fill_missing, report_static_changes
+from .columns import TableLog, codes_at, ids, level_positions, real_values
+from .courses import Courses, fill_missing, first_rows, report_static_changes
 from .download import DEMO_NAME, data_folder, download_cohort
-from .feature import normal
-from .ordering import first_rows
-from .schema import Schema
+from .schema import Schema, normal
 
 
 def load_cohort(
@@ -60,8 +52,7 @@ def load_cohort(
         DownloadError: where the public cohort cannot be fetched.
     """
     schema = _checked_schema(ART_FULL if schema is None else schema)
-    if missing is not None:
-        schema = replace(schema, missing=missing)
+    schema = schema if missing is None else replace(schema, missing=missing)
     if isinstance(source, pd.DataFrame):
         return validate_cohort(source, schema)
     if source is None:
@@ -113,15 +104,13 @@ def validate_cohort(table: pd.DataFrame, schema: Schema, name: str = "") -> pd.D
     courses = Courses.of(table[schema.patient])
     fill_missing(values, table, courses, schema, log)
     report_static_changes(values, courses, schema, log)
-    columns: dict[str, Any] = {name: table[name] for name in table.columns}
     for feature in schema:
-        column, stood = values[feature.name], table[feature.name].dtype
+        name, column = feature.name, values[feature.name]
         if not feature.is_real:
-            columns[feature.name] = codes_at(column, feature)
-        else:
-            whole = stood.kind in "iu" and not np.isnan(column).any()
-            columns[feature.name] = column.astype(np.int64) if whole else column
-    return pd.DataFrame(columns)
+            values[name] = codes_at(column, feature)
+        elif table[name].dtype.kind in "iu" and not np.isnan(column).any():
+            values[name] = column.astype(np.int64)
+    return pd.DataFrame({name: values.get(name, table[name]) for name in table.columns})
 
 
 def split_patients(
@@ -137,9 +126,6 @@ def split_patients(
 
     Returns:
         ``(train, holdout)``: rows in the order of ``cohort``, each with an index from 0; at least one patient in each.
-
-    Raises:
-        ValueError: naming what cannot be split and why.
     """
     if schema.patient not in cohort.columns:
         raise ValueError(f"the table has no patient column {schema.patient!r}; pass schema= if it has another name")
@@ -164,9 +150,6 @@ def split_patients(
     return cohort[~held].reset_index(drop=True), cohort[held].reset_index(drop=True)
 
 
-# --- columns -------------------------------------------------------------------------------------------------------
-
-
 def _checked_schema(schema: Any) -> Schema:
     if not isinstance(schema, Schema):
         raise ValueError(f"schema must be a Schema, not {schema!r}; Schema.from_yaml(path) reads one from a file")
@@ -181,7 +164,6 @@ def _select_columns(table: pd.DataFrame, schema: Schema, log: TableLog) -> pd.Da
             f"the table's columns have {table.columns.nlevels} levels; give each one name, for example by "
             "table.columns = table.columns.map('_'.join)"
         )
-    wanted = set(schema.columns)
     table = table.rename(columns=normal)
     if schema.time == ART_FULL.time and schema.time not in table.columns:
         table = table.rename(columns=OLDER_NAMES)
@@ -193,13 +175,12 @@ def _select_columns(table: pd.DataFrame, schema: Schema, log: TableLog) -> pd.Da
         )
     if table.empty:
         raise ValueError("the table has no rows")
-    kept = [name for name in table.columns if name in wanted]
-    if len(kept) > len(wanted):
-        twice = next(name for name in kept if kept.count(name) > 1)
+    kept = [name for name in table.columns if name in schema.columns]
+    for twice in (name for name in kept if kept.count(name) > 1):
         raise ValueError(f"the table has {kept.count(twice)} columns {twice!r}; rename or drop all but one")
-    if len(kept) < table.shape[1]:
-        others = ", ".join(repr(name) for name in table.columns if name not in wanted)
-        log.info("left out %d columns that the schema does not name: %s", table.shape[1] - len(kept), others)
+    others = [repr(name) for name in table.columns if name not in schema.columns]
+    if others:
+        log.info("left out %d columns that the schema does not name: %s", len(others), ", ".join(others))
     return table[kept]
 
 

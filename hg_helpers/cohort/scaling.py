@@ -11,12 +11,13 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import astuple, dataclass
 
 import numpy as np
 from scipy import optimize, special, stats
 
 from .columns import TableLog
-from .feature import Feature
+from .schema import Feature
 
 #: Added before Box-Cox, so that a laboratory value of exactly zero has a logarithm.
 OFFSET = 0.001
@@ -52,6 +53,7 @@ def decimals(x: np.ndarray) -> int | None:
     return None
 
 
+@dataclass
 class RealCode:
     """How one real feature is brought to [0, 1]; a few numbers that live in the checkpoint.
 
@@ -59,17 +61,19 @@ class RealCode:
     a body temperature in degrees, with lambda -30, nothing would be left beside rounding.
     """
 
-    def __init__(
-        self, kind: str, lam: float, minimum: float, span: float, unit: float, places: int | None = None
-    ) -> None:
-        self.kind, self.lam, self.minimum, self.span, self.unit, self.places = kind, lam, minimum, span, unit, places
+    kind: str
+    lam: float = 1.0
+    minimum: float = 0.0
+    span: float = 1.0
+    unit: float = 1.0
+    places: int | None = None
 
     def state(self) -> list:
         """What a checkpoint keeps; ``RealCode(*state)`` is the inverse."""
-        return [self.kind, self.lam, self.minimum, self.span, self.unit, self.places]
+        return list(astuple(self))
 
     @classmethod
-    def fit(cls, feature: Feature, x: np.ndarray, log: TableLog | None = None) -> RealCode:
+    def fit(cls, feature: Feature, x: np.ndarray) -> RealCode:
         """Learn the transform from the training values; min-max alone where the feature's own cannot be undone.
 
         Raises:
@@ -83,11 +87,8 @@ class RealCode:
             code = cls._shaped(kind, x, places)
             if code is not None:
                 if kind != wanted:
-                    (log or TableLog()).info(
-                        "column %r: its values do not survive the %s transform, so they are only scaled to [0, 1]",
-                        feature.name,
-                        wanted,
-                    )
+                    said = "column %r: its values do not survive the %s transform, so they are only scaled to [0, 1]"
+                    TableLog().info(said, feature.name, wanted)
                 return code
         raise ValueError(
             f"column {feature.name!r}: values from {x.min():g} to {x.max():g} cannot be scaled to [0, 1] and back; "
@@ -97,13 +98,12 @@ class RealCode:
     @classmethod
     def _shaped(cls, kind: str, x: np.ndarray, places: int | None) -> RealCode | None:
         """The transform of one kind; None where values do not come back from the precision of the tensor."""
-        lam, unit = 1.0, 1.0
+        code = cls(kind, places=places)
         with np.errstate(all="ignore"), suppress(ValueError, RuntimeError):  # no bracket, or what overflows
             if kind == "box-cox":
-                lam, unit = box_cox_lambda(x + OFFSET), float(np.exp(np.log(x + OFFSET).mean()))
+                code.lam, code.unit = box_cox_lambda(x + OFFSET), float(np.exp(np.log(x + OFFSET).mean()))
             elif kind == "yeo-johnson":
-                lam = float(stats.yeojohnson_normmax(x))  # refuses what it cannot fit
-            code = cls(kind, lam, 0.0, 1.0, unit, places)
+                code.lam = float(stats.yeojohnson_normmax(x))  # refuses what it cannot fit
             y = code._power(x)
             code.minimum, code.span = float(y.min()), float(y.max() - y.min())
             u = code.forward(x).astype(np.float32)
@@ -118,10 +118,15 @@ class RealCode:
         if self.kind == "box-cox":
             return special.boxcox((x + OFFSET) / self.unit, self.lam)
         if self.kind == "yeo-johnson":
-            return np.where(
-                x >= 0, special.boxcox1p(np.maximum(x, 0), self.lam), -special.boxcox1p(np.maximum(-x, 0), 2 - self.lam)
-            )
+            return np.copysign(special.boxcox1p(np.abs(x), np.where(x < 0, 2 - self.lam, self.lam)), x)
         return x
+
+    def _unpower(self, y: np.ndarray) -> np.ndarray:
+        if self.kind == "box-cox":
+            return np.maximum(special.inv_boxcox(y, self.lam) * self.unit - OFFSET, 0.0)
+        if self.kind == "yeo-johnson":
+            return np.copysign(special.inv_boxcox1p(np.abs(y), np.where(y < 0, 2 - self.lam, self.lam)), y)
+        return y
 
     def forward(self, x: np.ndarray) -> np.ndarray:
         """Values to [0, 1]; what lies outside the training range is outside."""
@@ -139,14 +144,3 @@ class RealCode:
             up, down = np.power(10.0, np.maximum(digits, 0)), np.power(10.0, np.maximum(-digits, 0))
             rounded = np.round(x * up / down) / up * down
         return np.where(np.isfinite(rounded), rounded, x)
-
-    def _unpower(self, y: np.ndarray) -> np.ndarray:
-        if self.kind == "box-cox":
-            return np.maximum(special.inv_boxcox(y, self.lam) * self.unit - OFFSET, 0.0)
-        if self.kind == "yeo-johnson":
-            return np.where(
-                y >= 0,
-                special.inv_boxcox1p(np.maximum(y, 0), self.lam),
-                -special.inv_boxcox1p(np.maximum(-y, 0), 2 - self.lam),
-            )
-        return y

@@ -1,7 +1,8 @@
 """What a table of patients means: the one place that knows names, kinds, levels, codes, units and channel positions.
 
-A cohort is a table with one row a patient and month (or visit). A :class:`Schema` describes it, so that every other
-module can stay free of column names: somebody else's table works by describing it, not by editing code.
+A cohort is a table with one row a patient and month (or visit). A :class:`Schema` describes it, and a :class:`Feature`
+each of its columns, so that every other module can stay free of column names: somebody else's table works by describing
+it, not by editing code.
 
 >>> schema = Schema([Feature('lab', 'real'), Feature('sex', 'binary', levels=['f', 'm'])], patient='id', time='visit')
 >>> schema.columns, schema.channels, schema.spans['sex']
@@ -10,22 +11,137 @@ module can stay free of column names: somebody else's table works by describing 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+import unicodedata
+from collections.abc import Iterable, Set
 from dataclasses import asdict, dataclass, fields, replace
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
 
-from .feature import COURSE, Feature, normal
+from ..runtime.checks import LARGEST, one_of, true_or_false, whole_number
 
 #: Most rows used of a patient where the schema gives no length.
 MOST_VISITS = 120
+#: The role of a feature that no table has: an encoder's, which says how many rows a patient's course has.
+COURSE = "course"
+#: The kinds of feature, and how wide the critic's soft embedding of each is.
+WIDTHS = {"real": 1, "binary": 2, "categorical": 4}
+
+
+def normal(text: Any) -> Any:
+    """Text with each accented letter in its one form (Unicode NFC); anything else as it is."""
+    return unicodedata.normalize("NFC", text) if isinstance(text, str) else text
+
+
+def _name(what: str, name: Any) -> str:
+    if not isinstance(name, str) or not name:
+        raise ValueError(f"{what} must be a non-empty string, not {name!r}")
+    return normal(name)
+
+
+def _values(what: str, values: Any) -> tuple[Any, ...]:
+    """Levels or codes as Python's own numbers and texts, which a checkpoint or a YAML file can hold."""
+    if isinstance(values, (str, Set)) or not isinstance(values, Iterable):
+        why = " (a set has no order: write [a, b] or sorted(...))" if isinstance(values, Set) else ""
+        raise ValueError(f"{what}s must be a list of values, not {values!r}{why}")
+    values = tuple(normal(v.item() if isinstance(v, np.generic) else v) for v in values)
+    for value in values:
+        if value is None or (isinstance(value, float) and math.isnan(value)):
+            raise ValueError("a missing value cannot be a level; see the schema's missing='forward'")
+        if not isinstance(value, (int, float, str)):
+            raise ValueError(f"{what} {value!r} must be a number or text; write it in quotes")
+    if len(set(values)) != len(values):
+        raise ValueError(f"a {what} is listed twice in {list(values)}")
+    return values
+
+
+@dataclass(frozen=True)
+class Feature:
+    """One column of a cohort; a wrong description is a ValueError that names the feature and what is allowed.
+
+    Args:
+        name: column name as it stands in the table.
+        kind: ``"real"``, ``"binary"`` (two levels) or ``"categorical"``.
+        levels: the category names in their order; also the values in the table unless ``codes`` says otherwise.
+        codes: the values that the table holds in place of ``levels``, e.g. ``(1, 2)`` for ``("Male", "Female")``.
+        unit: unit of a real feature, for axis labels.
+        static: True where the value belongs to the patient and cannot change from month to month.
+        role: ``"regimen"`` (part of what is prescribed), ``"outcome"`` (what treatment aims at) or None.
+        transform: how a real feature is brought towards a normal shape before min-max scaling: ``"box-cox"`` (values of
+            zero or more), ``"yeo-johnson"`` (any sign) or ``"none"``.
+        threshold: for an outcome, the value below which it counts as reached (viral suppression: 1000 copies/mL).
+        embedding: width of the critic's soft embedding; by default 1 for real, 2 for binary, 4 for categorical.
+    """
+
+    name: str
+    kind: str
+    levels: tuple[Any, ...] = ()
+    codes: tuple[Any, ...] = ()
+    unit: str = ""
+    static: bool = False
+    role: str | None = None
+    transform: str = "box-cox"
+    threshold: float | None = None
+    embedding: int = 0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "name", _name("a feature's name", self.name))
+        try:
+            self._check()
+        except ValueError as error:
+            raise ValueError(f"feature {self.name!r}: {error}") from None
+
+    def _check(self) -> None:
+        one_of("kind", self.kind, *WIDTHS)
+        one_of("transform", self.transform, "box-cox", "yeo-johnson", "none")
+        true_or_false("static", self.static)  # a bare `no` in YAML is text here, hence truthy
+        if self.role != COURSE:
+            one_of("role", self.role, "regimen", "outcome", None)
+        real, least = self.is_real, WIDTHS[self.kind]
+        width = whole_number("embedding", self.embedding or least, most=1 if real else LARGEST)
+        levels = _values("level", self.levels)
+        codes = _values("code", self.codes) or levels
+        numbers = sum(isinstance(code, (int, float)) for code in codes)
+        threshold, outcome = self.threshold, real and self.role == "outcome"
+        problems = {
+            "a real feature has no levels; use kind='categorical' for a column of categories": real and codes,
+            f"a binary feature has exactly two levels, not {len(levels)}": self.kind == "binary" and len(levels) != 2,
+            f"a categorical feature needs at least two levels, not {len(levels)}": not real and len(levels) < 2,
+            f"{len(codes)} codes for {len(levels)} levels; give one code a level": len(codes) != len(levels),
+            f"levels in the table must be all numbers or all text, not a mixture: {codes}": 0 < numbers < len(codes),
+            "role 'regimen' is for binary and categorical features": real and self.role == "regimen",
+            "threshold belongs to a real feature with role 'outcome'": threshold is not None and not outcome,
+        }
+        if not isinstance(threshold, (int, float, type(None))):
+            raise ValueError(f"threshold {threshold!r} must be a number (in YAML, 1000 and not 1e3, a text there)")
+        for problem, wrong in problems.items():
+            if wrong:
+                raise ValueError(problem)
+        for name, value in (("levels", levels), ("codes", codes), ("embedding", width)):
+            object.__setattr__(self, name, value)
+
+    @property
+    def is_real(self) -> bool:
+        return self.kind == "real"
+
+    @property
+    def channels(self) -> int:
+        """Width of the feature in the encoded tensor: 1 for a real one, else one channel a level."""
+        return 1 if self.is_real else len(self.levels)
+
+    @property
+    def label(self) -> str:
+        """Name with unit, for axes."""
+        return f"{self.name} ({self.unit})" if self.unit else self.name
 
 
 @dataclass(frozen=True)
 class Schema:
-    """All that the package needs to know of a table.
+    """All that the package needs to know of a table; what is wrong with it is a ValueError that names the part.
 
     Args:
         features: the columns that are modelled, in any order.
@@ -41,9 +157,6 @@ class Schema:
         shorter: what patients with fewer rows than ``length`` are: ``"keep"``, whole courses that end; ``"drop"``, left
             out with a count; ``"error"``.
         date_format: how text dates are written, as in ``"%d.%m.%Y"``; ISO dates need none.
-
-    Raises:
-        ValueError: naming the part that is wrong.
     """
 
     features: tuple[Feature, ...]
@@ -57,27 +170,19 @@ class Schema:
 
     def __post_init__(self) -> None:
         features = tuple(self.features) if isinstance(self.features, Iterable) else ()
-        object.__setattr__(self, "features", features)
-        for name in ("patient", "time"):
-            object.__setattr__(self, name, normal(getattr(self, name)))
         if not features or not all(isinstance(f, Feature) for f in features):
             raise ValueError("a schema needs a list of at least one Feature")
-        names = [self.patient, self.time, *(f.name for f in features)]
-        for name in names:
-            if not isinstance(name, str) or not name:
-                raise ValueError(f"patient, time and feature names must be non-empty strings, not {name!r}")
-        twice = sorted({name for name in names if names.count(name) > 1})
+        object.__setattr__(self, "features", features)
+        for name in ("patient", "time"):
+            object.__setattr__(self, name, _name(f"the schema's {name}", getattr(self, name)))
+        twice = [name for name in self.columns if self.columns.count(name) > 1]
         if twice:
             raise ValueError(f"column {twice[0]!r} stands twice in the schema (features, patient and time together)")
-        if self.length is not None and (
-            isinstance(self.length, bool) or not isinstance(self.length, int) or self.length < 1
-        ):
-            raise ValueError(f"length {self.length!r} must be a whole number of months of at least 1")
-        if not isinstance(self.regular, bool):
-            raise ValueError(f"regular {self.regular!r} must be true or false")
-        for name, allowed in (("missing", ("error", "measured", "forward")), ("shorter", ("keep", "drop", "error"))):
-            if getattr(self, name) not in allowed:
-                raise ValueError(f"{name} {getattr(self, name)!r} is not one of {', '.join(map(repr, allowed))}")
+        if self.length is not None:
+            whole_number("length", self.length)
+        true_or_false("regular", self.regular)
+        one_of("missing", self.missing, "error", "measured", "forward")
+        one_of("shorter", self.shorter, "keep", "drop", "error")
         if not isinstance(self.date_format, (str, type(None))):
             raise ValueError(f"date_format {self.date_format!r} must be text such as '%d.%m.%Y'")
 
@@ -90,9 +195,8 @@ class Schema:
         return len(self.features)
 
     def __getitem__(self, name: str) -> Feature:
-        for feature in self.features:
-            if feature.name == name:
-                return feature
+        if name in self.names:
+            return self.features[self.names.index(name)]
         raise KeyError(f"no feature {name!r} in the schema; it has {', '.join(self.names)}")
 
     @property
@@ -141,12 +245,16 @@ class Schema:
     @property
     def spans(self) -> dict[str, slice]:
         """Where each feature's channels stand in the encoded tensor."""
-        return _spans(self.features, [f.channels for f in self.features])
+        return self._spans([f.channels for f in self.features])
 
     @property
     def embedded_spans(self) -> dict[str, slice]:
         """Where each feature stands after the soft embedding."""
-        return _spans(self.features, [f.embedding for f in self.features])
+        return self._spans([f.embedding for f in self.features])
+
+    def _spans(self, widths: list[int]) -> dict[str, slice]:
+        ends = accumulate(widths)
+        return {name: slice(end - width, end) for name, width, end in zip(self.names, widths, ends, strict=True)}
 
     # --- other schemas from this one --------------------------------------------------------------------------------
 
@@ -156,30 +264,19 @@ class Schema:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain lists, strings and numbers, for checkpoints and YAML; :meth:`from_dict` is the inverse."""
-        out = asdict(self)
-        out["features"] = [
-            {k: list(v) if isinstance(v, tuple) else v for k, v in feature.items()} for feature in out["features"]
-        ]
-        return out
+        return asdict(self, dict_factory=lambda items: {k: list(v) if isinstance(v, tuple) else v for k, v in items})
 
     @classmethod
     def from_dict(cls, described: dict[str, Any]) -> Schema:
-        """Build a schema from plain data.
-
-        Raises:
-            ValueError: naming a key that is unknown or missing.
-        """
+        """Build a schema from plain data; an unknown or missing key is a ValueError that names it."""
         _known_keys(described, cls, "the schema")
         if not isinstance(described.get("features"), list):
             raise ValueError("the schema needs a list `features:`")
-        features = []
-        for position, entry in enumerate(described["features"]):
-            _known_keys(entry, Feature, f"feature number {position + 1}")
-            for key in ("name", "kind"):
-                if key not in entry:
-                    raise ValueError(f"feature number {position + 1} ({entry.get('name', 'unnamed')}) has no `{key}:`")
-            features.append(Feature(**{k: tuple(v) if isinstance(v, list) else v for k, v in entry.items()}))
-        return cls(**{**described, "features": tuple(features)})
+        for number, entry in enumerate(described["features"], start=1):
+            _known_keys(entry, Feature, f"feature number {number}")
+            for key in {"name", "kind"} - set(entry):
+                raise ValueError(f"feature number {number} ({entry.get('name', 'unnamed')}) has no `{key}:`")
+        return cls(**{**described, "features": [Feature(**entry) for entry in described["features"]]})
 
     @classmethod
     def from_yaml(cls, path: str | Path) -> Schema:
@@ -193,18 +290,9 @@ class Schema:
         if not path.is_file():
             raise FileNotFoundError(f"no schema file {path}")
         try:
-            described = yaml.load(path.read_text(encoding="utf-8"), Loader=_SchemaLoader)
-            return cls.from_dict(described)
+            return cls.from_dict(yaml.load(path.read_text(encoding="utf-8"), Loader=_SchemaLoader))
         except (yaml.YAMLError, ValueError, TypeError) as error:
             raise ValueError(f"schema file {path}: {error}") from error
-
-
-def _spans(features: tuple[Feature, ...], widths: list[int]) -> dict[str, slice]:
-    out, start = {}, 0
-    for feature, width in zip(features, widths, strict=True):
-        out[feature.name] = slice(start, start + width)
-        start += width
-    return out
 
 
 def _known_keys(described: Any, cls: type, where: str) -> None:

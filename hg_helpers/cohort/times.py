@@ -1,6 +1,6 @@
 """The time column: from numbers, dates, time stamps or durations to numbers that can be added up, and back.
 
->>> from .feature import Feature
+>>> from .schema import Feature
 >>> schema = Schema([Feature('lab', 'real')], patient='id', time='day')
 >>> table = pd.DataFrame({'id': [1, 1], 'day': ['2024-01-31', '2024-02-01']})
 >>> np.diff(time_values(table, schema)).tolist()  # a day of microseconds
@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from pandas.api.types import is_datetime64_any_dtype, is_numeric_dtype, is_timedelta64_dtype
+from pandas.api.types import is_numeric_dtype
 from pandas.tseries.api import guess_datetime_format
 
 from .columns import as_type, numbers, shown, type_name
@@ -25,13 +25,9 @@ UNITS = (86_400_000_000, 3_600_000_000, 60_000_000, 1_000_000, 1_000, 1)
 
 
 def time_values(table: pd.DataFrame, schema: Schema) -> np.ndarray:
-    """The time column as numbers that sort: as they stand, or whole microseconds of moments and durations.
-
-    Raises:
-        ValueError: for what is neither a number nor a date, naming the patient.
-    """
+    """The time column as numbers that sort: as they stand, or whole microseconds of moments and durations."""
     column = table[schema.time]
-    if is_datetime64_any_dtype(column) or is_timedelta64_dtype(column):
+    if column.dtype.kind in "mM":  # moments and durations
         return _ticks(column)
     values, bad = numbers(column)
     bad |= ~np.isfinite(values)
@@ -50,8 +46,7 @@ def time_values(table: pd.DataFrame, schema: Schema) -> np.ndarray:
 
 
 def _ticks(moments: pd.Series) -> np.ndarray:
-    kind = "timedelta64[us]" if is_timedelta64_dtype(moments) else "datetime64[us]"
-    return moments.to_numpy(dtype=kind).astype(np.int64)
+    return moments.to_numpy(dtype=f"{moments.dtype.kind}8[us]").astype(np.int64)
 
 
 @dataclass(frozen=True)
@@ -77,10 +72,8 @@ class Clock:
         if is_numeric_dtype(column) or values.dtype != np.int64:
             return cls(type=type_name(column))
         unit = next(unit for unit in UNITS if not (values % unit).any())
-        if is_timedelta64_dtype(column):
-            return cls("duration", str(column.dtype), unit)
-        if is_datetime64_any_dtype(column):
-            return cls("moment", str(column.dtype), unit)
+        if column.dtype.kind in "mM":
+            return cls("duration" if column.dtype.kind == "m" else "moment", str(column.dtype), unit)
         if not isinstance(column.iloc[0], str):
             return cls("date", None, unit)
         return cls("moment", None, unit, schema.date_format or guess_datetime_format(max(column, key=len)))

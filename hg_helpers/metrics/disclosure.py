@@ -17,7 +17,7 @@ import pandas as pd
 from sklearn.cluster import KMeans
 
 from ..cohort.arrays import CohortArrays, joint_groups, most_frequent_levels
-from ..cohort.feature import Feature
+from ..cohort.schema import Feature
 from .metric import Result, apart, metric, one_thread, patient_means, undefined, with_note
 
 #: Largest acceptable risk for releasing data (European Medicines Agency 2016, Health Canada 2019; El Emam et al. 2020).

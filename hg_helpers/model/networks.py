@@ -16,8 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..cohort.feature import COURSE
-from ..cohort.schema import Schema
+from ..cohort.schema import COURSE, Schema
 from ..runtime.fast_lstm import bilstm
 from .heads import RARELY, TEMPERATURE, Draws, MeasurementNoise, gumbel, hold_or_switch, one_level, until_the_end
 
