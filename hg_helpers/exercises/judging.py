@@ -3,20 +3,16 @@
 An exercise is a record: the right answer, inputs of many sizes, and the wrong answers that learners give, each with the
 sentence that names it. A mistake is recognised by what an answer does, not by how it is written.
 
->>> twice = Exercise(
-...     reference=lambda x: 2 * x,
-...     cases=lambda: [Case("three numbers", (np.array([1.0, 2, 4]),)), Case("one", (np.array([3.0]),))],
-...     praise="doubled.",
-...     task="each number, doubled.",
-...     mistakes=((lambda x: x**2, "this is the square."),),
-... )
->>> twice(lambda x: [v + v for v in x])
+>>> def twice(x):
+...     return 2 * x
+>>> check = Exercise(twice, each(lambda *x: (np.array(x),), [(1.0, 2, 4), (3.0,)]), "doubled.", "each number, doubled.")
+>>> check(lambda x: [v + v for v in x])
 Right: doubled.
 True
->>> twice(lambda x: x * x)
-Not yet: this is the square.
+>>> check(lambda x: -2 * x)
+Not yet: the sign is turned round. Expected: each number, doubled.
   given      x = [3]
-  came back  [9]
+  came back  [-6]
   expected   [6]
 False
 """
@@ -32,7 +28,7 @@ import random
 import traceback
 import types
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -60,6 +56,11 @@ class Case(NamedTuple):
     label: str
     arguments: tuple
     gradient: bool = True
+
+
+def each(make: Callable[..., tuple], sizes: Iterable[tuple]) -> Callable[[], list[Case]]:
+    """Cases of many sizes: `make` turns each of them into the arguments, anew at each call."""
+    return lambda: [Case(_one_line(size, 60), make(*size)) for size in sizes]
 
 
 @dataclass
@@ -145,18 +146,16 @@ class Exercise:
 
     def _without_answer(self, outcomes: list[Outcome]) -> str | None:
         values = [outcome.value for outcome in outcomes if outcome.error is None]
-        parts = [part for v in values for part in (v if isinstance(v, (tuple, list)) else [v])]
-        if any(part is ... for part in parts):
+        if any(part is ... for v in values for part in (v if isinstance(v, (tuple, list)) else [v])):
             return UNFILLED
         missing = [i for i, outcome in enumerate(outcomes) if outcome.error is None and outcome.value is None]
         if not missing:
             return None
+        sentence = "your function returns None: its last line needs `return` before the answer."
         if outcomes[missing[0]].printed:
             sentence = "your function prints its answer and returns None; end it with `return` instead of print."
         elif len(missing) < len(values):
             sentence = "here your function returns None: one of its branches has no `return`."
-        else:
-            sentence = "your function returns None: its last line needs `return` before the answer."
         return self._told(sentence, missing[0], outcomes)
 
     def _side_effects(self, cases: list[Case], outcomes: list[Outcome]) -> str | None:
@@ -171,7 +170,7 @@ class Exercise:
         first = next((i for i, outcome in enumerate(outcomes) if outcome.error is not None), None)
         if self.examine is not None and first is None:
             found = self.examine(cases, [outcome.value for outcome in outcomes])
-            return found and self._told(found[0], found[1], outcomes, self.is_value)
+            return found and self._told(*found, outcomes)
         off = [i for i, (o, e) in enumerate(zip(outcomes, self._expected, strict=True)) if not _agree(o, e)]
         if not off:
             return None
@@ -183,53 +182,44 @@ class Exercise:
 
     def _recognised(self, outcomes: list[Outcome], off: list[int]) -> str | None:
         """The likeliest mistake: a known one, one that needs another shape to be known, or a kind that is universal."""
-        pairs = [(outcomes[i], self._expected[i]) for i in range(len(outcomes))]
         for agree, everywhere in itertools.product((_agree, _agree_but_for_shape), (True, False)):
             for results, sentence in self._mistaken:
-                differ = [i for i, (_, e) in enumerate(pairs) if not agree(results[i], e)]
-                explained = range(len(pairs)) if everywhere else differ
-                told = [i for i in explained if outcomes[i].error is None]  # stopping alike is no sign by itself
+                differ = [i for i, e in enumerate(self._expected) if not agree(results[i], e)]
+                explained = range(len(outcomes)) if everywhere else differ
+                told = any(outcomes[i].error is None for i in explained)  # stopping alike is no sign by itself
                 if differ and told and all(agree(outcomes[i], results[i]) for i in explained):
                     return sentence
         if any(outcome.error for outcome in outcomes):
             return None
-        answers = [numbers(outcome.value) for outcome in outcomes]
-        if any(answer is None for answer in answers):
-            return self._no_numbers(outcomes[next(i for i, a in enumerate(answers) if a is None)].value)
-        wanted = [numbers(e.value) for e in self._expected]
-        arguments = [[numbers(a) for a in case.arguments] for case in self.cases()]
+        answers, wanted = ([numbers(each.value) for each in every] for every in (outcomes, self._expected))
+        strange = [outcome.value for outcome, answer in zip(outcomes, answers, strict=True) if answer is None]
+        found = _no_numbers(strange[0]) if strange else self._of_a_kind(answers, wanted, off)
+        return f"{found} Expected: {self.task}" if found else None
+
+    def _of_a_kind(self, answers: list[np.ndarray], wanted: list[np.ndarray], off: list[int]) -> str | None:
+        """The kind of mistake that any answer can have."""
         for transform, sentence in UNIVERSAL:
             changed = [_quietly(transform, e) for e in wanted]
             differ = [i for i, e in enumerate(wanted) if changed[i] is None or not _same(changed[i], e)]
             if differ and all(changed[i] is not None and _same(answers[i], changed[i]) for i in differ):
-                return f"{sentence} Expected: {self.task}"
-        for place, name in enumerate(self._names):
-            given = [each[place] for each in arguments]
-            if all(g is not None and _same(a.ravel(), g.ravel()) for a, g in zip(answers, given, strict=True)):
-                return f"`{name}` comes back as it was given. Expected: {self.task}"
+                return sentence
+        for name, given in zip(self._names, zip(*(case.arguments for case in self.cases()), strict=True), strict=True):
+            pairs = zip(answers, map(numbers, given), strict=True)
+            if all(g is not None and _same(a.ravel(), g.ravel()) for a, g in pairs):
+                return f"`{name}` comes back as it was given."
         if len(wanted) > 1 and all(_same(a, answers[0]) for a in answers):
-            return f"the same answer comes back whatever is given: it must be computed from ({', '.join(self._names)})."
-        i = off[0]
-        if any(not np.isfinite(answers[j]).all() and np.isfinite(wanted[j]).all() for j in off):
-            return f"NaN or infinity comes back ({self.cases()[i].label}). Expected: {self.task}"
-        if all((answers[j] == answers[j].round()).all() and (wanted[j] != wanted[j].round()).any() for j in off):
-            return f"whole numbers come back: is it //, int() or a comparison? Expected: {self.task}"
-        if all(answers[j].shape != wanted[j].shape for j in off):
-            return f"the shape is {answers[i].shape} and should be {wanted[i].shape}: {self.task}"
-        factor = _factor([answers[j] for j in off], [wanted[j] for j in off])
-        if factor:
-            return f"{factor} Expected: {self.task}"
-        if len(off) < len(outcomes):
-            labels = ", ".join(dict.fromkeys(self.cases()[j].label for j in off))
-            right = f"{len(outcomes) - len(off)} of {len(outcomes)}"
-            return f"right for {right} inputs, not for: {labels}. Expected: {self.task}"
-        return None
-
-    def _no_numbers(self, value: Any) -> str:
-        for kinds, advice in KINDS.items():
-            if isinstance(value, kinds):
-                return f"a {type(value).__name__} comes back; {advice}. Expected: {self.task}"
-        return f"a {type(value).__name__} comes back that cannot be read as numbers in one shape. Expected: {self.task}"
+            return "the same answer comes back whatever is given; compute it from what is given."
+        if any(not np.isfinite(answers[i]).all() and np.isfinite(wanted[i]).all() for i in off):
+            return "NaN or infinity comes back."
+        if all((answers[i] == answers[i].round()).all() and (wanted[i] != wanted[i].round()).any() for i in off):
+            return "whole numbers come back: is it //, int() or a comparison?"
+        if all(answers[i].shape != wanted[i].shape for i in off):
+            return f"the shape is {answers[off[0]].shape} and should be {wanted[off[0]].shape}."
+        factor = _factor([answers[i] for i in off], [wanted[i] for i in off])
+        if factor or len(off) == len(answers):
+            return factor
+        labels = ", ".join(dict.fromkeys(self.cases()[i].label for i in off))
+        return f"right for {len(answers) - len(off)} of {len(answers)} inputs, not for: {labels}."
 
     def _by_chance(self, function: Callable) -> str | None:
         """Whether a second call gives the same, and the global random numbers are left alone."""
@@ -237,32 +227,29 @@ class Exercise:
         if any(a == b for a, b in zip(one.traces, two.traces, strict=True)):
             return "your function seeds the global random numbers, for everything that runs after it."
         if self.examine is None and not _agree(one, two):
-            return (
-                "called twice with the same input, your function gives two answers: it must hold no chance or memory."
-            )
+            return "called twice with the same input, your function gives two answers: is there chance in it?"
         return None
 
     def _gradients(self, function: Callable) -> str | None:
         if not self.learns:
             return None
         got, right = self._slopes(function), self._expected_slopes
-        for (_, problem), (wanted, _) in zip(got, right, strict=True):
-            names = ", ".join(f"`{n}`" for n, part in zip(self.learns, wanted, strict=True) if part is not None)
-            if problem and names:
-                return f"the values are right, but no gradient reaches {names}: {problem}"
-        differ = [i for i, (g, r) in enumerate(zip(got, right, strict=True)) if not _same_slopes(g[0], r[0])]
+        differ = [i for i, slopes in enumerate(right) if not _same_slopes(got[i], slopes)]
         if not differ:
             return None
         for slopes, sentence in self._mistaken_slopes:
-            parts = [i for i in range(len(right)) if not _same_slopes(slopes[i][0], right[i][0])]
-            if parts and all(_same_slopes(got[i][0], slopes[i][0]) for i in parts):
+            parts = [i for i in range(len(right)) if not _same_slopes(slopes[i], right[i])]
+            if parts and all(_same_slopes(got[i], slopes[i]) for i in parts):
                 return f"the values are right, the gradient is not: {sentence}"
-        for name, part, want in zip(self.learns, got[differ[0]][0], right[differ[0]][0], strict=True):
+        wanted = [f"`{name}`" for name, part in zip(self.learns, right[differ[0]], strict=True) if part is not None]
+        if isinstance(got[differ[0]], str):
+            return f"the values are right, but no gradient reaches {', '.join(wanted)}: {got[differ[0]]}"
+        for name, part, want in zip(self.learns, got[differ[0]], right[differ[0]], strict=True):
             if want is None and part is not None:
                 return f"the values are right, but a gradient reaches `{name}`, which must not learn here."
             if part is None and want is not None:
                 return f"the values are right, but no gradient reaches `{name}`: it is detached on the way."
-        return f"the values are right, but a part of the gradient to {names} is cut off (detach, no_grad, .item())."
+        return f"the values are right, but a part of the gradient to {', '.join(wanted)} is cut off (detach, no_grad)."
 
     # --- what the reference and the mistakes give ---------------------------------------------------------------------
 
@@ -286,40 +273,34 @@ class Exercise:
     def _mistaken_slopes(self) -> list[tuple[list, str]]:
         """Of the mistakes that leave the values right."""
         right = [all(map(_agree, results, self._expected)) for results, _ in self._mistaken]
-        return [(self._slopes(m[0]), m[1]) for m, is_right in zip(self.mistakes, right, strict=True) if is_right]
+        return [(self._slopes(wrong), said) for wrong, said in itertools.compress(self.mistakes, right)]
 
-    def _slopes(self, function: Callable) -> list[tuple[list[np.ndarray | None], str]]:
-        """Of each case, the gradients of a weighted sum of the answer at the arguments named in `learns`."""
-        found = []
-        for case in self.cases():
-            if not case.gradient:
-                continue
-            leaves = [_leaves(case.arguments[self._names.index(name)]) for name in self.learns]
-            outcome = _run(function, case.arguments)
-            parts = outcome.value if isinstance(outcome.value, (tuple, list)) else [outcome.value]
-            if outcome.error is not None:
-                found.append(([None] * len(leaves), _stopped(outcome)))
-            elif not (all(isinstance(part, Tensor) for part in parts) and any(part.requires_grad for part in parts)):
-                found.append(([None] * len(leaves), self.cut))
-            else:
-                flat = torch.cat([part.reshape(-1).double() for part in parts])
-                weights = torch.linspace(0.5, 1.5, len(flat), dtype=torch.double)
-                try:
-                    grads = torch.autograd.grad(flat @ weights, list(itertools.chain(*leaves)), allow_unused=True)
-                except RuntimeError as error:
-                    found.append(([None] * len(leaves), f"it fails with: {_one_line(error)}"))
-                else:
-                    found.append((_by_argument(iter(grads), leaves), ""))
-        return found
+    def _slopes(self, function: Callable) -> list[list[np.ndarray | None] | str]:
+        """Of each case, the gradients of a weighted sum of the answer at the arguments in `learns`, or why none."""
+        return [self._slope(function, case.arguments) for case in self.cases() if case.gradient]
 
-    def _told(self, sentence: str, i: int, outcomes: list[Outcome], bare: bool = False) -> str:
+    def _slope(self, function: Callable, arguments: tuple) -> list[np.ndarray | None] | str:
+        leaves = [_leaves(arguments[self._names.index(name)]) for name in self.learns]
+        outcome = _run(function, arguments)
+        if outcome.error is not None:
+            return _stopped(outcome)
+        parts = outcome.value if isinstance(outcome.value, (tuple, list)) else [outcome.value]
+        if not all(isinstance(part, Tensor) for part in parts) or not any(part.requires_grad for part in parts):
+            return self.cut
+        flat = torch.cat([part.reshape(-1).double() for part in parts])
+        total = flat @ torch.linspace(0.5, 1.5, len(flat), dtype=torch.double)
+        try:
+            grads = [torch.autograd.grad(total, group, retain_graph=True, allow_unused=True) for group in leaves]
+        except RuntimeError as error:
+            return f"it fails with: {_one_line(error)}"
+        return [_flat_gradient(group, found) for group, found in zip(leaves, grads, strict=True)]
+
+    def _told(self, sentence: str, i: int, outcomes: list[Outcome]) -> str:
         """The sentence, and below it what was given, what came back and what was expected."""
-        if bare:
-            return sentence
         lines = [sentence]
         if self._names:
             lines.append(f"given      {_shown_all(self._names, self.cases()[i].arguments)}")
-        if outcomes[i].error is None:
+        if outcomes[i].error is None and not (self.is_value and self.examine):
             lines.append(f"came back  {_shown(outcomes[i].value)}")
         if self.examine is None:
             lines.append(f"expected   {_shown(self._expected[i].value)}")
@@ -408,6 +389,12 @@ def _returning_like(function: Callable, like: Any) -> Callable:
     return wrapped
 
 
+def _no_numbers(value: Any) -> str:
+    kind = type(value).__name__
+    told = [advice for kinds, advice in KINDS.items() if isinstance(value, kinds)]
+    return f"a {kind} comes back{f'; {told[0]}' if told else ', which cannot be read as numbers in one shape'}."
+
+
 # --- comparing --------------------------------------------------------------------------------------------------------
 
 
@@ -454,17 +441,16 @@ def _leaves(argument: Any) -> list[Tensor]:
     return list(argument.parameters()) if isinstance(argument, nn.Module) else [argument.requires_grad_()]
 
 
-def _by_argument(grads: Iterator[Tensor | None], leaves: list[list[Tensor]]) -> list[np.ndarray | None]:
-    """The gradients of each argument's leaves, laid end to end; None where all of them are zero."""
-    found = []
-    for group in leaves:
-        parts = [torch.zeros_like(leaf) if grad is None else grad for leaf, grad in zip(group, grads)]  # noqa: B905
-        flat = torch.cat([part.flatten() for part in parts]).double().numpy()
-        found.append(flat if (flat != 0).any() else None)
-    return found
+def _flat_gradient(leaves: list[Tensor], grads: tuple[Tensor | None, ...]) -> np.ndarray | None:
+    """The gradients laid end to end; None where all of them are zero."""
+    parts = [torch.zeros_like(a) if g is None else g for a, g in zip(leaves, grads, strict=True)]
+    flat = torch.cat([part.flatten() for part in parts]).double().numpy()
+    return flat if (flat != 0).any() else None
 
 
-def _same_slopes(one: list[np.ndarray | None], two: list[np.ndarray | None]) -> bool:
+def _same_slopes(one: list[np.ndarray | None] | str, two: list[np.ndarray | None] | str) -> bool:
+    if isinstance(one, str) or isinstance(two, str):
+        return False
     return all(a is b if a is None or b is None else _same(a, b, 1e-3) for a, b in zip(one, two, strict=True))
 
 
@@ -477,25 +463,20 @@ def _quietly(transform: Callable, expected: np.ndarray) -> np.ndarray | None:
 
 def _factor(answers: list[np.ndarray], wanted: list[np.ndarray]) -> str | None:
     """Whether everything is too large by a factor, or off by an amount, that is equal in all cases."""
-    if any(a.size != e.size for a, e in zip(answers, wanted, strict=True)):
-        return None
     got, want = (np.concatenate([part.ravel() for part in parts]) for parts in (answers, wanted))
-    if len(got) < 3 or np.ptp(want) < 1e-6:
+    if len(got) != len(want) or len(got) < 3 or np.ptp(want) < 1e-6:
         return None
-    nonzero = np.abs(want) > 1e-6
-    ratio, step = got[nonzero] / want[nonzero], got - want
-    if np.allclose(ratio, ratio[0], 1e-3, 1e-6) and (np.abs(got[~nonzero]) < 1e-6).all():
+    with np.errstate(all="ignore"):
+        ratio, step = (got / want)[np.abs(want) > 1e-6], got - want
+        medians = [np.median(a.ravel() / e.ravel()) for a, e in zip(answers, wanted, strict=True) if a.shape == e.shape]
+        inverse = np.divide(1, medians)
+    if np.allclose(ratio, ratio[0], 1e-3, 1e-6) and (np.abs(got[np.abs(want) <= 1e-6]) < 1e-6).all():
         return f"everything is {ratio[0]:.4g} times what it should be: a factor is missing, or one too many."
     if np.allclose(step, step[0], 1e-4, 1e-4):
         return f"everything is off by {step[0]:+.4g}: something is not subtracted or added."
-    each = np.array([np.median(a.ravel() / e.ravel()) for a, e in zip(answers, wanted, strict=True) if (e != 0).all()])
-    if len(each) > 2 and np.abs(each).min() > 1e-9:
-        for factors, words in (
-            (each, "a sum stands where a mean belongs"),
-            (1 / each, "a mean stands where a sum does"),
-        ):
-            if (factors > 0.99).all() and np.allclose(factors, factors.round(), 1e-3) and np.ptp(factors) > 0.5:
-                return f"{words}: a number of values is not divided by, or divided by too often."
+    for factors, words in ((medians, "a sum stands where a mean belongs"), (inverse, "a mean stands where a sum does")):
+        if len(factors) > 2 and np.allclose(factors, np.round(factors), 1e-3) and min(factors) > 0.99:
+            return f"{words}: a number of values is not divided by, or divided by too often."
     return None
 
 

@@ -163,7 +163,6 @@ check_ks = Exercise(
         ),
         (lambda a, b: np.abs(a.mean() - b.mean()), "that is the difference of the means."),
         (lambda a, b: np.abs(np.median(a) - np.median(b)), "that is the difference of the medians."),
-        (lambda a, b: np.abs(np.sort(a) - np.sort(b)).max(), "values are compared; compare shares at a value."),
         (lambda a, b: stats.ks_2samp(a, b).pvalue, "that is the p-value; the statistic is asked for."),
         (lambda a, b: stats.ks_2samp(a, b), "statistic and p-value come back; return the statistic alone."),
         (
@@ -206,22 +205,11 @@ check_mean_correlation = Exercise(
         (_mean(back=lambda z: z), "that is still on Fisher's scale, which has no bounds; go back with tanh."),
         (_mean(of=np.mean), "one undefined patient makes the whole mean undefined: leave NaN out first."),
         (lambda r: _mean()(np.nan_to_num(r)), _AS_ZERO),
-        (
-            lambda r: np.tanh(np.nansum(np.arctanh(r)) / len(r)),
-            "divided by all, the undefined too; by the defined ones.",
-        ),
-        (lambda r: np.nan_to_num(r).mean(), "undefined correlations were counted as 0, and Fisher's z is missing."),
         (_mean(np.nansum), "that is a sum; take the mean."),
         (_mean(np.nanmedian), "that is the median on Fisher's scale; take the mean."),
         (_mean(there=np.tanh, back=np.arctanh), "tanh and arctanh have changed places: first arctanh, back with tanh."),
-        (_mean(there=np.tanh), "tanh twice: first arctanh, back with tanh."),
-        (_mean(back=np.arctanh), "arctanh twice: first arctanh, back with tanh."),
-        (_mean(there=lambda r: r), "arctanh is missing before the mean."),
-        (_mean(there=np.arctan, back=np.tan), "arctan is another function; Fisher's z is arctanh."),
-        (lambda r: _mean()(np.abs(r)), "the sign is lost: correlations of both signs cancel."),
         (lambda r: np.tanh(np.arctanh(r[~np.isnan(r)])), "the mean is missing: those are the correlations themselves."),
         (lambda r: _mean()(np.where(r == 0, np.nan, r)), "true zeros were left out; only NaN is undefined."),
-        (lambda r: _mean()(np.where(r < 0, np.nan, r)), "negative correlations were left out."),
     ),
 )
 
@@ -270,39 +258,22 @@ check_coverage = Exercise(
         (_covered(lambda r, s: s > 0.25 * r), "a group at exactly a quarter is covered: >=, not >."),
         (_covered(counted=lambda r, s: r > 0.005), "a group at exactly 0.005 counts: >=, not >."),
         (
-            _covered(lambda r, s: s > 0.25 * r, lambda r, s: r > 0.005),
-            "at exactly the limit a group counts: >=, not >.",
-        ),
-        (
             _covered(counted=lambda r, s: s >= 0.005),
             "synthetic groups were selected; the real share decides who counts.",
         ),
-        (
-            _covered(counted=lambda r, s: (r >= 0.005) & (s >= 0.005)),
-            "lost groups were left out; the real share decides.",
-        ),
         (_covered(counted=lambda r, s: r >= 0.05), "0.05 is 5 %; half a percent is 0.005."),
-        (_covered(counted=lambda r, s: r >= 0.5), "0.5 is 50 %; half a percent is 0.005."),
         (_covered(lambda r, s: s >= 0.25), "0.25 was taken as a share of months; it is 0.25 x real share."),
-        (_covered(lambda r, s: s >= r), "the whole real share was asked for; a quarter of it is enough."),
         (_covered(lambda r, s: r >= 0.25 * s), "real and synthetic are the wrong way round."),
         (_covered(lambda r, s: s <= 0.25 * r), "that is the share of groups that are lost; >=."),
-        (_covered(lambda r, s: s < 0.25 * r), "that is the share of groups that are lost; >=."),
         (
             _covered(lambda r, s: np.abs(s - r) <= 0.25 * r),
             "more than the real share is covered as well.",
         ),
         (_covered(finish=lambda c, r: c.sum()), "that is a number of groups; divide by how many count."),
         (_covered(finish=lambda c, r: c), "one answer a group; take the mean."),
-        (_covered(finish=lambda c, r: 100 * c.mean()), "in percent; return a share, 0 to 1."),
         (_covered(finish=lambda c, r: (c * r).sum()), "groups were weighted by their share; each group counts once."),
-        (
-            _covered(finish=lambda c, r: (c * r).sum() / r.sum()),
-            "groups were weighted by their share; each counts once.",
-        ),
         (lambda r, s: ((r >= 0.005) & (s >= 0.25 * r)).mean(), "divided by all groups; only those that count."),
         (lambda r, s: np.minimum(r, s).sum(), "that is the overlap of the two distributions."),
-        (lambda r, s: 1 - np.abs(r - s).sum() / 2, "that is 1 minus the total variation; count groups."),
     ),
 )
 

@@ -29,7 +29,7 @@ TOY = (
         (T[:, :1], "first month"),
         (T.median(1, keepdim=True).values, "median"),
         (T.mean((0, 1), keepdim=True), "everybody"),
-        (T.mean(1)[None], "front"),
+        (T.mean(1)[None], "shape"),
         (T, None),
         (lambda t: t.mean(1, keepdim=True), "function"),
         ("mean", None),
