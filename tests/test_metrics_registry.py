@@ -63,6 +63,11 @@ def test_arrays_of_another_schema_without_a_scale_or_with_two_scales_are_refused
         metrics.wasserstein(arrays, arrays)
     with pytest.raises(ValueError, match="different encoders"):
         metrics.wasserstein(*(as_arrays(c, SCHEMA, CohortEncoder(SCHEMA).fit(c)) for c in (a, b)))
+    encoder = CohortEncoder(SCHEMA).fit(a)
+    before = as_arrays(a, SCHEMA, encoder)
+    encoder.fit(b)  # arrays that were made before keep their scale, and say so
+    with pytest.raises(ValueError, match="different encoders"):
+        metrics.wasserstein(before, as_arrays(b, SCHEMA, encoder))
     with pytest.raises(ValueError, match="schema must be a Schema"):
         metrics.ks(a, b)
 

@@ -62,11 +62,3 @@ def test_a_wrong_spread_round_the_right_mean_is_told_by_one_summary_alone():
     means = summaries.set_index(["feature", "summary"]).loc[("x", "mean")]
     assert means["real"] == pytest.approx(means["synthetic"], abs=0.03)
     assert means["auc"] > 0.75  # a rank alone would say 0.5
-
-
-def test_parts_say_in_which_features_the_difference_lies():
-    _, summaries = c2st_auc(labs(1), labs(2, width=0.2), LABS, parts=True)
-    parts = summaries.attrs["parts"]
-    assert list(parts) == ["x", "y", "discrete"]
-    assert parts["x"] > 0.7 and abs(parts["y"] - 0.5) < 0.12 and abs(parts["discrete"] - 0.5) < 0.12
-    assert "parts" not in c2st_auc(labs(1), labs(2), LABS)[1].attrs

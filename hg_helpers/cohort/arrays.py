@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -72,7 +73,8 @@ class CohortArrays:
         scaled = None if encoder is None else laid_out(list(encoder.scale(table, name).T), np.nan, np.float64)
         whole = not (np.isnan(reals).any() or (levels < 0).any() or not there.all())
         patients = table[schema.patient].to_numpy()[np.cumsum(sizes) - sizes]
-        out = cls(schema, patients, there, reals, levels, times, scaled, encoder, whole)
+        # a copy: an encoder that is fitted again has another scale, and these arrays do not
+        out = cls(schema, patients, there, reals, levels, times, scaled, copy(encoder), whole)
         return out.take(_order_by_values(*(part for part in (levels, reals, times) if part is not None)))
 
     def __len__(self) -> int:

@@ -1,7 +1,6 @@
 """Confidence intervals of the headline numbers: patients, not months, are drawn with replacement.
 
-A replicate weighs each patient by the number of times that patient was drawn, so that shares and distribution functions
-come from weighted counts instead of copied tables.
+A replicate weighs each patient by the number of times that patient was drawn, instead of copying tables.
 
 >>> weights = draw_weights(patients=20, replicates=3, rng=np.random.default_rng(0))
 >>> weights.shape, weights.sum(axis=1).tolist()
@@ -30,8 +29,7 @@ Replicates = dict[tuple[str, str], np.ndarray]
 def headline_replicates(
     c: Comparison, distances: PrivacyDistances, answers: dict[str, list[Prediction]], replicates: int
 ) -> Replicates:
-    """Replicates by metric and feature: ``ks``, ``tv``, ``coverage_*``, ``joint_tv``, ``dcr_share``,
-    ``membership_auc``, ``tstr_auc`` and ``trtr_auc``.
+    """Replicates of the headline metrics, by metric and feature.
 
     Held-out and synthetic patients of the first draw are drawn with replacement; for the two AUCs of utility only the
     held-out ones, for the models stay as they are. Empty with 0 replicates or fewer than 10 patients in a set.
@@ -81,9 +79,9 @@ def interval(
 ) -> tuple[float, float]:
     """Percentile interval of the replicates, moved so that their mean lies on the value, and within ``limits``.
 
-    Drawing with replacement makes two cohorts look less alike than they are (some patients thrice, some never), which
-    lifts every distance and lowers every coverage. The spread of the replicates is right, their place is not. NaN where
-    fewer than half of the replicates, or not the value, are defined.
+    Drawing with replacement makes two cohorts look less alike than they are (some patients thrice, some never): the
+    spread of the replicates is right, their place is not. NaN where fewer than half of them, or not the value, are
+    defined.
     """
     defined = replicates[np.isfinite(replicates)]
     if not np.isfinite(value) or len(defined) < max(2, len(replicates) / 2):
@@ -127,12 +125,10 @@ def _over(parts: np.ndarray, total: np.ndarray) -> np.ndarray:
 
 
 def tv_replicates(shares: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
-    """Total variation in every replicate."""
     return 0.5 * np.abs(shares[0] - shares[1]).sum(axis=1)
 
 
 def coverage_replicates(shares: tuple[np.ndarray, np.ndarray], counted: np.ndarray) -> np.ndarray:
-    """Share of the ``counted`` groups that are covered, in every replicate; as :func:`hg_helpers.metrics.coverage`."""
     covered = is_covered(*(s[:, counted] for s in shares))
     return covered.mean(axis=1) if counted.any() else np.full(len(covered), NAN)
 
@@ -154,10 +150,9 @@ def auc_replicates(label: np.ndarray, score: np.ndarray, weights: np.ndarray) ->
 def cluster_replicates(
     values: np.ndarray, cluster: np.ndarray, replicates: int, rng: np.random.Generator
 ) -> np.ndarray:
-    """Mean of values in every replicate when whole clusters are drawn.
+    """Mean of values in every replicate when whole clusters are drawn; NaN where these are few.
 
-    For the distance to the closest record: many synthetic patients share one nearest held-out patient, and are drawn
-    together with that one. NaN where there are too few clusters to say anything.
+    Many synthetic patients share one nearest held-out patient, and are drawn together with that one.
     """
     names, code = np.unique(cluster, return_inverse=True)
     if len(names) < MINIMUM_PATIENTS:

@@ -35,18 +35,14 @@ class Comparison:
     population: int | None
     seed: int
 
-    def equal_number(self) -> int:
-        """Patients of the training and of the synthetic set that meet the holdout: 0.8 of the smaller number.
-
-        Less than all, so that several draws differ; all where there are fewer than 20.
-        """
-        smaller = min(len(self.train), len(self.synthetic))
-        return smaller if smaller < 20 else round(0.8 * smaller)
-
     def drawn(self, draw: int) -> tuple[CohortArrays, CohortArrays]:
-        """The synthetic and the training patients of one draw."""
-        rng = np.random.default_rng([self.seed, draw])
-        return self.synthetic.draw(self.equal_number(), rng), self.train.draw(self.equal_number(), rng)
+        """The synthetic and the training patients who meet the holdout in one draw.
+
+        As many of both, 0.8 of the smaller number so that several draws differ; all where there are fewer than 20.
+        """
+        rng, smaller = np.random.default_rng([self.seed, draw]), min(len(self.train), len(self.synthetic))
+        number = smaller if smaller < 20 else round(0.8 * smaller)
+        return self.synthetic.draw(number, rng), self.train.draw(number, rng)
 
 
 def joined(names: Iterable[str]) -> str:

@@ -51,14 +51,8 @@ def disclosure_risk(
         quasi_identifiers: features that an adversary may know; by default the static ones.
         population: number of people the training patients were drawn from, F_s = f_s N / n.
 
-    Returns:
-        risk (NaN with a note without quasi-identifiers); table: class by class the quasi-identifiers, training and
-        synthetic patients, share of the class for whom something is learnt, and its part of the risk.
-
-    Raises:
-        KeyError: for an unknown feature.
-        ValueError: for a population smaller than the training set.
-
+    The table has, class by class, the quasi-identifiers, training and synthetic patients, the share of the class for
+    whom something is learnt, and its part of the risk.
     Source: El Emam et al. 2020, J. Med. Internet Res. 22:e23139.
     """
     schema = train.schema

@@ -16,23 +16,20 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..cohort.arrays import CohortArrays
-from .metric import takes_tables
+from .metric import metric
 
 #: Squared distances below this are rounding of the matrix product; such patients are copies.
 EXACT = 1e-11
 _BLOCK_VALUES = 8_000_000  # of one block of distances: 64 MB
 
 
-@takes_tables(scaled=True)
+@metric(scaled=True)
 def flatten(cohort: CohortArrays) -> np.ndarray:
     """Patients as vectors whose squared Euclidean distance is a mean over features and months.
 
     A real feature contributes the squared difference on the encoded scale [0, 1], a discrete one 0 (same level) or 1
     (another). So a distance lies in [0, 1]: 0 is a copy, 1 differs in everything (Gower 1971, in squares). What is not
     known in one of the two, a gap or no visit, counts about half (reals 1/4 to 1/2), in both 0.
-
-    Returns:
-        float64 (patients, months x channels).
     """
     parts = [cohort.scaled] if cohort.schema.real else []
     if parts and not cohort.whole:
@@ -69,31 +66,21 @@ def blocks(queries: CohortArrays, references: CohortArrays) -> Iterator[tuple[sl
 
 @dataclass(frozen=True, eq=False)
 class Neighbours:
-    """What one pass over all pairs of queries and references finds.
+    """What one pass over all pairs of queries and references finds."""
 
-    Attributes:
-        distance: (queries, k) distances to the nearest references, ascending; inf where there are fewer than k.
-        position: (queries, k) positions of those references.
-        reverse: (references,) distance of each reference to its nearest query.
-        closer, equal: (queries,) number of references closer than the query's radius, and at that distance up to
-            rounding; None without radii.
-    """
-
-    distance: np.ndarray
-    position: np.ndarray
-    reverse: np.ndarray
-    closer: np.ndarray | None = None
-    equal: np.ndarray | None = None
+    distance: np.ndarray  # (queries, k), to the nearest references, ascending; inf where there are fewer than k
+    position: np.ndarray  # (queries, k), of those references
+    reverse: np.ndarray  # (references,), distance of each to its nearest query
+    closer: np.ndarray | None = None  # (queries,), references closer than the query's radius; None without radii
+    equal: np.ndarray | None = None  # and those at that distance up to rounding
 
 
 def neighbours(
     queries: CohortArrays, references: CohortArrays, k: int = 1, same: bool = False, radii: np.ndarray | None = None
 ) -> Neighbours:
-    """Nearest references of each query, nearest query of each reference, and counts within a radius, in one pass.
+    """Nearest references of each query, nearest query of each reference, and counts within ``radii`` of the queries.
 
-    Args:
-        same: the two sets are one, and nobody is their own neighbour.
-        radii: (queries,) distances within which references are counted.
+    ``same``: the two sets are one, and nobody is their own neighbour.
     """
     n = len(queries)
     distance, position = np.full((n, k), np.inf), np.zeros((n, k), dtype=np.int64)

@@ -18,19 +18,7 @@ from sklearn.cluster import KMeans
 
 from ..cohort.arrays import CohortArrays, discrete_positions, group_rows, joint_groups
 from .distances import blocks, flatten, neighbours
-from .metric import (
-    INF,
-    NAN,
-    NO_DISCRETE,
-    NO_REAL,
-    Result,
-    apart,
-    mean_defined,
-    metric,
-    one_thread,
-    patient_means,
-    with_note,
-)
+from .metric import NAN, NO_DISCRETE, NO_REAL, Result, apart, mean_defined, metric, one_thread, patient_means, with_note
 
 #: A group counts from this share of the real months (or patients); with this part of its real share it is covered.
 COUNTED, COVERED = 0.005, 0.25
@@ -61,18 +49,9 @@ def coverage(
     months (or patients) in which all of them are known; one is covered where its synthetic share is at least ``floor``
     times its real share. ``minimum=0`` with a ``floor`` next to nothing is the category coverage of SDMetrics.
 
-    Args:
-        features: names of discrete features taken jointly; by default all.
-        by: ``"month"`` counts patient-months; ``"patient"`` counts patients by their most frequent level of each
-            feature (the first level of equals), so that a patient who changes sex every month covers one group only.
-
-    Returns:
-        share of groups covered (NaN where no group reaches ``minimum``); table: the levels (in a column "covered
-        (feature)" where a feature has the name of a result), ``real share``, ``synthetic share``, ``covered``, largest
-        real share first.
-
-    Raises:
-        KeyError, ValueError: for a feature that is unknown or real, or a ``by`` that is neither.
+    ``by="patient"`` counts patients by their most frequent level of each feature (the first level of equals), so that a
+    patient who changes sex every month covers one group only. The table holds the levels (in a column "covered
+    (feature)" where a feature has the name of a result), ``real share``, ``synthetic share`` and ``covered``.
     """
     table = _joint_shares(real, synthetic, features, by)
     if table.attrs["note"]:
@@ -117,7 +96,7 @@ def _joint_shares(real: CohortArrays, synthetic: CohortArrays, features: Sequenc
 # --- the shape of the whole cohort ----------------------------------------------------------------------------------
 
 
-@metric(best=-INF, limits=(-INF, 0.0), scaled=True)
+@metric(best=-np.inf, limits=(-np.inf, 0.0), scaled=True)
 def log_cluster(
     real: CohortArrays, synthetic: CohortArrays, clusters: int = 20, rows: int = 10_000, seed: int = 0
 ) -> Result:
@@ -127,11 +106,7 @@ def log_cluster(
     ``clusters`` (the paper's 20, fewer where there are fewer distinct rows) on the encoded patient-months. Lower is
     better; -inf is a perfect mixture, log(c^2 (or more)) a complete separation.
 
-    Args:
-        rows: at most this many patient-months of each cohort, drawn with ``seed``.
-
-    Returns:
-        value; table: cluster, real and synthetic rows, real share.
+    At most ``rows`` patient-months of each cohort, drawn with ``seed``.
 
     Source: Goncalves et al. 2020, BMC Med. Res. Methodol. 20:108.
     """
@@ -150,21 +125,15 @@ def log_cluster(
     share = counts[0] / counts.sum(axis=0)
     spread = float(((share - is_real.mean()) ** 2).mean())
     table = pd.DataFrame({"real": counts[0], "synthetic": counts[1], "real share": share}).rename_axis("cluster")
-    return (float(np.log(spread)) if spread > 0 else -INF), with_note(table.reset_index())
+    return (float(np.log(spread)) if spread > 0 else -np.inf), with_note(table.reset_index())
 
 
-@metric(best=1.0, limits=(0.0, INF), scaled=True)
+@metric(best=1.0, limits=(0.0, np.inf), scaled=True)
 def prdc_density(real: CohortArrays, synthetic: CohortArrays, k: int = 5) -> Result:
     """Density: how many real patients' neighbourhoods a synthetic patient falls into, over k.
 
     1/(k M) sum_j sum_i [ ||Y_j - X_i|| <= NND_k(X_i) ], with NND_k the distance to the k-th nearest other real patient.
     About 1 for real patients; near 0 far from the real ones; above 1 crowded where the real ones are densest.
-
-    Args:
-        k: neighbours; at most the number of real patients less one.
-
-    Returns:
-        value (NaN for a single real patient); table: real patient, radius, synthetic patients within it.
 
     Source: Naeem et al. 2020, ICML; distances as :func:`hg_helpers.metrics.distances.flatten`.
     """
@@ -201,16 +170,12 @@ def _neighbourhoods(real: CohortArrays, synthetic: CohortArrays, k: int) -> pd.D
     return with_note(table)
 
 
-@metric(best=1.0, limits=(0.0, INF), scaled=True)
+@metric(best=1.0, limits=(0.0, np.inf), scaled=True)
 def patient_spread(real: CohortArrays, synthetic: CohortArrays) -> Result:
     """Spread of patient means, synthetic over real: sd_p(mean over months of x), on the encoded scale.
 
     0 where all synthetic patients are alike on average, as with noise that is new each month; best 1; above 1 too far
-    apart.
-
-    Returns:
-        mean over real features; table: feature, real and synthetic sd, value, note. NaN with a note where there are
-        fewer than two patients, or the real patients' means do not differ.
+    apart. NaN where there are fewer than two patients, or the real patients' means do not differ.
     """
     rows = []
     for feature in real.schema.real:

@@ -23,26 +23,14 @@ from scipy import stats
 from ..cohort.arrays import CohortArrays
 from ..cohort.schema import Schema
 from .fidelity import pair_differences
-from .metric import (
-    INF,
-    NAN,
-    NO_REAL,
-    Result,
-    gap,
-    mean_defined,
-    metric,
-    patient_means,
-    takes_tables,
-    undefined,
-    with_note,
-)
+from .metric import NAN, NO_REAL, Result, gap, mean_defined, metric, patient_means, undefined, with_note
 
 #: A trend or cycle with a smaller standard deviation (encoded scale, range 1) is a constant with rounding on it.
 _CONSTANT = 1e-7
 _NO_SWITCH = "the schema has no binary or categorical feature that may change"
 
 
-@takes_tables(scaled=True)
+@metric(scaled=True)
 def within_patient_correlation(
     cohort: CohortArrays, part: str = "trend", features: Sequence[str] | None = None
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -53,17 +41,10 @@ def within_patient_correlation(
     than about two years of five to the cycle, which is the rest. One straight line for all months would not do: the
     correlation of two straight lines is always +1 or -1. For each patient Pearson's r of two features' trends (cycles)
     over the months in which both are known, three at least; then tanh of the mean of atanh(r) over the patients where
-    neither is constant.
-
-    Args:
-        part: ``"trend"`` or ``"cycle"``.
-        features: real or binary features (binary as 0 and 1, in level order); by default the real ones.
+    neither is constant. ``features`` may be real or binary (0 and 1, in level order); by default the real ones.
 
     Returns:
         features x features, -1 to 1, NaN where no patient's r is defined; and the number of patients behind each entry.
-
-    Raises:
-        ValueError: for another ``part``, or a categorical feature.
     """
     if part not in ("trend", "cycle"):
         raise ValueError(f"part {part!r} is not 'trend' or 'cycle'")
@@ -125,10 +106,6 @@ def trend_difference(real: CohortArrays, synthetic: CohortArrays, features: Sequ
 
     A pair defined in one cohort only counts as 1; one defined in neither is left out.
 
-    Returns:
-        value (NaN with a note where no pair is defined); table: first, second, real, synthetic, difference, and the
-        patients behind each correlation.
-
     Source: trends and cycles within patients as in Kuo et al. 2022, Sci. Data 9:693; averaging: Fisher 1921.
     """
     return _part_difference(real, synthetic, features, "trend")
@@ -159,12 +136,6 @@ def autocorrelation_difference(real: CohortArrays, synthetic: CohortArrays, lags
 
     r_k = mean_p,t (x_t - m_p)(x_t+k - m_p) / mean_p,t (x_t - m_p)^2 on the encoded scale, pooled over patients with two
     values or more, with m_p a patient's own mean. Undefined in one cohort only counts as 1.
-
-    Args:
-        lags: 1 to ``lags`` months, as far as the longest course reaches.
-
-    Returns:
-        mean over features; table: feature, lag, real, synthetic, difference. NaN with a note where no patient varies.
     """
     names, reach = [f.name for f in real.schema.real], min(lags, real.months - 1)
     rows = []
@@ -211,7 +182,7 @@ def switches(cohort: CohortArrays, names: Sequence[str]) -> tuple[np.ndarray, np
     return known & np.any([np.diff(cohort.values(name), axis=1) != 0 for name in names], axis=0), known
 
 
-@metric(best=1.0, limits=(0.0, INF))
+@metric(best=1.0, limits=(0.0, np.inf))
 def switching_ratio(real: CohortArrays, synthetic: CohortArrays) -> Result:
     """Rate of switches, synthetic over real, of the regimen and of every discrete feature that is not static.
 
@@ -220,8 +191,8 @@ def switching_ratio(real: CohortArrays, synthetic: CohortArrays) -> Result:
 
     Returns:
         ratio of the joint of the regimen features, in a schema without them of all discrete features that are not
-        static (inf where only synthetic patients switch); table: feature (that joint first), real and synthetic rate,
-        value, the share of patients who switch at least once, and the note of a NaN.
+        static (inf where only synthetic patients switch); table: that joint first, then each alone, with the rates and
+        the shares of patients who ever switch.
     """
     rows = []
     for names in switching_names(real.schema) if real.months > 1 else []:
@@ -230,7 +201,7 @@ def switching_ratio(real: CohortArrays, synthetic: CohortArrays) -> Result:
             changes, known = switches(cohort, names)
             rates.append(changes.sum() / known.sum() if known.any() else NAN)
             ever.append(changes.any(axis=1)[known.any(axis=1)].mean() if known.any() else NAN)
-        value = rates[1] / rates[0] if rates[0] else INF if rates[1] > 0 else NAN
+        value = rates[1] / rates[0] if rates[0] else np.inf if rates[1] > 0 else NAN
         if np.isnan(rates).any():
             value, reason = NAN, "no two visits in a row in one of the cohorts"
         rows.append((" x ".join(names), *rates, value, *ever, "" if rates[0] > 0 and value >= 0 else reason))
@@ -241,15 +212,12 @@ def switching_ratio(real: CohortArrays, synthetic: CohortArrays) -> Result:
     return float(table.loc[0, "value"]), with_note(table, table.loc[0, "note"])
 
 
-@metric(best=0.0, limits=(0.0, INF))
+@metric(best=0.0, limits=(0.0, np.inf))
 def dwell_times(real: CohortArrays, synthetic: CohortArrays) -> Result:
     """Earth mover's distance, in months, between the lengths of real and synthetic stays on one regimen.
 
     A stay is a run of months on one combination of all regimen features (in a schema without them, of all discrete
     features that are not static), cut at a gap and at the first and the last month.
-
-    Returns:
-        distance (NaN with a note where there is no such feature); table: months, real and synthetic share of stays.
     """
     columns, months, shares = ["months", "real", "synthetic"], np.arange(1, real.months + 1), []
     if not switching_names(real.schema):
@@ -270,12 +238,7 @@ def dwell_times(real: CohortArrays, synthetic: CohortArrays) -> Result:
 
 @metric(best=1.0)
 def static_constant(real: CohortArrays, synthetic: CohortArrays) -> Result:
-    """Share of synthetic patients whose static features, all of them, never change.
-
-    Returns:
-        share (NaN with a note where the schema has no static feature, or one month); table: feature, real and
-        synthetic share.
-    """
+    """Share of synthetic patients whose static features, all of them, never change; the table has each alone."""
     constant = [{f.name: _constant(c, f.name) for f in real.schema.static} for c in (real, synthetic)]
     rows = [(name, *(c[name].mean() for c in constant)) for name in constant[0]]
     table = pd.DataFrame(rows, columns=["feature", "real", "synthetic"])
@@ -287,5 +250,5 @@ def static_constant(real: CohortArrays, synthetic: CohortArrays) -> Result:
 def _constant(cohort: CohortArrays, name: str) -> np.ndarray:
     """Which patients have one value of this feature; a decoded real may differ by rounding."""
     values, known = cohort.values(name), cohort.known(name)
-    highest, lowest = (f(np.where(known, values, sign), axis=1) for f, sign in ((np.max, -INF), (np.min, INF)))
+    highest, lowest = (f(np.where(known, values, sign), axis=1) for f, sign in ((np.max, -np.inf), (np.min, np.inf)))
     return ~known.any(axis=1) | (highest - lowest <= 1e-6 * np.maximum(np.abs(highest), np.abs(lowest)))

@@ -21,7 +21,7 @@ import pandas as pd
 from scipy import stats
 
 from ..cohort.arrays import CohortArrays, joint_groups
-from .metric import NAN, NO_DISCRETE, NO_REAL, Result, gap, mean_defined, metric, takes_tables, with_note
+from .metric import NAN, NO_DISCRETE, NO_REAL, Result, gap, mean_defined, metric, with_note
 
 _NONE = "no value in one of the cohorts"
 
@@ -58,11 +58,8 @@ def _each_real(real: CohortArrays, synthetic: CohortArrays, scaled: bool, distan
 def tv(real: CohortArrays, synthetic: CohortArrays) -> Result:
     """Total variation of each discrete feature: half the sum over levels of |share_real - share_synthetic|.
 
-    It is the share of months that would have to change their level.
-
-    Returns:
-        mean over features; table: feature, level, real and synthetic share of months, and the feature's value (the same
-        on each of its rows).
+    It is the share of months that would have to change their level. The value is the mean over features; in the table
+    each stands on all rows of its feature.
     """
     parts = []
     for feature in real.schema.discrete:
@@ -84,7 +81,7 @@ def _level_shares(cohort: CohortArrays, name: str, levels: int) -> np.ndarray:
 # --- pairs of features ----------------------------------------------------------------------------------------------
 
 
-@takes_tables(scaled=True)
+@metric(scaled=True)
 def association_matrix(cohort: CohortArrays) -> pd.DataFrame:
     """Association of every pair of features over the months in which both are known, by the measure that fits them.
 

@@ -22,7 +22,7 @@ from ..runtime.checks import whole_number
 
 #: A value, and the table behind it; ``table.attrs["note"]`` says why a value is NaN.
 Result = tuple[float, pd.DataFrame]
-NAN, INF = float("nan"), float("inf")
+NAN = float("nan")
 #: The largest that scikit-learn takes.
 LARGEST_SEED = 2**32 - 1
 
@@ -40,23 +40,30 @@ class Metric(NamedTuple):
 METRICS: dict[str, Metric] = {}
 
 
-def takes_tables(scaled: bool = False) -> Callable[[Callable], Callable]:
+def metric(
+    best: float | None = None,
+    limits: tuple[float, float] = (0.0, 1.0),
+    scaled: bool = False,
+    names: Sequence[str] = (),
+) -> Callable[[Callable], Callable]:
     """Let a function of arrays take tables too: a ``schema`` follows its cohorts, which arrays need not be given.
 
-    ``scaled`` says that it reads the encoded scale. Then a fitted ``encoder`` may set that (by keyword, or behind the
-    schema); by default that of arrays among the cohorts, else one fitted on the first cohort.
+    With a ``best`` value it is a metric of the report, under its own name or under ``names``. ``scaled`` says that it
+    reads the encoded scale. Then a fitted ``encoder`` may set that (by keyword, or behind the schema); by default that
+    of arrays among the cohorts, else one fitted on the first cohort.
     """
 
     def wrap(compute: Callable) -> Callable:
+        for name in (names or [compute.__name__]) if best is not None else ():
+            METRICS[name] = Metric(name, best, limits, compute.__module__.rpartition(".")[2])
         kinds = inspect.Parameter
         own = list(inspect.signature(compute).parameters.values())
-        names = [p.name for p in own if p.annotation == "CohortArrays"]
-        count = len(names)
-        given = [p.replace(annotation="DataFrame | CohortArrays") for p in own[:count]]
+        cohorts = [p.name for p in own if p.annotation == "CohortArrays"]
+        count = len(cohorts)
         schema = kinds("schema", kinds.POSITIONAL_OR_KEYWORD, default=None, annotation="Schema | None")
         encoder = kinds("encoder", kinds.KEYWORD_ONLY, default=None, annotation="CohortEncoder | None")
-        signature = inspect.signature(compute)
-        signature = signature.replace(parameters=[*given, schema, *own[count:], *[encoder] * scaled])
+        parts = [p.replace(annotation="DataFrame | CohortArrays") for p in own[:count]], own[count:]
+        signature = inspect.signature(compute).replace(parameters=[*parts[0], schema, *parts[1], *[encoder] * scaled])
 
         @functools.wraps(compute)
         def asked(*args: Any, **kwargs: Any) -> Any:
@@ -66,26 +73,13 @@ def takes_tables(scaled: bool = False) -> Callable[[Callable], Callable]:
             if "seed" in given:  # refused here in our own words, not by scikit-learn when the work has begun
                 given["seed"] = whole_number("seed", given["seed"], 0, LARGEST_SEED)
             schema, encoder = given.pop("schema", None), given.pop("encoder", None)
-            found = [given[name] for name in names]
+            found = [given[name] for name in cohorts]
             schema = schema or next((c.schema for c in found if isinstance(c, CohortArrays)), None)
             arrays = prepare(schema, encoder, *found) if scaled else together(*(as_arrays(c, schema) for c in found))
-            return compute(**{**given, **dict(zip(names, arrays, strict=True))})
+            return compute(**{**given, **dict(zip(cohorts, arrays, strict=True))})
 
         asked.__signature__ = signature
         return asked
-
-    return wrap
-
-
-def metric(
-    best: float, limits: tuple[float, float] = (0.0, 1.0), scaled: bool = False, names: Sequence[str] = ()
-) -> Callable[[Callable], Callable]:
-    """Register a metric of the report, under its own name or under ``names``; see :func:`takes_tables`."""
-
-    def wrap(compute: Callable) -> Callable:
-        for name in names or [compute.__name__]:
-            METRICS[name] = Metric(name, best, limits, compute.__module__.rpartition(".")[2])
-        return takes_tables(scaled)(compute)
 
     return wrap
 
@@ -96,10 +90,10 @@ NO_REAL, NO_DISCRETE = "the schema has no real feature", "the schema has no bina
 
 
 def gap(real: np.ndarray, synthetic: np.ndarray) -> np.ndarray:
-    """Absolute difference of two sets of correlations, entry by entry.
+    """Absolute difference of two sets of correlations, entry by entry; NaN where both are undefined.
 
-    Undefined in both: NaN. Undefined in one only, e.g. because a collapsed generator makes a feature constant: 1, the
-    distance from no relation to a perfect one, so that losing a relation never scores better than getting it wrong.
+    Where one is, e.g. because a collapsed generator makes a feature constant, 1: the distance from no relation to a
+    perfect one, so that losing a relation never scores better than getting it wrong.
     """
     real, synthetic = np.asarray(real, dtype=float), np.asarray(synthetic, dtype=float)
     lost = np.isnan(real) != np.isnan(synthetic)
@@ -121,10 +115,9 @@ def patient_means(values: np.ndarray) -> np.ndarray:
 
 
 def one_thread() -> threadpool_limits:
-    """Context in which scikit-learn's OpenMP loops use one thread.
+    """Context in which scikit-learn's OpenMP loops use one thread: the same sums on any machine.
 
-    Sums then come out the same on any machine; and where other work keeps the cores busy, its threads, which wait for
-    each other a thousand times a second, would be a hundred times slower than one.
+    Where other work keeps the cores busy, threads that wait for each other would be a hundred times slower than one.
     """
     return threadpool_limits(limits=1, user_api="openmp")
 

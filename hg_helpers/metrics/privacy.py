@@ -22,7 +22,7 @@ from sklearn.metrics import roc_auc_score
 
 from ..cohort.arrays import CohortArrays
 from .distances import Neighbours, neighbours
-from .metric import NAN, Result, metric, takes_tables, with_note
+from .metric import NAN, Result, metric, with_note
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,12 +37,9 @@ class PrivacyDistances:
     equal: tuple[np.ndarray, np.ndarray]  # distances to both at equal numbers: a random part of the larger set
 
 
-@takes_tables(scaled=True)
+@metric(scaled=True)
 def privacy_distances(train: CohortArrays, holdout: CohortArrays, synthetic: CohortArrays) -> PrivacyDistances:
-    """Compute the distances behind :func:`dcr_share` and :func:`membership_auc` (and the others) in one go.
-
-    Time grows with the product of the numbers of patients, memory only with their sum.
-    """
+    """The distances behind the metrics of this module in one go; memory grows with the sum of the patients only."""
     if len(holdout) <= len(train):
         to_holdout = neighbours(synthetic, holdout)
         to_train = neighbours(synthetic, train, k=2, radii=to_holdout.distance[:, 0])
@@ -58,7 +55,7 @@ def privacy_distances(train: CohortArrays, holdout: CohortArrays, synthetic: Coh
     return PrivacyDistances(train, holdout, synthetic, to_train, to_holdout, tuple(equal))
 
 
-@takes_tables(scaled=True)
+@metric(scaled=True)
 def neighbours_of(cohort: CohortArrays, train: CohortArrays) -> Neighbours:
     """Two nearest training patients of each patient of another cohort."""
     return neighbours(cohort, train, k=2)
@@ -74,15 +71,10 @@ def dcr_share(
     average over *all* such subsamples, which is exact: among n training patients of whom c lie closer than the nearest
     of h held-out ones, a random h include none of the c with probability C(n-c, h) / C(n, h). Equal distances count
     one half. Above 0.5 the cohort leans towards its training patients. Exact copies of everybody reach 1 with h >= n,
-    and about (1 + h / n) / 2 with fewer held out, for their originals are not always drawn: the note says how much.
+    and about (1 + h / n) / 2 with fewer held out: the note says how much. ``distances`` saves time.
 
-    Args:
-        distances: from :func:`privacy_distances`, to save time.
-
-    Returns:
-        share; table: synthetic patient, distance to the closest training and held-out patient, the position of the
-        latter, the probability that a subsample is closer, and the two distances at equal numbers, to a random part of
-        the larger set.
+    Table: synthetic patient, distance to the closest training and held-out patient, the position of the latter, the
+    probability that a subsample is closer, and the two distances at equal numbers, to a random part of the larger set.
 
     Source: Platzer & Reutterer 2021, Front. Big Data 4:679939 (with a holdout); subsampling for sets of unequal size.
     """
@@ -120,9 +112,6 @@ def nndr(train: CohortArrays, synthetic: CohortArrays, to_train: Neighbours | No
     Mean over synthetic patients. Near 1, no training patient is singled out; a copy of one patient scores 0. Two
     training patients at distance 0 are the same record twice, which singles out neither: 1.
 
-    Args:
-        to_train: from :func:`neighbours_of`, to save time.
-
     Source: Lowe 2004 for the ratio; Zhao et al. 2021, CTAB-GAN, ACML, as a privacy measure.
     """
     two = (to_train or neighbours_of(synthetic, train)).distance
@@ -133,7 +122,7 @@ def nndr(train: CohortArrays, synthetic: CohortArrays, to_train: Neighbours | No
     return float(table["ratio"].mean()), with_note(table)
 
 
-@takes_tables(scaled=True)
+@metric(scaled=True)
 def copy_threshold(train: CohortArrays, quantile: float = 0.01) -> float:
     """Distance within which only ``quantile`` of the training patients have another one; 0 for a single patient."""
     return float(np.quantile(neighbours(train, train, same=True).distance, quantile)) if len(train) > 1 else 0.0
@@ -151,13 +140,7 @@ def copies(
 
     Exact: the same encoded course. Near: closer to a training patient than all but ``quantile`` of the training
     patients are to each other; so about ``quantile`` of other real patients are near copies too, which is the floor.
-
-    Args:
-        quantile: sets the threshold of near.
-        to_train, threshold: from :func:`neighbours_of` and :func:`copy_threshold`, to save time.
-
-    Returns:
-        share; table: synthetic patient, the nearest training patient, distance, exact, near (exact ones included).
+    ``to_train`` and ``threshold`` (:func:`neighbours_of`, :func:`copy_threshold`) save time.
     """
     found = to_train or neighbours_of(synthetic, train)
     threshold = copy_threshold(train, quantile=quantile) if threshold is None else threshold
@@ -178,9 +161,6 @@ def membership_auc(
     The attacker holds real courses and the synthetic cohort, and calls those closest to it members of the training set.
     Area under the ROC curve of this: 0.5 is ideal, 1 gives every member away, whatever the numbers of members and
     others. This attack is simple: a low score is no proof of privacy.
-
-    Returns:
-        AUC; table: real patient, member, distance to the nearest synthetic patient.
 
     Source: Chen et al. 2020, GAN-Leaks, CCS (full black box, without calibration).
     """

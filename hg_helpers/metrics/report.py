@@ -23,13 +23,13 @@ from ..cohort.load import validate_cohort
 from ..cohort.schema import Schema
 from ..runtime.checks import whole_number
 from . import utility
-from .bootstrap import headline_replicates, interval
+from .bootstrap import Replicates, headline_replicates, interval
 from .comparisons import Comparison, Score, against_holdout, prediction_scores, privacy_scores
 from .metric import LARGEST_SEED, METRICS, NAN, mean_defined
 
 log = logging.getLogger("hg_helpers")
 
-#: The modules of the metrics, in the order of the report.
+#: In the order of the report.
 GROUPS = ["fidelity", "diversity", "dynamics", "visits", "privacy", "disclosure", "utility", "two_sample"]
 COLUMNS = ["metric", "feature", "value", "floor", "best", "low", "high", "note"]
 
@@ -52,14 +52,13 @@ def evaluate(
 ) -> pd.DataFrame:
     """Hold a synthetic cohort against real patients who were not used to make it.
 
-    What is compared with what, m being 0.8 times the smaller of the numbers of training and synthetic patients (all of
-    them below 20):
+    m is 0.8 times the smaller of the numbers of training and synthetic patients (all of them below 20).
 
     * fidelity, diversity, dynamics, visits and ``c2st_*``: value = metric(holdout, m synthetic patients), floor =
-      metric(holdout, m training patients), each the mean over ``draws`` draws of m. Both have the same numbers and the
-      same holdout, and no set meets one that it was made from. ``log_cluster`` and ``prdc_*`` take at most 2,000
-      patients of each, ``c2st_*`` 1,000; ``prdc_*`` and ``c2st_*`` as many of both. The rows of visits stand there
-      where a table has courses of unequal length, times of their own, or gaps.
+      metric(holdout, m training patients), each the mean over ``draws`` draws of m; no set meets one that it was made
+      from. ``log_cluster`` and ``prdc_*`` take at most 2,000 patients of each, ``c2st_*`` 1,000; ``prdc_*`` and
+      ``c2st_*`` as many of both. The rows of visits stand there where a table has courses of unequal length, times of
+      their own, or gaps.
     * ``tstr_auc`` learns from m synthetic and ``trtr_auc`` from m training patients; both are tested on the holdout,
       and ``trtr_auc`` is the floor of both.
     * ``dcr_share``, ``membership_auc``: value = all training, held-out and synthetic patients; floor = one half of the
@@ -70,11 +69,8 @@ def evaluate(
     Encoded scales are fitted on the training patients. Row order and patient ids play no part.
 
     Args:
-        train: real patients the synthetic ones were made from.
-        holdout: other real patients, never seen in training.
-        synthetic: the cohort in question.
-        schema: what the tables mean.
-        seed: decides all draws.
+        train, holdout, synthetic: real patients the synthetic ones were made from, others never seen in training, and
+            the cohort in question.
         draws: draws of patients that values and floors are averaged over; 1 is quickest.
         bootstrap: replicates for the intervals of the headline numbers; 0 for none.
         joints: lists of discrete features for ``coverage_*`` and ``joint_tv``; by default all of them, and the static
@@ -85,9 +81,6 @@ def evaluate(
         columns ``metric``, ``feature`` (a name, names joined by " x ", or "all"), ``value``, ``floor``, ``best``;
         ``low`` and ``high``, a 95 % interval by bootstrap over patients, where there is one; ``note``: the reason of a
         NaN, or what was asked.
-
-    Raises:
-        ValueError, KeyError: naming the table, column and patient where a table does not fit the schema.
     """
     draws, bootstrap = whole_number("draws", draws), whole_number("bootstrap", bootstrap, 0)
     seed = whole_number("seed", seed, 0, LARGEST_SEED - draws)
@@ -106,7 +99,7 @@ def evaluate(
     real = [score for score in floors if score[0] == "trtr_auc"]
     values += real
     floors += [("tstr_auc", feature, value, "") for _, feature, value, _ in real]
-    return _table(_averages(values), _averages(floors), headline_replicates(c, distances, answers, bootstrap))
+    return _table(values, floors, headline_replicates(c, distances, answers, bootstrap))
 
 
 def _cohorts(tables: dict[str, pd.DataFrame], schema: Schema) -> tuple[CohortArrays, ...]:
@@ -119,21 +112,12 @@ def _cohorts(tables: dict[str, pd.DataFrame], schema: Schema) -> tuple[CohortArr
         except (ValueError, KeyError) as error:
             kind = KeyError if isinstance(error, KeyError) else ValueError
             raise kind(f"{name} table: {error.args[0] if error.args else error}") from error
-    known, others = (_fingerprints(cohort) for cohort in out[:2])
+    known, others = ({a.tobytes() + b.tobytes() for a, b in zip(c.reals, c.levels, strict=True)} for c in out[:2])
     shared = len(known & others)
     if shared:
-        log.warning(
-            "%d of %d trajectories of held-out patients are also those of training patients; if they are the same "
-            "people, no number of this report can be trusted: see split_patients",
-            shared,
-            len(others),
-        )
+        said = "trajectories of held-out patients are also those of training patients; if they are the same people, no"
+        log.warning(f"%d of %d {said} number of this report can be trusted: see split_patients", shared, len(others))
     return together(*out)
-
-
-def _fingerprints(cohort: CohortArrays) -> set[bytes]:
-    """One a patient, the same for the same values."""
-    return {reals.tobytes() + levels.tobytes() for reals, levels in zip(cohort.reals, cohort.levels, strict=True)}
 
 
 def _joints(schema: Schema, joints: Iterable[Sequence[str]] | None) -> list[list[str]]:
@@ -158,12 +142,8 @@ def _averages(scores: list[Score]) -> dict[tuple[str, str], tuple[float, str]]:
     return out
 
 
-def _table(
-    values: dict[tuple[str, str], tuple[float, str]],
-    floors: dict[tuple[str, str], tuple[float, str]],
-    replicates: dict[tuple[str, str], np.ndarray],
-) -> pd.DataFrame:
-    rows = []
+def _table(values: list[Score], floors: list[Score], replicates: Replicates) -> pd.DataFrame:
+    values, floors, rows = _averages(values), _averages(floors), []
     for key in sorted(values, key=lambda key: list(BEST).index(key[0])):  # stable: features keep their order
         (value, note), (floor, why) = values[key], floors.get(key, (NAN, ""))
         if np.isnan(floor) and not np.isnan(value):

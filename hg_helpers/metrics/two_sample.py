@@ -19,7 +19,7 @@ from sklearn.model_selection import StratifiedKFold
 
 from ..cohort.arrays import CohortArrays
 from .dynamics import switches, switching_names
-from .metric import NAN, Result, apart, metric, patient_means, undefined, with_note
+from .metric import NAN, Result, metric, patient_means, undefined, with_note
 from .utility import learn
 from .visits import gappy
 
@@ -29,32 +29,23 @@ Summaries = dict[tuple[str, str], np.ndarray]
 
 
 @metric(best=0.5, scaled=True)
-def c2st_auc(
-    real: CohortArrays, synthetic: CohortArrays, folds: int = 5, limit: int = 1000, seed: int = 0, parts: bool = False
-) -> Result:
+def c2st_auc(real: CohortArrays, synthetic: CohortArrays, folds: int = 5, limit: int = 1000, seed: int = 0) -> Result:
     """Classifier two-sample test: AUC of a model that tells synthetic from real patients it has not seen.
 
     One row a patient, so that no patient is in the training and the test fold at once: of each real the mean, standard
     deviation, minimum, maximum, first and last value and mean monthly change (encoded scale); of each discrete feature
     the share of months at each level and the share of months with a change; where the tables have such, the number of
-    visits, the mean time between them and the shares of gaps. Mean AUC over stratified folds. 1 tells every patient
-    apart, and with few patients chance puts it on either side of 0.5.
+    visits, the mean time between them and the shares of gaps. At most ``limit`` patients of each cohort, as many of
+    both. Mean AUC over stratified folds (``attrs["folds"]``). 1 tells every patient apart, and with few patients chance
+    puts it on either side of 0.5.
 
-    Args:
-        folds: fewer where there are fewer patients.
-        limit: at most this many patients of each cohort, as many of both.
-        parts: also test with the summaries of each real feature alone and of the discrete ones alone.
-
-    Returns:
-        AUC (NaN with a note where either cohort has fewer than two patients); table: what gives the synthetic patients
-        away, worst first: feature, summary, auc, real and synthetic mean. The AUC of one summary, too, is of patients
-        not seen: a patient's score is the synthetic share of the others with about this value, so that it tells a wrong
-        spread as well as a wrong mean. Small ones together can be a large one, for the model reads combinations.
-        ``attrs["folds"]`` holds the AUC of each fold, ``attrs["parts"]`` that of each part.
+    The table says what gives the synthetic patients away, worst first. The AUC of one summary, too, is of patients not
+    seen: a patient's score is the synthetic share of the others with about this value, so that it tells a wrong spread
+    as well as a wrong mean. Small ones together can be a large one, for the model reads combinations.
 
     Source: Lopez-Paz & Oquab 2017, ICLR.
     """
-    return _test(real, synthetic, _summaries, folds, limit, seed, parts)
+    return _test(real, synthetic, _summaries, folds, limit, seed)
 
 
 @metric(best=0.5, scaled=True)
@@ -75,13 +66,7 @@ def c2st_other_auc(
 
 
 def _test(
-    real: CohortArrays,
-    synthetic: CohortArrays,
-    summaries: Callable[[CohortArrays], Summaries],
-    folds: int,
-    limit: int,
-    seed: int,
-    parts: bool = False,
+    real: CohortArrays, synthetic: CohortArrays, summaries: Callable, folds: int, limit: int, seed: int
 ) -> Result:
     n, rng = min(len(real), len(synthetic), limit), np.random.default_rng(seed)
     if n < 2:
@@ -92,21 +77,12 @@ def _test(
     both = [pd.DataFrame(a).round(6) for a in asked]
     names, rows, label = list(both[0]), np.concatenate(both), np.repeat([0, 1], n)
     splits = list(StratifiedKFold(min(folds, n), shuffle=True, random_state=seed).split(rows, label))
-
-    def told(columns: list[bool]) -> list[float]:
-        x = rows[:, columns]
-        return [roc_auc_score(label[unseen], learn(x[seen], label[seen], x[unseen], seed)) for seen, unseen in splits]
-
-    found = told([True] * rows.shape[1])
+    found = [roc_auc_score(label[u], learn(rows[s], label[s], rows[u], seed)) for s, u in splits]
     alone = [np.mean([_told_by_one(x, label, *split) for split in splits]) for x in rows.T]
     table = pd.DataFrame(names, columns=_COLUMNS[:2])
     table["auc"], table["real"], table["synthetic"] = alone, *(part.mean().to_numpy() for part in both)
     table = table.sort_values("auc", ascending=False, kind="stable", ignore_index=True)
     table.attrs["folds"] = found
-    if parts:
-        labs = {f.name: apart([f.name], ["discrete"])[0] for f in real.schema.real}
-        owner = [labs.get(name, "discrete") for name, _ in names]
-        table.attrs["parts"] = {name: float(np.mean(told([o == name for o in owner]))) for name in dict.fromkeys(owner)}
     return float(np.mean(found)), with_note(table)
 
 

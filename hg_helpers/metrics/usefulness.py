@@ -15,10 +15,10 @@ import numpy as np
 import pandas as pd
 
 from ..cohort.arrays import CohortArrays
-from .metric import takes_tables
+from .metric import metric
 
 
-@takes_tables()
+@metric()
 def time_to_outcome(cohort: CohortArrays, threshold: float | None = None) -> pd.DataFrame:
     """How long each patient takes until the schema's real feature with role "outcome" is below a threshold.
 

@@ -37,13 +37,9 @@ def tstr_auc(synthetic: CohortArrays, holdout: CohortArrays, seed: int = 0) -> R
     median), and will the regimen differ from the month before. 0.5 knows nothing. To be read beside :func:`trtr_auc`,
     what a model reaches that learnt from real patients.
 
-    Args:
-        seed: draws at most 20,000 months to learn from; the learner itself is deterministic.
-
-    Returns:
-        mean over the questions; table: feature (the outcome, or the regimen features), value, note. NaN with a note
-        where the schema lacks the roles or has one month, or the held-out months all have one answer. Training months
-        that all have one answer teach nothing: 0.5, with a note.
+    The value is the mean over the questions. NaN with a note where the schema lacks the roles or has one month, or the
+    held-out months all have one answer. Training months that all have one answer teach nothing: 0.5, with a note.
+    ``seed`` draws at most 20,000 months to learn from; the learner itself is deterministic.
 
     Source: Esteban, Hyland & Rätsch 2017, arXiv:1706.02633; scikit-learn's HistGradientBoostingClassifier.
     """
