@@ -137,7 +137,9 @@ def autocorrelation_difference(real: CohortArrays, synthetic: CohortArrays, lags
     r_k = mean_p,t (x_t - m_p)(x_t+k - m_p) / mean_p,t (x_t - m_p)^2 on the encoded scale, pooled over patients with two
     values or more, with m_p a patient's own mean. Undefined in one cohort only counts as 1.
     """
-    names, reach = [f.name for f in real.schema.real], min(lags, real.months - 1)
+    # as far as half of the real courses reach: the few long ones would decide by chance
+    usual = max(2, int(np.median(real.there.sum(axis=1))))
+    names, reach = [f.name for f in real.schema.real], min(lags, usual - 1, real.months - 1)
     rows = []
     for name in names:
         pair = [_autocorrelation(c.values(name, scaled=True), reach) for c in (real, synthetic)]
