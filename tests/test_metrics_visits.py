@@ -198,9 +198,11 @@ def test_gaps_are_compared_by_feature_and_by_what_follows_them():
     shares = table.set_index("feature")
     assert shares.loc["lab", ["real", "synthetic", "value"]].tolist() == pytest.approx([3 / 5, 1 / 5, 2 / 5])
     assert value == pytest.approx(2 / 5) and shares.loc["ill", "value"] == pytest.approx(1 / 5)
-    value, table = metrics.gap_clustering(a, b, SCHEMA)
+    value, table = metrics.gap_clustering(a, b, SCHEMA, fewest=1)
     assert table.set_index("feature").loc["lab", ["real", "synthetic"]].tolist() == [0.5, 0]
     assert value == 0.5  # a gap at the last visit, as that of ill, can be followed by nothing
+    value, table = metrics.gap_clustering(a, b, SCHEMA)
+    assert np.isnan(value) and "2 gaps" in table.set_index("feature").loc["lab", "note"]  # two gaps say nothing
     value, table = metrics.gap_clustering(b.assign(lab=1.0), b.assign(lab=1.0), SCHEMA)
     assert np.isnan(value) and table.attrs["note"]
 

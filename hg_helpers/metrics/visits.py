@@ -56,22 +56,25 @@ def gap_shares(real: CohortArrays, synthetic: CohortArrays) -> Result:
 
 
 @metric(best=0.0)
-def gap_clustering(real: CohortArrays, synthetic: CohortArrays) -> Result:
-    """Difference of the shares of gaps that a gap follows at the next visit; mean over features with such gaps.
+def gap_clustering(real: CohortArrays, synthetic: CohortArrays, fewest: int = 20) -> Result:
+    """Difference of the shares of gaps that a gap follows at the next visit; mean over features.
 
-    Where one cohort alone has gaps that could be followed, 1.
+    NaN where real patients have fewer than ``fewest`` gaps before their last visit; 1 where synthetic ones have none.
     """
     rows = []
     for name in real.schema.names:
-        shares = []
+        shares, gaps = [], []
         for cohort in (real, synthetic):
             missing = cohort.there & ~cohort.known(name)
             before = missing[:, :-1] & cohort.there[:, 1:]
-            shares.append((before & missing[:, 1:]).sum() / before.sum() if before.any() else NAN)
-        rows.append((name, *shares, float(gap(*shares))))
-    table = pd.DataFrame(rows, columns=_COLUMNS)
+            gaps.append(before.sum())
+            shares.append((before & missing[:, 1:]).sum() / gaps[-1] if gaps[-1] else NAN)
+        few = gaps[0] < fewest
+        note = f"real patients have {gaps[0]} gaps before their last visit, fewer than {fewest}" if few else ""
+        rows.append((name, *shares, NAN if few else float(gap(*shares)), note))
+    table = pd.DataFrame(rows, columns=[*_COLUMNS, "note"])
     value = mean_defined(table["value"])
-    return value, with_note(table, "no value is missing before a last visit" if np.isnan(value) else "")
+    return value, with_note(table, f"no feature has {fewest} gaps before a last visit" if np.isnan(value) else "")
 
 
 def gappy(*cohorts: CohortArrays) -> list[str]:
