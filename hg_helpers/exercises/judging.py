@@ -38,6 +38,7 @@ import torch
 from torch import Tensor, nn
 
 UNFILLED = "nothing has been filled in yet; replace the `...` and run the cell again."
+CHANCE = "called twice with the same input, your function gives two answers: is there chance in it?"
 #: What else than numbers may come back, and what to do about it.
 KINDS = {
     (types.GeneratorType, map, zip, filter): "it gives its numbers only later (yield, map, zip); make a list of it",
@@ -46,6 +47,7 @@ KINDS = {
     (str, bytes): "that is text, not numbers",
     (dict,): "return its values in order, without their names",
     (set, frozenset): "a set has no order and drops repeats; return a list",
+    (list, tuple): "its parts have different shapes, or are no numbers; join them into one",
     (nn.Module,): "that is a network; return what it computes",
 }
 
@@ -137,7 +139,7 @@ class Exercise:
         return (
             self._without_answer(outcomes)
             or self._side_effects(cases, outcomes)
-            or self._wrong(cases, outcomes)
+            or self._wrong(function, cases, outcomes)
             or self._by_chance(function)
             or self._gradients(function)
         )
@@ -166,7 +168,7 @@ class Exercise:
                     return f"your function {change.format(name)}"
         return None
 
-    def _wrong(self, cases: list[Case], outcomes: list[Outcome]) -> str | None:
+    def _wrong(self, answer: Callable, cases: list[Case], outcomes: list[Outcome]) -> str | None:
         first = next((i for i, outcome in enumerate(outcomes) if outcome.error is not None), None)
         if self.examine is not None and first is None:
             found = self.examine(cases, [outcome.value for outcome in outcomes])
@@ -174,6 +176,9 @@ class Exercise:
         off = [i for i, (o, e) in enumerate(zip(outcomes, self._expected, strict=True)) if not _agree(o, e)]
         if not off:
             return None
+        again = _run(answer, self.cases()[off[0]].arguments, 2**31)
+        if self.examine is None and numbers(again.value) is not None and not _agree(outcomes[off[0]], again):
+            return self._told(CHANCE, off[0], outcomes)
         sentence = None if self.examine else self._recognised(outcomes, off)
         if sentence is None and first is not None:
             return self._told(_stopped(outcomes[first]), first, outcomes)
@@ -198,10 +203,11 @@ class Exercise:
 
     def _of_a_kind(self, answers: list[np.ndarray], wanted: list[np.ndarray], off: list[int]) -> str | None:
         """The kind of mistake that any answer can have."""
-        for transform, sentence in UNIVERSAL:
+        for everywhere, (transform, sentence) in itertools.product((True, False), UNIVERSAL):
             changed = [_quietly(transform, e) for e in wanted]
             differ = [i for i, e in enumerate(wanted) if changed[i] is None or not _same(changed[i], e)]
-            if differ and all(changed[i] is not None and _same(answers[i], changed[i]) for i in differ):
+            explained = range(len(wanted)) if everywhere else differ
+            if differ and all(changed[i] is not None and _same(answers[i], changed[i]) for i in explained):
                 return sentence
         for name, given in zip(self._names, zip(*(case.arguments for case in self.cases()), strict=True), strict=True):
             pairs = zip(answers, map(numbers, given), strict=True)
@@ -215,10 +221,12 @@ class Exercise:
             return "whole numbers come back: is it //, int() or a comparison?"
         if all(answers[i].shape != wanted[i].shape for i in off):
             return f"the shape is {answers[off[0]].shape} and should be {wanted[off[0]].shape}."
+        if all(e.size > 1 and _same(np.sort(a, None), np.sort(e, None)) for a, e in zip(answers, wanted, strict=True)):
+            return "the numbers are right, but they stand in the wrong places."
         factor = _factor([answers[i] for i in off], [wanted[i] for i in off])
         if factor or len(off) == len(answers):
             return factor
-        labels = ", ".join(dict.fromkeys(self.cases()[i].label for i in off))
+        labels = "; ".join(list(dict.fromkeys(self.cases()[i].label for i in off))[:3])
         return f"right for {len(answers) - len(off)} of {len(answers)} inputs, not for: {labels}."
 
     def _by_chance(self, function: Callable) -> str | None:
@@ -227,7 +235,7 @@ class Exercise:
         if any(a == b for a, b in zip(one.traces, two.traces, strict=True)):
             return "your function seeds the global random numbers, for everything that runs after it."
         if self.examine is None and not _agree(one, two):
-            return "called twice with the same input, your function gives two answers: is there chance in it?"
+            return CHANCE
         return None
 
     def _gradients(self, function: Callable) -> str | None:

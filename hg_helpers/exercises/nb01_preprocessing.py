@@ -61,6 +61,14 @@ def _distinct(table: pd.DataFrame, columns: list[str], less: int) -> list[int]:
     return [len(part.drop_duplicates()) - less for _, part in table.groupby("PatientID")[columns]]
 
 
+def _from_first(table: pd.DataFrame, columns: list[str]) -> list[int]:
+    return [(part != part.iloc[0]).any(axis=1).sum() for _, part in table.groupby("PatientID")[columns]]
+
+
+def _amounts(table: pd.DataFrame, columns: list[str]) -> list[int]:
+    return [part.diff().abs().sum().sum() for _, part in table.groupby("PatientID")[columns]]
+
+
 _ACROSS = "a patient's first month is compared with the last month of the patient before; shift within groupby."
 _BY_ONE = "columns are counted one by one; a month in which two of them change is one switch: any(axis=1)."
 check_switches = Exercise(
@@ -77,6 +85,12 @@ check_switches = Exercise(
         (lambda t, c: _each(t, c).sum((1, 2)), _BY_ONE),
         (lambda t, c: _each(t, c).all(2).sum(1), "only months in which all columns change are counted: any, not all."),
         (lambda t, c: switches(t, c[:1]), "only the first column is looked at; a regimen is all of `columns`."),
+        (
+            lambda t, c: switches(t, c[-1:]),
+            "only the last column counts (is it overwritten in a loop?); all `columns` do.",
+        ),
+        (_from_first, "months are compared with the first month; compare each with the month before."),
+        (_amounts, "differences of codes are added up; codes are names, so only ask whether they differ."),
         (lambda t, c: _each(t, c).any(2).any(1), "this is whether somebody switches; how often is asked for."),
         (lambda t, c: _each(t, c).any(2).mean(1), "these are shares of months; return the number of switches."),
         (lambda t, c: switches(t, ["Base Drug Combo", "Extra pk-En"]), "use `columns`, not two names of your own."),
@@ -200,6 +214,7 @@ check_scale = Exercise(
         (lambda t, n: np.clip((n - t.min()) / np.ptp(n), 0, 1), _OWN),
         (lambda t, n: (n - t.mean()) / t.std(), _STANDARD),
         (lambda t, n: np.clip((n - t.mean()) / t.std(), 0, 1), _STANDARD),
+        (lambda t, n: np.clip((n - t.mean()) / np.ptp(t), 0, 1), "the mean is subtracted; it is the minimum."),
         (lambda t, n: np.clip(n / t.max(), 0, 1), "the minimum is not subtracted."),
         (
             lambda t, n: np.clip((n - t.min()) / t.max(), 0, 1),
@@ -238,6 +253,8 @@ check_decode = Exercise(
         (lambda b, c: b.max(1), "these are the largest shares; argmax says where they stand."),
         (lambda b, c: c[b.argmin(1)], "these are the least likely levels: argmax, not argmin."),
         (lambda b, c: b @ c, _AVERAGE),
+        (lambda b, c: np.round(b @ c), _AVERAGE),
+        (lambda b, c: np.floor(b @ c), _AVERAGE),
         (lambda b, c: c[(b > 0.5).argmax(1)], "a level can be the largest without passing 0.5."),
         (lambda b, c: c[b.argmax()], "argmax over the whole block; one level a row is asked for: axis=1."),
         (lambda b, c: b == b.max(1, keepdims=True), "this is one-hot again; return the codes themselves."),
@@ -261,6 +278,10 @@ def _by(*keys: str) -> Callable:
     return lambda t, c, m: t.sort_values(list(keys), kind="stable")[c].to_numpy().reshape(-1, m)
 
 
+def _as_met(table: pd.DataFrame, column: str, months: int) -> np.ndarray:
+    return np.array([table.loc[table["PatientID"] == patient, column] for patient in table["PatientID"].unique()])
+
+
 _MIXES = "the rows are reshaped as they stand, so a sequence mixes patients; sort them first."
 _ORDERS = [
     (2, 3, "VL", "in no order"),
@@ -280,6 +301,7 @@ check_sequences = Exercise(
         (lambda t, c, m: t[c].to_numpy().reshape(-1, m), _MIXES),
         (lambda t, c, m: t[c].to_numpy().reshape(m, -1).T, "right only for rows sorted by month; sort them yourself."),
         (_by("PatientID"), "each sequence holds one patient, but its months are not in order; sort by month as well."),
+        (_as_met, "patients come in the order in which they are met, or their months do; sort by patient and month."),
         (_by("Timestep"), "sorted by month only; sort by patient first."),
         (lambda t, c, m: np.sort(t[c].to_numpy()).reshape(-1, m), "the values themselves are sorted; sort the rows."),
         (lambda t, c, m: to_sequences(t, "VL", m), "the column is written into it; use the argument `column`."),

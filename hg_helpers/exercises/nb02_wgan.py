@@ -231,6 +231,7 @@ check_gradient_penalty = Exercise(
         (_penalty(lambda n: (n - 1).clamp_min(0).square().mean()), "slopes below 1 are let off; here both sides cost."),
         (_penalty(lambda n: (n - 1).square().sum()), "take the mean over patients, not the sum."),
         (_penalty(lambda n: (n - 1).square()), "this is one number a patient; take the mean over patients."),
+        (_penalty(lambda n: (n.square() - 1).mean()), "squared too early: subtract 1 from the norm, then square."),
         (_penalty(lambda n: n.square().mean()), "the norm is pulled towards 1, not 0: subtract 1 before squaring."),
         (
             _penalty(score=lambda s: s.mean()),

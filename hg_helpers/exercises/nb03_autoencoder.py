@@ -39,6 +39,14 @@ def _hidden(
     return hidden
 
 
+def _block(layer: Callable, h: Tensor) -> Tensor:
+    return F.relu(layer(h) + h)
+
+
+def _swapped(a: Autoencoder, e: Tensor) -> Tensor:
+    return _block(a.second, _block(a.third, F.relu(a.first(e) + a.shortcut(e))))
+
+
 check_residual_encoder = Exercise(
     _hidden(),
     each(_encoder, [(3, 4, 7, 8), (1, 1, 5, 6), (4, 3, 18, 5), (2, 6, 6, 6)]),
@@ -50,6 +58,8 @@ check_residual_encoder = Exercise(
         (_hidden(second=lambda f, h: f(h) + h), "the second and third layer lack their relu."),
         (_hidden(third=lambda f, h: F.relu(f(h))), "the third layer lacks its shortcut: relu(C h + h)."),
         (_hidden(third=lambda f, h: f(h) + h), "the third layer lacks its relu."),
+        (_hidden(second=lambda f, h: h, third=_block), "the second layer is left out."),
+        (_swapped, "the second and third layer have changed places."),
         (_hidden(third=lambda f, h: h), "that is h2; one more layer (third) is to come."),
         (
             _hidden(lambda a, e: F.relu(a.first(e))),
@@ -104,6 +114,7 @@ check_kl = Exercise(
         (_kl(lambda m, v: 0.5 * (v - 1 - v.log())), "the squared mean is missing."),
         (_kl(lambda m, v: 0.5 * (m**2 - 1 - v.log())), "the variance itself is missing, beside its logarithm."),
         (_kl(lambda m, v: 0.5 * (m**2 + v - 1 - v.log10())), "base 10; the natural logarithm is meant."),
+        (_kl(lambda m, v: 0.5 * (m**2 + v - 1 - 2 * v.log())), "the logarithm of the variance counts once."),
         (_kl(lambda m, v: 0.5 * m**2 + v - 1 - v.log()), "brackets: the half belongs to all terms."),
     ),
     learns=("mean", "variance"),
@@ -239,6 +250,7 @@ check_reparameterise = Exercise(
         (_draw(lambda v: 0.5 * v.exp()), "the half belongs into the exponent: exp(0.5 * log_variance)."),
         (_draw(lambda v: torch.exp(-0.5 * v)), "the noise is divided by the standard deviation; multiply."),
         (_draw(lambda v: 1), "the noise keeps variance 1; scale it by the standard deviation."),
+        (_draw(lambda v: v.abs().sqrt()), "a root of the logarithm: exponentiate half of it."),
         (lambda m, v, n: n * torch.exp(0.5 * v), "the mean is missing."),
         (lambda m, v, n: m + torch.exp(0.5 * v), "the noise is missing: that is the same point for every draw."),
         (lambda m, v, n: m + n + torch.exp(0.5 * v), "the standard deviation is added; the noise is multiplied by it."),
@@ -271,6 +283,7 @@ PROTOTYPE_MISTAKES = (
     (lambda t: t.sum(1, keepdim=True), "that is the sum over months; divide by their number."),
     (lambda t: t[:, -1:], "that is the last month alone; take the mean over all months."),
     (lambda t: t[:, :1], "that is the first month alone; take the mean over all months."),
+    (lambda t: t.amax(1, keepdim=True), "that is the largest month; take the mean over all months."),
     (lambda t: t.median(1, keepdim=True).values, "that is the median; the buffer keeps the mean."),
 )
 

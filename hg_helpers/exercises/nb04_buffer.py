@@ -190,6 +190,15 @@ check_latent_noise = Exercise(
             lambda z, s, p, c: z * s + p[: len(z)],
             "patient i has prototype i here; take those drawn, prototypes[chosen].",
         ),
+        (lambda z, s, p, c: z * s + p[:1], "everybody has the first prototype; take prototypes[chosen]."),
+        (
+            lambda z, s, p, c: z * s + p[c].mean(),
+            "the prototypes are averaged; each patient has one, prototypes[chosen].",
+        ),
+        (
+            lambda z, s, p, c: z * s + p[c].mean(0),
+            "the prototypes are averaged; each patient has one, prototypes[chosen].",
+        ),
         (lambda z, s, p, c: z * s + p[c[:1]], "everybody has the same prototype; draw one a patient."),
         (lambda z, s, p, c: z * s + p.mean(0), "everybody has the mean prototype; take prototypes[chosen]."),
     ),

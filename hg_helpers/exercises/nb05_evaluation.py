@@ -72,7 +72,8 @@ def _sets(case: Case, value: Any) -> tuple[list, list] | str:
     if cut:
         return "some patients have lost months: draw patients, and take all the rows of each."
     if {len(one), len(two)} != {patients}:
-        return f"the sets have {len(one)} and {len(two)} patients, not {patients}; take the ids from the cohort."
+        short = "; take their ids from the cohort, each once" if len(one) + len(two) < 2 * patients else " each"
+        return f"the sets have {len(one)} and {len(two)} patients, not {patients}{short}."
     if not all(np.isin(part["VL"], cohort["VL"]).all() for part in metric.given):
         return "there are rows that the cohort has not; take them as they are."
     got = numbers(value)
@@ -207,6 +208,7 @@ check_mean_correlation = Exercise(
         (lambda r: _mean()(np.nan_to_num(r)), _AS_ZERO),
         (_mean(np.nansum), "that is a sum; take the mean."),
         (_mean(np.nanmedian), "that is the median on Fisher's scale; take the mean."),
+        (_mean(there=lambda r: r), "arctanh is missing before the mean."),
         (_mean(there=np.tanh, back=np.arctanh), "tanh and arctanh have changed places: first arctanh, back with tanh."),
         (lambda r: np.tanh(np.arctanh(r[~np.isnan(r)])), "the mean is missing: those are the correlations themselves."),
         (lambda r: _mean()(np.where(r == 0, np.nan, r)), "true zeros were left out; only NaN is undefined."),
