@@ -15,9 +15,9 @@ import yaml
 import hg_helpers as hg
 from hg_helpers.__main__ import main
 from hg_helpers.app import commands
-from hg_helpers.app.commands import report_text
 from hg_helpers.app.demo import LABELS
 from hg_helpers.app.files import split_file
+from hg_helpers.app.report import report_text
 from hg_helpers.metrics.metric import LARGEST_SEED
 from hg_helpers.runtime.checkpoint import atomic, load_checkpoint, require_writable, save_checkpoint
 from tests.bench.ablation import CONFIGURATIONS, medians_text
@@ -184,7 +184,7 @@ def test_the_report_fits_eighty_columns_and_says_where_it_is(files, cohort, caps
     report = pd.read_csv(files / "report" / "report.csv")
     assert len(lines) == len(report) + 3 and any(line.startswith("joint_tv") and " all 5 " in line for line in lines)
     pictures = len(list((files / "report").glob("*.png")))
-    assert re.search(rf"report.csv and {pictures} pictures are in .*report/$", lines[-1])
+    assert re.search(rf"report.html, report.csv and {pictures} pictures are in .*report/$", lines[-1])
 
 
 def test_a_long_name_is_cut_and_a_value_that_is_undefined_is_a_dash():

@@ -11,10 +11,12 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import functools
 import json
 import logging
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +39,7 @@ from ..runtime.distributed import Peers, join_torchrun
 from .demo import DEMO, run_demo, summary_text, too_short
 from .describe import describe as describe_table
 from .files import read_split, values_of, write_parts, write_split, write_table
+from .report import report_text, write_page
 from .shorthand import prepare, warn_if_cut_short
 
 log = logging.getLogger("hg_helpers")
@@ -149,64 +152,68 @@ def sample(options: argparse.Namespace) -> int:
 def evaluate(options: argparse.Namespace) -> int:
     schema, folder = _schema(options.schema), options.out
     _refuse_existing(folder / "report.csv", options.force)
-    real = load_cohort(options.real, schema=schema, **_reading(options))
-    if options.holdout:
-        holdout = load_cohort(options.holdout, schema=schema, **_reading(options))
-    elif options.model:
-        split = read_split(Path(options.model))
-        if "holdout_patients" not in split:
-            raise UserError(f"{options.model} was trained on all patients; give other real ones with --holdout TABLE")
-        real, holdout = (_those(real, split, group, schema, options) for group in ("train", "holdout"))
-        if "values" in split and split["values"] != values_of(real, schema):
-            raise UserError(
-                f"{options.real} has the patients of {options.model}, but other values: give the table that it was "
-                f"trained on, {split['data'] or 'the bundled cohort'}"
-            )
-    else:
-        raise UserError(
-            "evaluation needs real patients whom the model has not seen: --holdout TABLE, or --model FILE.pt"
-        )
-    # a synthetic table is not filled: it has gaps where the schema measures them, and nowhere else
-    gaps = "measured" if schema.missing == "measured" else "error"
-    synthetic = load_cohort(options.synthetic, schema=dataclasses.replace(schema, missing=gaps))
-    report = evaluate_tables(real, holdout, synthetic, schema=schema, seed=options.seed)
-    folder.mkdir(parents=True, exist_ok=True)
-    write_table(report, folder / "report.csv")
-    pictures = 0
-    for name, figure in report_figures(real, holdout, synthetic, schema, seed=options.seed):
-        figure.savefig(folder / f"{name}.png", dpi=FILE_DPI)
-        pictures += 1
+    with _messages() as said:
+        real, holdout, asked = _real_patients(options, schema)
+        # a synthetic table is not filled: it has gaps where the schema measures them, and nowhere else
+        gaps = "measured" if schema.missing == "measured" else "error"
+        synthetic = load_cohort(options.synthetic, schema=dataclasses.replace(schema, missing=gaps))
+        report = evaluate_tables(real, holdout, synthetic, schema=schema, seed=options.seed)
+        folder.mkdir(parents=True, exist_ok=True)
+        write_table(report, folder / "report.csv")
+    pictures = {}
+    with _messages() as of_figures:
+        for name, figure in report_figures(real, holdout, synthetic, schema, seed=options.seed):
+            with atomic(folder / f"{name}.png") as temporary:
+                figure.savefig(temporary, dpi=FILE_DPI, format="png")
+            if name != "patients":  # it shows courses of single real patients, and the page is made to be passed on
+                pictures[name] = (folder / f"{name}.png").read_bytes(), figure.alt
+    said += [line for line in of_figures if line.startswith("figure ")]
+    sets = {"training": real, "holdout": holdout, "synthetic": synthetic}
+    write_page(folder / "report.html", report, sets, schema, pictures, dict.fromkeys(said), asked)
     if options.json:
         print(report.to_json(orient="records", indent=1))
     else:
         print(report_text(report, len(schema.discrete)))
         print("- is undefined; report.csv says why")
-        print(f"report.csv and {pictures} pictures are in {folder}/")
+        print(f"report.html, report.csv and {len(list(folder.glob('*.png')))} pictures are in {folder}/")
     return 0
 
 
-def report_text(report: pd.DataFrame, discrete: int, width: int = 79) -> str:
-    """The report in lines of at most ``width`` characters; its notes and full names stand in report.csv.
+def _real_patients(options: argparse.Namespace, schema: Schema) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, Any]]:
+    """Training and held-out patients, and what the report says of where they and the synthetic ones come from."""
+    if not (options.holdout or options.model):
+        need = "evaluation needs real patients whom the model has not seen"
+        raise UserError(f"{need}: --holdout TABLE, or --model FILE.pt")
+    asked = {name: getattr(options, name) for name in ("real", "holdout", "model", "synthetic", "schema")}
+    asked = {name: Path(path).name for name, path in asked.items() if path} | {"seed": options.seed}
+    real = load_cohort(options.real, schema=schema, **_reading(options))
+    if options.holdout:
+        return real, load_cohort(options.holdout, schema=schema, **_reading(options)), asked
+    split = read_split(Path(options.model))
+    if "holdout_patients" not in split:
+        raise UserError(f"{options.model} was trained on all patients; give other real ones with --holdout TABLE")
+    real, holdout = (_those(real, split, group, schema, options) for group in ("train", "holdout"))
+    if "values" in split and split["values"] != values_of(real, schema):
+        raise UserError(
+            f"{options.real} has the patients of {options.model}, but other values: give the table that it was "
+            f"trained on, {split['data'] or 'the bundled cohort'}"
+        )
+    if Path(options.model).is_file():
+        asked |= {f"model: {name}": value for name, value in Synthesizer.load(options.model).config.to_dict().items()}
+    return real, holdout, asked
 
-    Args:
-        report: from :func:`hg_helpers.evaluate`.
-        discrete: how many discrete features there are: the joint of all of them is called "all 5".
-    """
-    numbers = ["value", "floor", "best", "low", "high"]
-    rows = [["metric", "feature", *numbers]]
-    for row in report.itertuples():
-        parts = len(row.feature.split(" x "))
-        feature = f"all {parts}" if 1 < parts == discrete else row.feature
-        cells = (getattr(row, name) for name in numbers)
-        rows.append([row.metric, feature, *("-" if pd.isna(cell) else f"{cell:.3f}" for cell in cells)])
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    room = max(8, width - sum(widths) + widths[1] - 2 * (len(widths) - 1))
-    lines = []
-    for metric, feature, *cells in rows:
-        feature = feature if len(feature) <= room else feature[: room - 2] + ".."
-        named = f"{metric:{widths[0]}}  {feature:{min(widths[1], room)}}"
-        lines.append("  ".join([named, *(f"{c:>{w}}" for c, w in zip(cells, widths[2:], strict=True))]))
-    return "\n".join(lines)
+
+@contextlib.contextmanager
+def _messages() -> Iterator[list[str]]:
+    """What is logged meanwhile: what was left out or filled belongs into the report."""
+    said: list[str] = []
+    keeper = logging.Handler()
+    keeper.emit = lambda record: said.append(record.getMessage())
+    log.addHandler(keeper)
+    try:
+        yield said
+    finally:
+        log.removeHandler(keeper)
 
 
 def demo(options: argparse.Namespace) -> int:
@@ -225,9 +232,6 @@ def demo(options: argparse.Namespace) -> int:
             print(caution)
         print(f"{result['seconds']['all'] / 60:.1f} minutes; pictures, tables, models in {folder}/")
     return 0
-
-
-# --- what the commands share ----------------------------------------------------------------------------------------
 
 
 def _reading(options: argparse.Namespace) -> dict[str, str]:

@@ -16,21 +16,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from ..cohort.schema import Feature, Schema
+from . import style
 from .features import column, is_logarithmic, level_names, percent, row_noun, with_real
-from .style import (
-    WIDTH,
-    Picture,
-    bars_beside,
-    canvas,
-    finish,
-    ink,
-    legend_columns,
-    legend_of,
-    logarithmic_axis,
-    looks,
-    percent_axis,
-    picture,
-)
+from .style import Drawn, Picture, Tables, picture
 
 MOST_BINS = 36
 WIDE = 3  # panels side by side
@@ -40,40 +28,34 @@ BARELY = 0.02  # shares below this are written beside their bar, which is too sh
 
 @picture
 def distributions(
-    real: pd.DataFrame,
-    synthetic: pd.DataFrame | dict[str, pd.DataFrame],
-    schema: Schema,
-    label: str = "synthetic",
-    real_label: str = "real",
-) -> tuple[Picture, pd.DataFrame]:
+    real: pd.DataFrame, synthetic: Tables, schema: Schema, label: str = "synthetic", real_label: str = "real"
+) -> Drawn:
     """Every feature's distribution over all months: step histograms for reals, grouped bars for categories.
 
-    A lab whose transform is Box-Cox gets a log10 axis and bins of equal width in log10, unless a value is zero or
-    negative or the range is under a decade. The spike of a collapsed model (more than 2.5 times as high as the real
-    histogram) is cut off, and its height written on the panel. Missing values are left out; shares are of the known
-    ones.
+    A lab whose transform is Box-Cox gets a log10 axis, unless a value is zero or negative or the range is under a
+    decade. The spike of a collapsed model (more than 2.5 times as high as the real histogram) is cut off, and its
+    height written on the panel. Shares are of the known values.
 
     Args:
-        real: cohort table.
-        synthetic: one synthetic table, or several as ``{name: table}``.
+        real, synthetic: cohort tables; several synthetic ones as ``{name: table}``.
         schema: features to draw; use :meth:`Schema.select` for fewer.
         label, real_label: names of a single synthetic table and of the real one.
 
     Returns:
-        The figure, and a table with the columns ``feature, source, level, left, right, share``, one row a bar:
-        ``level`` for categories, the bin's edges ``left`` and ``right`` for reals.
+        The figure, and a table with the columns ``feature, source, level, left, right, share``, one row a bar or bin.
     """
     tables = with_real(real, synthetic, label, real_label)
-    look, rows, drawn = looks(tables), row_noun(schema), []
+    look, drawn = style.looks(tables), []
     figure, panels = _panels(schema, look)
     for feature, axes in panels.items():
         values = {name: column(table, schema[feature], name) for name, table in tables.items()}
         draw = _histogram if schema[feature].is_real else _bars
-        drawn.append(draw(axes, values, schema[feature], look, rows).assign(feature=feature))
+        drawn.append(draw(axes, values, schema[feature], look).assign(feature=feature))
         axes.set_title(feature, fontweight="bold")
+        (axes.set_ylabel if schema[feature].is_real else axes.set_xlabel)(f"share of {row_noun(schema)}")
     table = pd.concat(drawn, ignore_index=True)
     table = table.reindex(columns=["feature", "source", "level", "left", "right", "share"])
-    return finish(figure, table, _alt(table, schema, *tables))
+    return style.finish(figure, table, _alt(table, schema, *tables))
 
 
 def _panels(schema: Schema, look: dict[str, dict]) -> tuple[Picture, dict[str, Axes]]:
@@ -85,11 +67,11 @@ def _panels(schema: Schema, look: dict[str, dict]) -> tuple[Picture, dict[str, A
     deep = max((sum(h for _, h in stack) for stack in stacks), default=0.0)
     across = min(WIDE, len(schema.real))
     down = math.ceil(len(schema.real) / across) if across else 0
-    legend = 0.2 + 0.25 * math.ceil(len(look) / legend_columns(look, bool(schema.real)))
+    legend = 0.2 + 0.25 * math.ceil(len(look) / style.legend_columns(look, bool(schema.real)))
     heights = [h for h in (legend, 2.5 * down, deep) if h]
-    figure = canvas(WIDTH, sum(heights))
+    figure = style.canvas(style.WIDTH, sum(heights))
     head, *parts = figure.subfigures(len(heights), 1, height_ratios=heights)
-    legend_of(head, look, lines=bool(schema.real))
+    style.legend_of(head, look, lines=bool(schema.real))
     panels: dict[str, Axes] = {}
     if across:
         grid = parts[0].subplots(down, across, squeeze=False)
@@ -108,7 +90,7 @@ def _panels(schema: Schema, look: dict[str, dict]) -> tuple[Picture, dict[str, A
     return figure, panels
 
 
-def _histogram(axes: Axes, values: dict[str, pd.Series], feature: Feature, look: dict, rows: str) -> pd.DataFrame:
+def _histogram(axes: Axes, values: dict[str, pd.Series], feature: Feature, look: dict) -> pd.DataFrame:
     logarithmic = is_logarithmic(feature, list(values.values()))
     low, high = min(v.min() for v in values.values()), max(v.max() for v in values.values())
     if low == high:
@@ -121,10 +103,9 @@ def _histogram(axes: Axes, values: dict[str, pd.Series], feature: Feature, look:
     for name, share in shares.items():
         axes.stairs(share, edges, color=look[name]["color"], linestyle=look[name]["linestyle"], linewidth=2.2)
     if logarithmic:
-        logarithmic_axis(axes.xaxis, low, high)
+        style.logarithmic_axis(axes.xaxis, low, high)
     axes.set_xlabel(f"{feature.label}, log scale" if logarithmic else feature.label)
-    axes.set_ylabel(f"share of {rows}")
-    percent_axis(axes.yaxis)
+    style.percent_axis(axes.yaxis)
     _cut_spikes(axes, shares, look)
     bars = {"left": edges[:-1], "right": edges[1:]}
     return pd.concat([pd.DataFrame({"source": name, **bars, "share": share}) for name, share in shares.items()])
@@ -139,24 +120,29 @@ def _cut_spikes(axes: Axes, shares: dict[str, np.ndarray], look: dict[str, dict]
     for line, name in enumerate(cut):  # on the side where the first spike is not
         left = shares[cut[0]].argmax() > len(shares[name]) / 2
         at = (0 if left else 1, 1), (4 if left else -4, -4 - 15 * line), "axes fraction", "offset points"
-        look_of_it = {"color": ink(look[name]["color"]), "size": 10.5, "ha": "left" if left else "right", "va": "top"}
+        look_of_it = {
+            "color": style.ink(look[name]["color"]),
+            "size": 10.5,
+            "ha": "left" if left else "right",
+            "va": "top",
+        }
         box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 1}
         axes.annotate(f"{name} cut off, up to {percent(tops[name])}", *at, bbox=box, **look_of_it)
 
 
-def _bars(axes: Axes, values: dict[str, pd.Series], feature: Feature, look: dict, rows: str) -> pd.DataFrame:
+def _bars(axes: Axes, values: dict[str, pd.Series], feature: Feature, look: dict) -> pd.DataFrame:
     levels = level_names(feature)
     shares = {n: known.value_counts(normalize=True).reindex(levels).to_numpy() for n, known in values.items()}
-    bars_beside(axes, levels, shares, look)
+    style.bars_beside(axes, levels, shares, look)
     for bars, (name, share) in zip(axes.containers, shares.items(), strict=True):
         for bar, part in zip(bars, share, strict=True):
             if part < BARELY:  # a bar of no length would not be seen to be missing
                 at = (part, bar.get_y() + bar.get_height() / 2), (4, 0)
-                look_of_it = {"color": ink(look[name]["color"]), "style": "normal" if part else "italic"}
+                look_of_it = {"color": style.ink(look[name]["color"]), "style": "normal" if part else "italic"}
                 words = percent(part) if part else "absent"
                 axes.annotate(words, *at, textcoords="offset points", size=10.5, va="center", **look_of_it)
-    axes.set(xlim=(0, 1), xlabel=f"share of {rows}")
-    percent_axis(axes.xaxis)
+    axes.set_xlim(0, 1)
+    style.percent_axis(axes.xaxis)
     return pd.concat([pd.DataFrame({"source": n, "level": levels, "share": share}) for n, share in shares.items()])
 
 

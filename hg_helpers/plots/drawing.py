@@ -13,7 +13,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
-from .style import BLUE, VERMILLION, Picture, canvas, finish, picture
+from . import style
+from .style import Drawn, picture
 
 #: Where each part stands in a panel: left, bottom, width, height, in tenths of an inch. One part, one place, in all.
 PLACES = {
@@ -65,14 +66,14 @@ ALT = {
 }
 PLAIN = {"facecolor": "#F2F2F2", "edgecolor": "#595959"}
 FRESH = {
-    "v2": {"facecolor": "#E1EEF7", "edgecolor": BLUE, "linewidth": 2.6},
-    "v2_plus": {"facecolor": "#FBE6DA", "edgecolor": VERMILLION, "linewidth": 2.6},
+    "v2": {"facecolor": "#E1EEF7", "edgecolor": style.BLUE, "linewidth": 2.6},
+    "v2_plus": {"facecolor": "#FBE6DA", "edgecolor": style.VERMILLION, "linewidth": 2.6},
 }
 TODAY = {"facecolor": "#FFE98A", "edgecolor": "#000000", "linewidth": 3.2}
 
 
 @picture
-def models(mark: str | Sequence[str] = (), only: Sequence[str] = tuple(MODELS)) -> tuple[Picture, pd.DataFrame]:
+def models(mark: str | Sequence[str] = (), only: Sequence[str] = tuple(MODELS)) -> Drawn:
     """v1, v2 and v2_plus as boxes and arrows; what a model adds to the one before has a colour and a thick frame.
 
     Args:
@@ -86,7 +87,7 @@ def models(mark: str | Sequence[str] = (), only: Sequence[str] = tuple(MODELS)) 
     mark, only = [mark] if isinstance(mark, str) else list(mark), list(only)
     if strange := [m for m in mark if m not in PLACES] + [m for m in only if m not in MODELS]:
         raise KeyError(f"the drawing has no {strange}; parts: {', '.join(PLACES)}; models: {', '.join(MODELS)}")
-    figure, rows = canvas(4.05 * len(only), 6.1), []
+    figure, rows = style.canvas(4.05 * len(only), 6.1), []
     figure.set_dpi(74)  # three models are 900 pixels wide in a notebook
     for name, axes in zip(only, figure.subplots(1, len(only), squeeze=False)[0], strict=True):
         parts, motto = MODELS[name]
@@ -112,7 +113,7 @@ def models(mark: str | Sequence[str] = (), only: Sequence[str] = tuple(MODELS)) 
             _line(axes, (left, y + height / 2 + 2), (width, y + height / 2))
     table = pd.DataFrame(rows, columns=["model", "part", "words", "new", "today"])
     said, today = [ALT[name] for name in only], ", ".join(dict.fromkeys(table.loc[table["today"], "part"]))
-    return finish(figure, table, " ".join([*said, f"Marked as today's part: {today}."] if today else said))
+    return style.finish(figure, table, " ".join([*said, f"Marked as today's part: {today}."] if today else said))
 
 
 def _arrow(axes: Axes, start: tuple, end: tuple) -> None:

@@ -12,9 +12,10 @@ import numpy as np
 import pandas as pd
 
 from ..cohort.schema import Feature, Schema
+from .style import Tables
 
 
-def named(tables: pd.DataFrame | dict[str, pd.DataFrame], label: str = "synthetic") -> dict[str, pd.DataFrame]:
+def named(tables: Tables, label: str = "synthetic") -> dict[str, pd.DataFrame]:
     """One table or several as a dictionary of name and table; a ValueError where there is nothing to draw."""
     tables = dict(tables) if isinstance(tables, dict) else {label: tables}
     if not tables:
@@ -28,10 +29,7 @@ def named(tables: pd.DataFrame | dict[str, pd.DataFrame], label: str = "syntheti
 
 
 def with_real(
-    real: pd.DataFrame,
-    synthetic: pd.DataFrame | dict[str, pd.DataFrame],
-    label: str = "synthetic",
-    real_label: str = "real",
+    real: pd.DataFrame, synthetic: Tables, label: str = "synthetic", real_label: str = "real"
 ) -> dict[str, pd.DataFrame]:
     """The real table under its name, then the synthetic ones under theirs."""
     others = named(synthetic, label)

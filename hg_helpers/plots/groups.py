@@ -17,23 +17,9 @@ from matplotlib.colors import PowerNorm
 
 from ..cohort.schema import Schema
 from ..metrics.metric import apart
+from . import style
 from .features import column, discrete, level_names, named, percent, require, row_noun
-from .style import (
-    SHARES,
-    WIDTH,
-    Picture,
-    bar_below,
-    canvas,
-    finish,
-    heat,
-    ink,
-    legend_columns,
-    looks,
-    panels,
-    percent_axis,
-    picture,
-    root_ticks,
-)
+from .style import Drawn, Tables, picture
 
 MOST_COLUMNS = 16
 COVERAGE = ["real share", "synthetic share", "covered"]
@@ -43,16 +29,14 @@ LONG = ["group", "source", "share", "covered", "drawn"]
 @picture
 def joint_shares(
     tables: dict[str, pd.DataFrame], schema: Schema, features: Sequence[str] = ("Gender", "Ethnic")
-) -> tuple[Picture, pd.DataFrame]:
+) -> Drawn:
     """Heat maps of joint shares of two or more features, one a table, on one colour scale, the shares written in.
 
-    The feature with most levels makes the rows, all combinations of the others the columns, in the schema's order. A
-    group that has nobody is shown as absent. The colour grows with the square root of the share, so that rare groups
-    can be seen.
+    The feature with most levels makes the rows, all combinations of the others the columns. The colour grows with the
+    square root of the share, so that rare groups can be seen.
 
     Args:
         tables: ``{name: table}``; the others are compared with the first, which should be the real cohort.
-        schema: names the levels.
         features: two or more discrete features, which make at most 16 columns.
 
     Returns:
@@ -77,26 +61,26 @@ def joint_shares(
     widest = max(len(line) for head in heads for line in head.split("\n"))
     wide = max(0.2 + across * max(0.8, 0.08 * widest + 0.15), 1.8)
     tall = 1.2 + 0.6 * len(chosen[longest]) + 0.2 * len(rest)
-    beside = max(1, int((WIDTH - 0.5 - 0.085 * max(map(len, chosen[longest]))) // wide))
-    figure, all_axes = panels(len(tables), beside, tall, 0.9)
+    beside = max(1, int((style.WIDTH - 0.5 - 0.085 * max(map(len, chosen[longest]))) // wide))
+    figure, all_axes = style.panels(len(tables), beside, tall, 0.9)
     cells = pd.MultiIndex.from_product([chosen[name] for name in [longest, *rest]])
     norm = PowerNorm(0.5, 0.0, shares.max(axis=None))
     for name, axes in zip(tables, all_axes, strict=True):
         ordered = shares[name].reorder_levels([longest, *rest]).reindex(cells).to_numpy()
         grid = pd.DataFrame(ordered.reshape(-1, across), chosen[longest], heads).replace(0.0, np.nan)
-        image = heat(axes, grid, norm, SHARES, percent, empty="absent")
+        image = style.heat(axes, grid, norm, style.SHARES, percent, empty="absent")
         axes.set_title(name, loc="left", fontweight="bold", pad=36)
         words = "\n".join([*told[name], ""][:2])
         axes.annotate(words, (0, 1), (0, 6), "axes fraction", "offset points", va="bottom", size=11)
         axes.set(xlabel=" × ".join(rest), ylabel=longest)
         axes.label_outer()
     what = f"share of {row_noun(schema)} (colour grows with its square root)"
-    percent_axis(bar_below(figure, image, all_axes, what, root_ticks(norm.vmax)))
+    style.percent_axis(style.bar_below(figure, image, all_axes, what, style.root_ticks(norm.vmax)))
     long = pd.concat(dict(shares.items()), names=["source"]).rename("share")
     long = long.rename_axis(index=["source", *apart(features, ["source", "share"])]).reset_index()
     most = {n: f"{' '.join(share.idxmax())} ({percent(share.max())})" for n, share in shares.items()}
     alt = "; ".join(f"{name} has {', '.join(lines)}, most in {most[name]}" for name, lines in told.items())
-    return finish(figure, long, f"Joint shares of {' and '.join(features)} over {row_noun(schema)}: {alt}.")
+    return style.finish(figure, long, f"Joint shares of {' and '.join(features)} over {row_noun(schema)}: {alt}.")
 
 
 def _joint(table: pd.DataFrame, schema: Schema, chosen: dict[str, list[str]], name: str) -> pd.Series:
@@ -111,18 +95,14 @@ def _joint(table: pd.DataFrame, schema: Schema, chosen: dict[str, list[str]], na
 
 
 @picture
-def coverage_bars(
-    tables: pd.DataFrame | dict[str, pd.DataFrame], label: str = "synthetic", most: int = 40, real_label: str = "real"
-) -> tuple[Picture, pd.DataFrame]:
+def coverage_bars(tables: Tables, label: str = "synthetic", most: int = 40, real_label: str = "real") -> Drawn:
     """The share of each group of patients: real as bars, largest first, synthetic as marks, and who is not covered.
 
-    The axis starts at 0 and grows with the square root of the share, so that rare groups can be seen beside common
-    ones. Beside a group that is not covered stands ``absent``, or ``too few`` where somebody is there, but fewer than
-    ``coverage`` was asked to count (by default a quarter of the real share), in a column for each table.
+    The axis grows with the square root of the share, so that rare groups can be seen. Beside a group that is not
+    covered stands ``absent``, or ``too few`` where somebody is there, but fewer than ``coverage`` was asked to count.
 
     Args:
-        tables: from :func:`hg_helpers.metrics.coverage`: columns of levels, ``real share``, ``synthetic share``,
-            ``covered``; one table, or ``{name: table}`` of several models against the same real cohort.
+        tables: from :func:`hg_helpers.metrics.coverage`, of one or several models against the same real cohort.
         label, real_label: names of a single table and of the real cohort.
         most: groups that are drawn; the others stand in the returned table.
 
@@ -134,9 +114,9 @@ def coverage_bars(
     if long.empty:
         raise ValueError("the coverage table has no group to draw")
     drawn = long[long["drawn"]].set_index(["source", "group"])
-    groups, look = drawn.loc[real_label].index, looks(tables)
-    figure = canvas(WIDTH, 0.22 * len(groups) + 1.6)
-    room = WIDTH - 0.075 * max(map(len, groups)) - 0.5  # beside the names
+    groups, look = drawn.loc[real_label].index, style.looks(tables)
+    figure = style.canvas(style.WIDTH, 0.22 * len(groups) + 1.6)
+    room = style.WIDTH - 0.075 * max(map(len, groups)) - 0.5  # beside the names
     axes, strip = figure.subplots(1, 2, sharey=True, width_ratios=[room - 0.62 * len(tables), 0.62 * len(tables)])
     handles: list = [axes.barh(groups, drawn.loc[real_label, "share"], 0.8, color="#C4C4C4", label=real_label)]
     reach, rows = float(drawn["share"].max()), np.arange(len(groups))
@@ -146,13 +126,13 @@ def coverage_bars(
         at = rows + 0.5 * ((number + 0.5) / len(tables) - 0.5)
         handles += axes.plot(part["share"], at, markeredgecolor="white", label=name, **mark)
         strip.plot([number], [-1.1], clip_on=False, **mark)
-        text = {"ha": "center", "va": "center", "size": 10, "style": "italic", "color": ink(look[name]["color"])}
+        text = {"ha": "center", "va": "center", "size": 10, "style": "italic", "color": style.ink(look[name]["color"])}
         for row in rows[~part["covered"].astype(bool)]:
             strip.text(number, row, "too few" if part["share"].iloc[row] else "absent", **text)
     axes.set_xscale("function", functions=(lambda x: np.sqrt(np.clip(x, 0, None)), np.square))
     axes.set_xlim(0, (np.sqrt(reach) * 1.05) ** 2)
-    axes.set_xticks(root_ticks(reach, 0.17))
-    percent_axis(axes.xaxis)
+    axes.set_xticks(style.root_ticks(reach, 0.17))
+    style.percent_axis(axes.xaxis)
     strip.set_xlim(-0.5, len(tables) - 0.5)
     strip.set_axis_off()
     hidden = len(long) // (len(tables) + 1) - len(groups)
@@ -161,8 +141,8 @@ def coverage_bars(
     axes.tick_params(axis="y", length=0)
     names = " · ".join(c for c in long.columns if c not in LONG)
     axes.annotate(names, (0, 1), (-6, 2), "axes fraction", "offset points", ha="right", va="bottom", style="italic")
-    figure.legend(handles=handles, loc="outside upper center", ncols=legend_columns([real_label, *tables]))
-    return finish(figure, long, _coverage_alt(long, real_label, *tables), 10.5)
+    figure.legend(handles=handles, loc="outside upper center", ncols=style.legend_columns([real_label, *tables]))
+    return style.finish(figure, long, _coverage_alt(long, real_label, *tables), 10.5)
 
 
 def _long_coverage(tables: dict[str, pd.DataFrame], most: int, real_label: str) -> pd.DataFrame:

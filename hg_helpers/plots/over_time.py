@@ -17,22 +17,9 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from ..cohort.schema import Feature, Schema
+from . import style
 from .features import column, discrete, is_logarithmic, level_names, named, percent, require, row_noun, with_real
-from .style import (
-    GREY,
-    WIDTH,
-    Picture,
-    canvas,
-    category_looks,
-    finish,
-    legend_columns,
-    level_keys,
-    logarithmic_axis,
-    looks,
-    outlined,
-    percent_axis,
-    picture,
-)
+from .style import Drawn, Tables, picture
 
 QUARTILES = {0.25: "quartile 1", 0.5: "median", 0.75: "quartile 3"}
 
@@ -40,14 +27,14 @@ QUARTILES = {0.25: "quartile 1", 0.5: "median", 0.75: "quartile 3"}
 @picture
 def trajectories(
     real: pd.DataFrame,
-    synthetic: pd.DataFrame | dict[str, pd.DataFrame],
+    synthetic: Tables,
     schema: Schema,
     feature: str | Sequence[str] | None = None,
     label: str = "synthetic",
     real_label: str = "real",
     patients: int = 4,
     seed: int = 0,
-) -> tuple[Picture, pd.DataFrame]:
+) -> Drawn:
     """Median and interquartile band over the months with a few single patients, real beside synthetic.
 
     The real median stands in the synthetic panels too, a thin black line. Where visits are irregular, the n-th visits
@@ -65,35 +52,38 @@ def trajectories(
     """
     tables = with_real(real, synthetic, label, real_label)
     chosen = reals_to_draw(schema, feature)
-    figure = canvas(WIDTH, 2.7 * len(chosen) + 0.4)
+    figure = style.canvas(style.WIDTH, 2.7 * len(chosen) + 0.4)
     grid = figure.subplots(len(chosen), len(tables), sharex=True, sharey="row", squeeze=False)
     drawn = []
     for row, each in zip(grid, chosen, strict=True):
         parts = [_lines(table, schema, each, name, patients, seed) for name, table in tables.items()]
         lines = pd.concat(parts, ignore_index=True)
-        for axes, (name, look) in zip(row, looks(tables).items(), strict=True):
+        for axes, (name, look) in zip(row, style.looks(tables).items(), strict=True):
             _path_panel(axes, lines, name, look, real_label)
         if is_logarithmic(each, [column(table, each, name) for name, table in tables.items()]):
-            logarithmic_axis(row[0].yaxis, lines["value"].min() / 1.2, lines["value"].max() * 1.2)
+            style.logarithmic_axis(row[0].yaxis, lines["value"].min() / 1.2, lines["value"].max() * 1.2)
         row[0].set_ylabel(each.label)
         drawn.append(lines.assign(feature=each.name))
     for top, bottom, name in zip(grid[0], grid[-1], tables, strict=True):
         top.set_title(name, fontweight="bold")
-        bottom.set_xlabel(time_label(schema))
+        bottom.set_xlabel(row_noun(schema)[:-1])
     keys = [
-        Line2D([], [], color=GREY, linewidth=3.2, label="median"),
-        Patch(facecolor=GREY, alpha=0.35, label="middle half of patients"),
-        Line2D([], [], color=GREY, linewidth=0.9, label="single patients"),
+        Line2D([], [], color=style.GREY, linewidth=3.2, label="median"),
+        Patch(facecolor=style.GREY, alpha=0.35, label="middle half of patients"),
+        Line2D([], [], color=style.GREY, linewidth=0.9, label="single patients"),
         Line2D([], [], color="black", linewidth=1.6, label=f"median of {real_label}"),
     ]
+    if not patients:
+        del keys[2]
     figure.legend(handles=keys, loc="outside lower center", ncols=2, handlelength=2.5)
     table = pd.concat(drawn)[["feature", "source", "line", "time", "value"]]
     middle, told = table[table["line"] == "median"], []
     for (name, source), part in middle.groupby(["feature", "source"], sort=False):
         first, last = part["value"].iloc[[0, -1]]
         told.append(f"{name} {source} from {first:,.4g} to {last:,.4g} {schema[name].unit}".rstrip())
+    single = " and single patients" if patients else ""
     span = f"{int(table['time'].max()) + 1} {row_noun(schema)}"
-    return finish(figure, table, f"Median over {span} with interquartile band and single patients: {'; '.join(told)}.")
+    return style.finish(figure, table, f"Median over {span} with interquartile band{single}: {'; '.join(told)}.")
 
 
 def reals_to_draw(schema: Schema, feature: str | Sequence[str] | None) -> list[Feature]:
@@ -106,10 +96,6 @@ def reals_to_draw(schema: Schema, feature: str | Sequence[str] | None) -> list[F
     if not chosen:
         raise ValueError("no real feature to draw; trajectories need at least one")
     return list(chosen)
-
-
-def time_label(schema: Schema) -> str:
-    return "month" if schema.regular else "visit"
 
 
 def visit_of(table: pd.DataFrame, schema: Schema, name: str) -> pd.Series:
@@ -150,29 +136,24 @@ def _path_panel(axes: Axes, lines: pd.DataFrame, name: str, look: dict, first: s
     if name != first:
         truth = lines[(lines["source"] == first) & (lines["line"] == "median")].sort_values("time")
         axes.plot(truth["time"], truth["value"], color="black", linewidth=1.6, zorder=3)
-    outlined(axes, middle["time"], middle["value"], color=look["color"], linewidth=3.2, linestyle=look["linestyle"])
+    style.outlined(
+        axes, middle["time"], middle["value"], color=look["color"], linewidth=3.2, linestyle=look["linestyle"]
+    )
 
 
 @picture
-def regimen_shares(
-    tables: pd.DataFrame | dict[str, pd.DataFrame], schema: Schema, feature: str | None = None
-) -> tuple[Picture, pd.DataFrame]:
+def regimen_shares(tables: Tables, schema: Schema, feature: str | None = None) -> Drawn:
     """Shares of a feature's levels over the months, stacked to 100 %, one panel a table.
 
-    Args:
-        tables: one table or ``{name: table}``.
-        schema: names the levels; their order is that of the stack.
-        feature: a discrete feature; None takes the first of the schema's regimen.
-
-    Returns:
-        The figure, and a table with the columns ``source, time, level, share``, absent levels with share 0.
+    ``feature`` is discrete; None takes the first of the schema's regimen. The table has the columns ``source, time,
+    level, share``, absent levels with share 0.
     """
     tables = named(tables, "cohort")
     if feature is None and not schema.regimen:
         raise ValueError("the schema has no feature with role 'regimen'; name a feature to draw")
     chosen = discrete(schema, schema.regimen[0].name if feature is None else feature)
     levels = level_names(chosen)
-    figure = canvas(WIDTH, 4.2)
+    figure = style.canvas(style.WIDTH, 4.2)
     panels, drawn, told = figure.subplots(1, len(tables), sharey=True, squeeze=False)[0], {}, []
     for axes, (name, table) in zip(panels, tables.items(), strict=True):
         table = table.reset_index(drop=True)
@@ -181,23 +162,23 @@ def regimen_shares(
         shares = shares[shares.index < (schema.length or np.inf)].rename_axis(index="time", columns="level")
         _stack(axes, shares)
         axes.set_title(name, fontweight="bold")
-        axes.set_xlabel(time_label(schema))
+        axes.set_xlabel(row_noun(schema)[:-1])
         top, there = shares.mean().idxmax(), int((shares.max() > 0).sum())
         first, last = percent(shares[top].iloc[0]), percent(shares[top].iloc[-1])
         told.append(f"{name} shows {there} of {len(levels)} levels, most often {top}, from {first} to {last}")
         drawn[name] = shares
-    percent_axis(panels[0].yaxis)
+    style.percent_axis(panels[0].yaxis)
     panels[0].set_ylabel("share of patients")
-    shape = {"ncols": legend_columns(levels), "handlelength": 2.2}
-    figure.legend(handles=level_keys(levels), title=chosen.name, loc="outside lower center", **shape)
+    shape = {"ncols": style.legend_columns(levels), "handlelength": 2.2}
+    figure.legend(handles=style.level_keys(levels), title=chosen.name, loc="outside lower center", **shape)
     table = pd.concat({n: s.stack() for n, s in drawn.items()}, names=["source"]).rename("share").reset_index()
     span = f"{max(map(len, drawn.values()))} {row_noun(schema)}"
-    return finish(figure, table, f"Shares of {chosen.name} over {span}: {'; '.join(told)}.")
+    return style.finish(figure, table, f"Shares of {chosen.name} over {span}: {'; '.join(told)}.")
 
 
 def _stack(axes: Axes, shares: pd.DataFrame) -> None:
     layers = axes.stackplot(shares.index, shares.to_numpy().T, edgecolor="white", linewidth=0.4)
-    for layer, look in zip(layers, category_looks(len(layers)), strict=True):
+    for layer, look in zip(layers, style.category_looks(len(layers)), strict=True):
         layer.set(facecolor=look["color"], hatch=look["hatch"])
     absent = list(shares.columns[shares.max() == 0])
     if absent:

@@ -17,24 +17,13 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from ..cohort.schema import Feature, Schema
+from . import style
 from .features import column, discrete, is_logarithmic, level_names, row_noun, with_real
-from .over_time import reals_to_draw, some_patients, time_label, visit_of
-from .style import (
-    BLUE,
-    VERMILLION,
-    WIDTH,
-    Picture,
-    canvas,
-    category_looks,
-    finish,
-    ink,
-    level_keys,
-    logarithmic_axis,
-    picture,
-)
+from .over_time import reals_to_draw, some_patients, visit_of
+from .style import Drawn, picture
 
 #: The first real feature on the left axis, the second on the right.
-LINES = ({"color": BLUE, "linestyle": "-"}, {"color": VERMILLION, "linestyle": (0, (4, 1))})
+LINES = ({"color": style.BLUE, "linestyle": "-"}, {"color": style.VERMILLION, "linestyle": (0, (4, 1))})
 BAR = 0.16  # of a panel's height
 
 
@@ -49,7 +38,7 @@ def patients(
     real_label: str = "real",
     number: int = 10,
     seed: int = 0,
-) -> tuple[Picture, pd.DataFrame]:
+) -> Drawn:
     """Single patients at random, real on the left and synthetic on the right: labs as lines, the regimen as a bar.
 
     Args:
@@ -71,7 +60,7 @@ def patients(
     long = pd.concat([_long(t, schema, [*labs, regimen], name, number, seed) for name, t in tables.items()])
     people = {name: list(dict.fromkeys(part["patient"])) for name, part in long.groupby("source", sort=False)}
     rows, told = max(map(len, people.values())), []
-    figure = canvas(WIDTH, 0.85 * rows + 1.5)
+    figure = style.canvas(style.WIDTH, 0.85 * rows + 1.5)
     grid = figure.subplots(rows, 2, sharex=True, squeeze=False)
     scales = {lab.name: _scale(lab, long.loc[long["feature"] == lab.name, "value"]) for lab in labs}
     for place, (name, ids) in enumerate(people.items()):
@@ -82,17 +71,17 @@ def patients(
         for axes in grid[len(ids) :, place]:
             axes.set_visible(False)
         grid[0, place].set_title(name, fontweight="bold")
-        grid[len(ids) - 1, place].set_xlabel(time_label(schema))
+        grid[len(ids) - 1, place].set_xlabel(row_noun(schema)[:-1])
         grid[len(ids) - 1, place].tick_params(labelbottom=True)
         medians = source.groupby("feature")["value"].median()
         labs_of = [f"{lab.name} median {medians[lab.name]:,.3g}" for lab in labs]
         told.append(", ".join([f"{len(ids)} {name} patients", *labs_of, f"{np.mean(stays):.1f} stays each"]))
     keys = [Line2D([], [], linewidth=2, label=lab.label, **look) for lab, look in zip(labs, LINES, strict=False)]
-    keys += level_keys(level_names(regimen))
+    keys += style.level_keys(level_names(regimen))
     figure.legend(handles=keys, loc="outside lower center", ncols=4, handlelength=2.6)
     lines = f"{' and '.join(lab.name for lab in labs)} as lines, " if labs else ""
     alt = f"Single patients over {row_noun(schema)}, {lines}{regimen.name} as a bar: {'; '.join(told)}."
-    return finish(figure, long, alt, 10)
+    return style.finish(figure, long, alt, 10)
 
 
 def _long(
@@ -128,12 +117,14 @@ def _panel(
         part = own[own["feature"] == lab.name]
         side.plot(part["time"], part["value"], linewidth=1.5, **look)
         low, high, logarithmic = scales[lab.name]
-        logarithmic_axis(side.yaxis, low, high) if logarithmic else side.set_ylim(low, high)
+        style.logarithmic_axis(side.yaxis, low, high) if logarithmic else side.set_ylim(low, high)
         left, right = seen and side is axes, seen and side is not axes
-        side.tick_params(axis="y", colors=ink(look["color"]), left=left, labelleft=left, right=right, labelright=right)
+        side.tick_params(
+            axis="y", colors=style.ink(look["color"]), left=left, labelleft=left, right=right, labelright=right
+        )
         side.minorticks_off()
     levels = own[own["feature"] == regimen.name]
-    places = dict(zip(level_names(regimen), category_looks(len(regimen.levels)), strict=True))
+    places = dict(zip(level_names(regimen), style.category_looks(len(regimen.levels)), strict=True))
     stays = levels.groupby((levels["level"] != levels["level"].shift()).cumsum())
     for _, stay in stays:
         look = places[stay["level"].iloc[0]]

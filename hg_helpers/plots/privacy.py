@@ -11,43 +11,37 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from . import style
 from .features import named, require
-from .style import WIDTH, Picture, bars_beside, canvas, finish, legend_of, looks, panels, picture
+from .style import Drawn, Tables, picture
 
 SETS = {"to train, equal numbers": "training patient", "to holdout, equal numbers": "held-out patient"}
 COLUMNS = ["feature", "summary", "auc", "real", "synthetic"]
 
 
 @picture
-def privacy_distances(
-    tables: pd.DataFrame | dict[str, pd.DataFrame], label: str = "synthetic"
-) -> tuple[Picture, pd.DataFrame]:
+def privacy_distances(tables: Tables, label: str = "synthetic") -> Drawn:
     """How far the closest training and the closest held-out patient are: cumulative shares of synthetic patients.
 
     A cohort that copies its training patients starts at distance 0. The larger of the two real sets would lie closer by
     its size alone, so curves and the share written above each panel are of both sets at equal numbers, the curves of a
     random part of the larger one. 0.5 is ideal; real patients in the cohort's place (the floor) show what chance does.
 
-    Args:
-        tables: from :func:`hg_helpers.metrics.privacy.dcr_share`: columns ``to train``, ``closer to train`` and
-            the two ``..., equal numbers``, one row a synthetic patient; one table, or ``{name: table}``.
-        label: name of a single table.
-
-    Returns:
-        The figure, and a table with the columns ``source, set, distance, share``: the steps of each curve.
+    ``tables`` come from :func:`hg_helpers.metrics.privacy.dcr_share`, one or ``{name: table}``; the returned one has
+    the columns ``source, set, distance, share``: the steps of each curve.
     """
     tables = named(tables, label)
-    figure, all_axes = panels(len(tables), 3, 3.6, sharex=True, sharey=True)
+    figure, all_axes = style.panels(len(tables), 3, 3.6, sharex=True, sharey=True)
     drawn, told = [], []
-    for axes, (name, look) in zip(all_axes, looks(tables).items(), strict=True):
+    for axes, (name, look) in zip(all_axes, style.looks(tables).items(), strict=True):
         table = tables[name]
         require(table, [*SETS, "to train", "closer to train"], name)
-        for column, style in zip(SETS, (look, {"color": "black", "linestyle": (0, (1, 1))}), strict=True):
+        for column, seen in zip(SETS, (look, {"color": "black", "linestyle": (0, (1, 1))}), strict=True):
             distance = np.sort(table[column].to_numpy(float))
             if np.isnan(distance).any():
                 raise ValueError(f"table {name!r}: column {column!r} holds undefined distances")
             share = np.arange(1, len(distance) + 1) / len(distance)
-            line = {"color": style["color"], "linestyle": style["linestyle"], "linewidth": 2.4, "label": SETS[column]}
+            line = {"color": seen["color"], "linestyle": seen["linestyle"], "linewidth": 2.4, "label": SETS[column]}
             axes.step(np.r_[distance[0], distance], np.r_[0.0, share], where="post", **line)
             drawn.append(pd.DataFrame({"source": name, "set": SETS[column], "distance": distance, "share": share}))
         closer, copies = float(table["closer to train"].mean()), float((table["to train"] == 0).mean())
@@ -60,26 +54,19 @@ def privacy_distances(
         "Distances of synthetic patients to the closest training and held-out patient; share closer to training, 0.5 "
         f"being ideal: {'; '.join(told)}."
     )
-    return finish(figure, pd.concat(drawn), alt)
+    return style.finish(figure, pd.concat(drawn), alt)
 
 
 @picture
-def giveaways(
-    tables: pd.DataFrame | dict[str, pd.DataFrame], label: str = "synthetic", most: int = 10
-) -> tuple[Picture, pd.DataFrame]:
+def giveaways(tables: Tables, label: str = "synthetic", most: int = 10) -> Drawn:
     """The summaries that give synthetic patients away, worst first: how well each one alone tells them from real ones.
 
     An AUC of 0.5 tells nothing, 1 everything. Below each name stand its means, of real and of
     synthetic patients: labs on their encoded scale from 0 to 1, all else as shares of months.
 
-    Args:
-        tables: from :func:`hg_helpers.metrics.c2st_auc`: columns ``feature, summary, auc, real, synthetic``; one table,
-            or ``{name: table}`` of several models against the same real patients, ordered by the first.
-        label: name of a single table.
-        most: summaries that are drawn; the others stand in the returned table.
-
-    Returns:
-        The figure, and a table with the columns ``source, feature, summary, auc, real, synthetic, drawn``.
+    ``tables`` come from :func:`hg_helpers.metrics.c2st_auc`, one or ``{name: table}`` of several models against the
+    same real patients, ordered by the first. ``most`` summaries are drawn; the returned table has all, in the columns
+    ``source, feature, summary, auc, real, synthetic, drawn``.
     """
     tables = named(tables, label)
     first, parts, told = next(iter(tables)), {}, []
@@ -102,9 +89,9 @@ def giveaways(
         means = {n if len(parts) > 1 else "synthetic": part.loc[key, "synthetic"] for n, part in parts.items()}
         means = {"real": parts[first].loc[key, "real"], **means}
         names.append(f"{': '.join(key)}\n" + ", ".join(f"{name} {mean:.2g}" for name, mean in means.items()))
-    figure, look = canvas(WIDTH, 0.42 * len(shown) + 1.6), looks(tables)
+    figure, look = style.canvas(style.WIDTH, 0.42 * len(shown) + 1.6), style.looks(tables)
     axes = figure.subplots()
-    bars_beside(axes, names, {name: part.loc[shown, "auc"] - 0.5 for name, part in parts.items()}, look, left=0.5)
+    style.bars_beside(axes, names, {name: part.loc[shown, "auc"] - 0.5 for name, part in parts.items()}, look, left=0.5)
     axes.set(xlim=(0.5, 1.0), xlabel="AUC of this summary alone: 0.5 tells nothing")
-    legend_of(figure, look, loc="outside upper center")
-    return finish(figure, long, f"Summaries of single patients that tell synthetic from real: {'; '.join(told)}.")
+    style.legend_of(figure, look, loc="outside upper center")
+    return style.finish(figure, long, f"Summaries of single patients that tell synthetic from real: {'; '.join(told)}.")

@@ -19,12 +19,13 @@ from matplotlib.colors import LogNorm, Normalize
 from sklearn.decomposition import PCA
 
 from ..cohort.schema import Feature
+from . import style
 from .features import column, is_logarithmic
-from .style import CATEGORIES, WIDTH, Picture, canvas, category_looks, finish, picture, plain_numbers
+from .style import Drawn, picture
 
 
 @picture
-def prototypes(points: Any, values: Sequence[Any], name: str | Feature) -> tuple[Picture, pd.DataFrame]:
+def prototypes(points: Any, values: Sequence[Any], name: str | Feature) -> Drawn:
     """The two main directions of prototype vectors, coloured by a feature of their patients.
 
     Args:
@@ -49,7 +50,7 @@ def prototypes(points: Any, values: Sequence[Any], name: str | Feature) -> tuple
     pca = PCA(2, svd_solver="full").fit(points)
     shares = [float(s) for s in np.nan_to_num(pca.explained_variance_ratio_)]
     table = pd.DataFrame(pca.transform(points), columns=["first", "second"]).assign(value=_values(values, name))
-    figure = canvas(WIDTH, 5.0)
+    figure = style.canvas(style.WIDTH, 5.0)
     axes = figure.subplots()
     called = name.name if isinstance(name, Feature) else name
     if isinstance(table["value"].dtype, pd.CategoricalDtype):
@@ -60,7 +61,7 @@ def prototypes(points: Any, values: Sequence[Any], name: str | Feature) -> tuple
         norm = (LogNorm if is_logarithmic(feature, [numbers]) else Normalize)(numbers.min(), numbers.max())
         look = {"cmap": "cividis", "norm": norm, "edgecolors": "#404040", "linewidths": 0.3}
         dots = axes.scatter(table["first"], table["second"], s=26, c=numbers, **look)
-        figure.colorbar(dots, ax=axes, label=feature.label).ax.yaxis.set_major_formatter(plain_numbers)
+        figure.colorbar(dots, ax=axes, label=feature.label).ax.yaxis.set_major_formatter(style.plain_numbers)
         told = f"values from {numbers.min():,.4g} to {numbers.max():,.4g}, median {numbers.median():,.4g}"
     axes.set_xlabel(f"first principal direction ({shares[0]:.0%} of variance)")
     axes.set_ylabel(f"second ({shares[1]:.0%})")
@@ -68,7 +69,7 @@ def prototypes(points: Any, values: Sequence[Any], name: str | Feature) -> tuple
         f"{len(table)} prototypes along their two main directions, which hold {shares[0]:.0%} and {shares[1]:.0%} of "
         f"the variance, coloured by {called}: {told}."
     )
-    figure, table = finish(figure, table, alt)
+    figure, table = style.finish(figure, table, alt)
     table.attrs["explained"] = shares
     return figure, table
 
@@ -81,7 +82,7 @@ def _values(values: Sequence[Any], name: str | Feature) -> pd.Series:
         if len(known) < len(values):
             raise ValueError(f"{len(values) - len(known)} of the values of {name.name!r} are missing")
         return known
-    if pd.api.types.is_numeric_dtype(values) and values.nunique() > len(CATEGORIES):
+    if pd.api.types.is_numeric_dtype(values) and values.nunique() > len(style.CATEGORIES):
         return values.astype(float)
     return values.astype(str).astype("category")
 
@@ -90,7 +91,7 @@ def _colour_levels(axes: Axes, table: pd.DataFrame) -> str:
     """One colour and marker a level, rare levels on top; absent ones stay in the legend."""
     counts = table["value"].value_counts(sort=False)
     ranks = counts.rank(ascending=False)
-    for (level, count), look in zip(counts.items(), category_looks(len(counts)), strict=True):
+    for (level, count), look in zip(counts.items(), style.category_looks(len(counts)), strict=True):
         part = table[table["value"] == level]
         look = {"color": look["color"], "marker": look["marker"], "edgecolors": "white", "linewidths": 0.4}
         text = f"{level} ({count:,})" if count else f"{level} (absent)"

@@ -19,7 +19,8 @@ from matplotlib.colors import Normalize
 from ..cohort.schema import Schema
 from ..metrics.dynamics import cycle_difference, trend_difference
 from ..metrics.fidelity import association_difference
-from .style import REAL, SIGNED, WIDTH, Picture, bar_below, finish, heat, looks, panels, picture
+from . import style
+from .style import Drawn, Picture, picture
 
 #: One scale for all correlations and for their differences, the same in every picture, so that models compare.
 SCALE, TICKS = Normalize(-1.0, 1.0), (-1, -0.5, 0, 0.5, 1)
@@ -29,20 +30,12 @@ FEW = 8  # features whose correlations are written with two decimals
 @picture
 def association(
     real: pd.DataFrame, synthetic: pd.DataFrame, schema: Schema, label: str = "synthetic", real_label: str = "real"
-) -> tuple[Picture, pd.DataFrame]:
+) -> Drawn:
     """Association of every pair of features, real beside synthetic, and synthetic minus real, on one colour scale.
 
     Pearson's r for two reals, the correlation ratio for a real and a category, Cramér's V for two categories, as
     :func:`hg_helpers.metrics.fidelity.association_matrix` defines them; undefined, and hatched, where a feature never
-    varies.
-
-    Args:
-        real, synthetic: cohort tables.
-        schema: two or more features.
-        label, real_label: names of the two tables.
-
-    Returns:
-        The figure, and a table with the columns ``first, second, real, synthetic, difference`` (synthetic minus real).
+    varies. The table has the columns ``first, second, real, synthetic, difference``.
     """
     if len(schema) < 2:
         raise ValueError("associations need a schema of at least two features")
@@ -56,7 +49,7 @@ def association(
         all_axes[1].tick_params(labelbottom=True)  # no matrix stands below it
         _largest_differences(all_axes[3], table, label, real_label)
     what = f"Pearson's r, correlation ratio or Cramér's V{_note(schema.names)}; hatched: undefined"
-    bar_below(figure, image, all_axes, what, TICKS)
+    style.bar_below(figure, image, all_axes, what, TICKS)
     lost = int((table["synthetic"].isna() & table["real"].notna()).sum())
     largest = _largest(table)[:1].itertuples()
     far = [f"; largest for {p.first} and {p.second}: {p.real:.2f} real, {p.synthetic:.2f} {label}" for p in largest]
@@ -64,21 +57,23 @@ def association(
         f"Associations of {len(table)} pairs of features, real against {label}: mean absolute difference {value:.2f}"
         f"{''.join(far)}; {lost} pairs undefined in {label} only."
     )
-    return finish(figure, table, alt)
+    return style.finish(figure, table, alt)
 
 
 def _triangles(names: Sequence[str], number: int, across: int) -> tuple[Picture, list[Axes]]:
     """Panels for lower triangles, row names on the left and column names at the bottom only."""
     room = 0.085 * max(map(len, names)) + 0.5
-    size = max((WIDTH - room) / across - 0.15, 2.4)
-    return panels(number, across, min(size, (len(names) - 1) * 0.6 + 0.1) + 0.5, 0.75 * room + 0.7)
+    size = max((style.WIDTH - room) / across - 0.15, 2.4)
+    return style.panels(number, across, min(size, (len(names) - 1) * 0.6 + 0.1) + 0.5, 0.75 * room + 0.7)
 
 
 def _triangle(axes: Axes, pairs: pd.DataFrame, names: Sequence[str], source: str, title: str, size: float) -> object:
     """Lower triangle of a symmetric matrix, without its diagonal, from a table of pairs."""
     grid = pairs.pivot(index="second", columns="first", values=source).reindex(index=names[1:], columns=names[:-1])
     above = np.triu(np.ones(grid.shape, bool), 1)
-    image = heat(axes, grid, SCALE, SIGNED, _short if len(names) <= FEW else _hundredths, size=size, hidden=above)
+    image = style.heat(
+        axes, grid, SCALE, style.SIGNED, _short if len(names) <= FEW else _hundredths, size=size, hidden=above
+    )
     if max(map(len, names)) * 0.09 > axes.figure.get_figwidth() / 3 / len(names):
         axes.tick_params(axis="x", labelrotation=40)
         for text in axes.get_xticklabels():
@@ -113,7 +108,7 @@ def _largest_differences(axes: Axes, table: pd.DataFrame, label: str, real_label
     largest = _largest(table).head(most)
     rows = np.arange(len(largest))
     axes.hlines(rows, largest["real"], largest["synthetic"], color="#8C8C8C", linewidth=2.5, zorder=1)
-    for name, source, look in ((real_label, "real", REAL), (label, "synthetic", looks([label])[label])):
+    for name, source, look in ((real_label, "real", style.REAL), (label, "synthetic", style.looks([label])[label])):
         axes.scatter(largest[source], rows, s=70, color=look["color"], marker=look["marker"], label=name)
     for row, pair in zip(rows, largest["first"] + " × " + largest["second"], strict=True):
         axes.text(0.5, row - 0.45, pair, transform=axes.get_yaxis_transform(), ha="center", va="center", size=11)
@@ -132,19 +127,13 @@ def trends_and_cycles(
     label: str = "synthetic",
     real_label: str = "real",
     features: Sequence[str] | None = None,
-) -> tuple[Picture, pd.DataFrame]:
+) -> Drawn:
     """How features move together within patients: trends above, cycles below, real on the left, synthetic on the right.
 
     As :func:`hg_helpers.metrics.dynamics.within_patient_correlation` defines them: the smooth course over months, and
-    what is left of the months' ups and downs; undefined, and hatched, where no patient's values vary.
-
-    Args:
-        real, synthetic, label, real_label: as for :func:`association`.
-        schema: two or more real features.
-        features: two or more real or binary features; None takes all real ones.
-
-    Returns:
-        The figure, and a table with the columns ``part, source, first, second, correlation, patients``.
+    what is left of the months' ups and downs; undefined, and hatched, where no patient's values vary. ``features`` are
+    two or more real or binary ones, by default all real. The table has the columns ``part, source, first, second,
+    correlation, patients``.
     """
     names = [f.name for f in schema.real] if features is None else list(features)
     if len(names) < 2:
@@ -160,7 +149,7 @@ def trends_and_cycles(
             image = _triangle(axes, pairs, names, source, f"{name}: {part}s", 13 if len(names) <= FEW else 10)
             long = pairs[["first", "second"]].assign(part=part, source=source, correlation=pairs[source])
             drawn.append(long.assign(patients=pairs[f"{source} patients"]))
-    bar_below(figure, image, all_axes, f"correlation within patients{_note(names)}; hatched: undefined", TICKS)
+    style.bar_below(figure, image, all_axes, f"correlation within patients{_note(names)}; hatched: undefined", TICKS)
     table = pd.concat(drawn)[["part", "source", "first", "second", "correlation", "patients"]]
     alt = f"Correlations of {len(names)} features within patients, real against {label}: {'; '.join(told)}."
-    return finish(figure, table, alt)
+    return style.finish(figure, table, alt)

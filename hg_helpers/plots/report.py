@@ -36,8 +36,9 @@ def report_figures(
     Each set stands under its name and size. Synthetic patients are held against the held-out ones, whom the model has
     not seen; training patients stand beside them, so that who is missing among the fewer held-out ones by chance is not
     taken for a group that real patients lack. Groups are those of the training patients. The privacy distances also
-    put the second half of the training patients in the synthetic cohort's place. A figure that the schema does not
-    allow (no regimen, one feature) is left out with a line in the log.
+    put the second half of the training patients in the synthetic cohort's place. Courses of single patients stand in
+    one figure alone, ``patients``. A figure that the schema does not allow (no regimen, one feature) is left out with a
+    line in the log.
 
     Args:
         train, holdout, synthetic, schema: as for :func:`hg_helpers.evaluate`, checked tables.
@@ -57,7 +58,7 @@ def report_figures(
         "coverage": lambda: coverage_bars(
             {name: coverage(train, sets[name], schema)[1] for name in (held, made)}, real_label=trained
         ),
-        "trajectories": lambda: trajectories(holdout, others, schema, real_label=held, seed=seed),
+        "trajectories": lambda: trajectories(holdout, others, schema, real_label=held, patients=0),
         "regimen_shares": lambda: regimen_shares(sets, schema),
         "patients": lambda: patients(*pair, **names, seed=seed),
         "giveaways": lambda: giveaways(c2st_auc(*pair, seed=seed)[1], made),

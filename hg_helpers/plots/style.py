@@ -85,6 +85,10 @@ SHARES = LinearSegmentedColormap.from_list("shares", ["#FFFFFF", "#9CCBE8", BLUE
 SIGNED = LinearSegmentedColormap.from_list("signed", ["#00243D", BLUE, "#FFFFFF", VERMILLION, "#4A1E00"])
 
 
+#: What a picture is drawn of: one table, or several by name.
+Tables = pd.DataFrame | dict[str, pd.DataFrame]
+
+
 class Picture(Figure):
     """A figure that shows itself in a notebook, once, with its alternative text in the output's metadata."""
 
@@ -96,11 +100,15 @@ class Picture(Figure):
         return {"image/png": buffer.getvalue()}, {"image/png": {"alt": self.alt}}
 
 
+#: A picture, and the table of what it shows.
+Drawn = tuple[Picture, pd.DataFrame]
+
+
 def picture(draw: Callable) -> Callable:
     """Run a drawing function under matplotlib's defaults and :data:`STYLE`, whatever the reader has set."""
 
     @functools.wraps(draw)
-    def styled(*args: Any, **kwargs: Any) -> tuple[Picture, pd.DataFrame]:
+    def styled(*args: Any, **kwargs: Any) -> Drawn:
         with style.context(["default", STYLE]):
             return draw(*args, **kwargs)
 
@@ -122,7 +130,7 @@ def panels(number: int, most: int, height: float, beside: float = 0.0, **shared:
     return figure, axes[:number]
 
 
-def finish(figure: Picture, table: pd.DataFrame, alt: str, size: float = 11) -> tuple[Picture, pd.DataFrame]:
+def finish(figure: Picture, table: pd.DataFrame, alt: str, size: float = 11) -> Drawn:
     """Fix what would otherwise be read from the reader's settings at drawing time, and attach the alternative text."""
     for axes in figure.axes:
         axes.tick_params(which="both", labelsize=size)
@@ -174,21 +182,18 @@ def legend_columns(names: Iterable[str], lines: bool = False) -> int:
 
 def legend_of(part: FigureBase, look: dict[str, dict], lines: bool = False, loc: str = "center") -> None:
     """A legend of hatched patches, and the line that belongs to each where there are lines too."""
-    handles = [
-        (_patch(s), Line2D([], [], color=s["color"], linestyle=s["linestyle"], linewidth=2.5)) if lines else _patch(s)
-        for s in look.values()
-    ]
+    handles: list[Any] = [Patch(facecolor=s["color"], edgecolor="white", hatch=s["hatch"]) for s in look.values()]
+    if lines:
+        both = zip(handles, look.values(), strict=True)
+        handles = [(p, Line2D([], [], color=s["color"], linestyle=s["linestyle"], linewidth=2.5)) for p, s in both]
     shape = {"ncols": legend_columns(look, lines), "handlelength": 5.0 if lines else 2.5, "columnspacing": 1.2}
     part.legend(handles, list(look), loc=loc, handler_map={tuple: HandlerTuple(ndivide=None)}, **shape)
 
 
 def level_keys(levels: Sequence[str]) -> list[Patch]:
     """Legend entries of a feature's levels."""
-    return [_patch(look, level) for level, look in zip(levels, category_looks(len(levels)), strict=True)]
-
-
-def _patch(look: dict, label: str | None = None) -> Patch:
-    return Patch(facecolor=look["color"], edgecolor="white", hatch=look["hatch"], label=label)
+    looks = zip(levels, category_looks(len(levels)), strict=True)
+    return [Patch(facecolor=s["color"], edgecolor="white", hatch=s["hatch"], label=level) for level, s in looks]
 
 
 def bars_beside(

@@ -16,8 +16,9 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from ..metrics import METRICS
+from . import style
 from .features import require
-from .style import SHARES, SYNTHETIC, Picture, finish, ink, outlined, panels, picture
+from .style import Drawn, picture
 
 CURVES = {
     "wasserstein": "Wasserstein estimate",
@@ -47,20 +48,14 @@ FLOOR = {"color": "black", "linewidth": 1.4, "linestyle": (0, (5, 2)), "zorder":
 
 
 @picture
-def training_curves(history: pd.DataFrame) -> tuple[Picture, pd.DataFrame]:
+def training_curves(history: pd.DataFrame) -> Drawn:
     """Each loss over the generator steps: one point a batch, shaded by its months per patient, and a running median.
 
     The median runs over one epoch where there are at least five, so that it does not follow the curriculum's lengths up
-    and down. Axes end where 98 % of the batches lie; how many lie outside is written in the panel.
-
-    Gradient penalty and correlation loss stand without their weights, as the trainer reports them.
-
-    Args:
-        history: of :meth:`Trainer.fit`; columns that are absent or empty (v1 has no autoencoder) get no panel, nor does
-            a learning rate that stays as it is.
-
-    Returns:
-        The figure, and a table with the columns ``curve, step, epoch, length, value, median``.
+    and down. Axes end where 98 % of the batches lie; how many lie outside is written in the panel. Gradient penalty and
+    correlation loss stand without their weights. ``history`` is that of :meth:`Trainer.fit`; columns that are absent or
+    empty get no panel, nor does a learning rate that stays as it is. The table has the columns ``curve, step, epoch,
+    length, value, median``.
     """
     require(history, ["step", "epoch", "length"], "history")
     curves = [c for c in CURVES if c in history and history[c].notna().any()]
@@ -69,15 +64,15 @@ def training_curves(history: pd.DataFrame) -> tuple[Picture, pd.DataFrame]:
         raise ValueError(f"the history has no batch, or none of the columns {', '.join(CURVES)}")
     batches, epochs = len(history), history["epoch"].nunique()
     window = max(1, batches // (epochs if epochs >= 5 else 10))
-    figure, all_axes = panels(len(curves), 3, 2.4, 0.7)
+    figure, all_axes = style.panels(len(curves), 3, 2.4, 0.7)
     lengths = np.sort(history["length"].unique())
-    shades = dict(zip(lengths, SHARES(np.linspace(0.25, 0.85, len(lengths))), strict=True))  # darker the longer
+    shades = dict(zip(lengths, style.SHARES(np.linspace(0.25, 0.85, len(lengths))), strict=True))  # darker the longer
     drawn, told = [], []
     for curve, axes in zip(curves, all_axes, strict=True):
         part = history[["step", "epoch", "length"]].assign(curve=curve, value=history[curve].astype(float))
         part["median"] = part["value"].rolling(window, center=True, min_periods=1).median()
         axes.scatter(part["step"], part["value"], s=14, c=[shades[length] for length in part["length"]], linewidths=0)
-        outlined(axes, part["step"], part["median"], color="black", linewidth=1.8)
+        style.outlined(axes, part["step"], part["median"], color="black", linewidth=1.8)
         _robust_limits(axes, part)
         axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
         axes.set(title=CURVES[curve], xlabel="generator step")
@@ -91,7 +86,7 @@ def training_curves(history: pd.DataFrame) -> tuple[Picture, pd.DataFrame]:
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), columnspacing=1.0, handletextpad=0.3)
     time = f" in {history['seconds'].sum():,.0f} seconds" if "seconds" in history else ""
     alt = f"Training over {epochs} epochs, {batches} batches{time}; running medians: {', '.join(told)}."
-    return finish(figure, pd.concat(drawn), alt)
+    return style.finish(figure, pd.concat(drawn), alt)
 
 
 def _robust_limits(axes: Axes, part: pd.DataFrame) -> None:
@@ -106,15 +101,13 @@ def _robust_limits(axes: Axes, part: pd.DataFrame) -> None:
 
 
 @picture
-def ablation(results: pd.DataFrame, floor: dict[str, float] | None = None) -> tuple[Picture, pd.DataFrame]:
+def ablation(results: pd.DataFrame, floor: dict[str, float] | None = None) -> Drawn:
     """What each configuration reaches in each metric: one point a seed, a bar at their median.
 
     Args:
         results: columns ``configuration, seed, metric, value``; ``decode`` where both decodings were tried; where a
-            metric stands for several features, ``feature``, which then has a panel each. All stand in the order in
-            which they first appear.
-        floor: value of real against real patients, a dashed line, for metrics (``"ks"``) or a metric's feature
-            (``"ks: VL"``).
+            metric stands for several features, ``feature``, which then has a panel each. All in the order of the rows.
+        floor: real against real patients, a dashed line, for metrics (``"ks"``) or a metric's feature (``"ks: VL"``).
 
     Returns:
         The figure, and the results with the columns ``panel`` and ``median`` (over the seeds).
@@ -133,7 +126,7 @@ def ablation(results: pd.DataFrame, floor: dict[str, float] | None = None) -> tu
     configurations, decodings = list(table["configuration"].unique()), list(table["decode"].unique())
     names, floor, told = list(table["panel"].unique()), floor or {}, []
     height = 0.26 * len(configurations) + 1.2
-    figure, all_axes = panels(len(names), 4, height, 0.5, sharey=True)
+    figure, all_axes = style.panels(len(names), 4, height, 0.5, sharey=True)
     for axes, name in zip(all_axes, names, strict=True):
         part = table[table["panel"] == name]
         _ablation_panel(axes, part, configurations, decodings)
@@ -158,7 +151,7 @@ def ablation(results: pd.DataFrame, floor: dict[str, float] | None = None) -> tu
         f"{len(configurations)} configurations with {table['seed'].nunique()} seeds, medians: "
         f"{'; '.join(told) or 'none defined'}" + (f"; {undefined} values undefined." if undefined else ".")
     )
-    return finish(figure, table, alt)
+    return style.finish(figure, table, alt)
 
 
 def _better(metric: str) -> str:
@@ -170,7 +163,7 @@ def _better(metric: str) -> str:
 
 
 def _seed_look(number: int) -> dict:
-    look = SYNTHETIC[(1, 0, 2, 3, 4)[number % 5]]
+    look = style.SYNTHETIC[(1, 0, 2, 3, 4)[number % 5]]
     filling = "none" if number else look["color"]  # later decodings are open, so that both show where they meet
     return {"marker": look["marker"], "color": look["color"], "markersize": 6, "markerfacecolor": filling}
 
@@ -184,7 +177,7 @@ def _ablation_panel(axes: Axes, part: pd.DataFrame, configurations: list, decodi
         at = row + 0.34 * ((number + 0.5) / len(decodings) - 0.5) * 2
         axes.vlines(chosen["median"], at - 0.2, at + 0.2, color="black", linewidth=2.5, zorder=5)
         for place in at[chosen["median"].isna()].unique():
-            text = {"size": 10, "va": "center", "style": "italic", "color": ink(_seed_look(number)["color"])}
+            text = {"size": 10, "va": "center", "style": "italic", "color": style.ink(_seed_look(number)["color"])}
             axes.annotate("undefined", (0, place), (4, 0), ("axes fraction", "data"), "offset points", **text)
         axes.plot(chosen["value"], at, linestyle="", zorder=4, alpha=0.85, **_seed_look(number))
     axes.set_yticks(range(len(configurations)), [str(c) for c in configurations])
