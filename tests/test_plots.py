@@ -563,6 +563,43 @@ def test_regimen_shares_equal_a_cross_table_by_month_with_absent_levels_at_zero(
     assert keys == list(levels)
 
 
+def with_gaps(cohort: pd.DataFrame, seed: int) -> pd.DataFrame:
+    """Courses of 1 to 12 months, and a third of the values not measured."""
+    rng = np.random.default_rng(seed)
+    ends = {patient: rng.integers(1, MONTHS + 1) for patient in cohort["PatientID"].unique()}
+    out = cohort[cohort["Timestep"] < cohort["PatientID"].map(ends)].reset_index(drop=True)
+    return out.assign(**{f: out[f].where(rng.random(len(out)) > 0.3) for f in ("VL", "Gender", "Base Drug Combo")})
+
+
+@pytest.mark.parametrize("length", [MONTHS, None])
+def test_courses_of_any_length_and_values_that_were_not_measured_are_drawn_as_they_are(length):
+    schema = replace(SCHEMA, length=length, missing="measured")
+    real, other = with_gaps(REAL, 1), with_gaps(V2, 2)
+    rendered(plots.distributions(real, other, schema)[0])
+    _, table = plots.joint_shares({"real": real, "v2": other}, schema)
+    known = real.dropna(subset=["Gender"])
+    share = ((known["Gender"] == 1) & (known["Ethnic"] == 4)).mean()
+    assert table.query("source == 'real' and Gender == 'Male' and Ethnic == 'Other'")["share"].item() == share
+    _, table = plots.trajectories(real, other, schema, "VL")
+    got = table.query("source == 'real' and line == 'median'").set_index("time")["value"]
+    np.testing.assert_allclose(got, real.groupby("Timestep")["VL"].median())
+    _, table = plots.regimen_shares({"real": real}, schema)
+    cross = pd.crosstab(real["Timestep"], real["Base Drug Combo"], normalize="index")
+    np.testing.assert_allclose(table.groupby("time")["share"].max(), cross.max(axis=1))
+
+
+def test_a_bar_of_a_single_patient_is_broken_where_nothing_was_measured_and_a_lonely_value_is_a_dot():
+    schema = Schema((Feature("lab", "real"), Feature("drug", "binary", levels=("a", "b"))), patient="id", time="month")
+    table = pd.DataFrame(
+        {"id": 1, "month": range(6), "lab": [np.nan] * 5 + [2.0], "drug": ["a", "a", None, "a", "b", "b"]}
+    )
+    figure, _ = plots.patients(table, table.assign(lab=range(1, 7)), schema)
+    left, right = figure.axes[:2]
+    ends = sorted((patch.get_x(), patch.get_x() + patch.get_width()) for patch in left.patches)
+    np.testing.assert_allclose(ends, [(-0.5, 1.5), (2.5, 3.5), (3.5, 5.5)])
+    assert left.lines[0].get_marker() == "." and right.lines[0].get_marker() == ""
+
+
 def test_wrong_features_over_time_are_refused():
     with pytest.raises(ValueError, match="'VL' is real"):
         plots.regimen_shares(REAL, SCHEMA, "VL")

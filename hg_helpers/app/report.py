@@ -81,9 +81,9 @@ body{font:16px/1.5 system-ui,sans-serif;color:#1a1a1a;max-width:62rem;margin:0 a
 h2{border-top:1px solid #8c8c8c;padding-top:1rem;margin-top:2.5rem} figure{margin:1.5rem 0;break-inside:avoid}
 img{max-width:100%;height:auto} .wide{overflow-x:auto} table{border-collapse:collapse;margin:1rem 0;font-size:.9rem}
 caption{text-align:left;font-weight:bold} th,td{padding:.25rem .6rem;text-align:left;vertical-align:top;
-border-bottom:1px solid #ccc} thead{display:table-header-group} figcaption{font-style:italic}
-@media print{body{font-size:9pt;max-width:none} .wide{overflow:visible} td,th{overflow-wrap:anywhere}
-tr{break-inside:avoid}}"""
+border-bottom:1px solid #ccc;max-width:22rem;overflow-wrap:break-word} thead{display:table-header-group}
+figcaption{font-style:italic} @media print{body{font-size:9pt;max-width:none} .wide{overflow:visible}
+h2,caption{break-after:avoid} tr{break-inside:avoid}}"""
 
 
 def report_text(report: pd.DataFrame, discrete: int, width: int = 79) -> str:
@@ -188,7 +188,7 @@ def _features(sets: dict[str, pd.DataFrame], schema: Schema) -> str:
         gaps = [f"{part[each.name].isna().mean():.1%}" for part in sets.values()]
         rows.append((each.name, each.kind, each.unit if each.is_real else ", ".join(map(str, each.levels)), *gaps))
     head = ["feature", "kind", "unit or levels", *(f"missing, {name}" for name in sets)]
-    return table(head, rows, "Features, and the share of their values that is missing")
+    return table(head, rows, "Missing values by feature")
 
 
 def _numbers(part: pd.DataFrame, question: str) -> list[str]:

@@ -115,7 +115,7 @@ def _panel(
     sides = [axes, axes.twinx()][: len(labs)]
     for side, lab, look, seen in zip(sides, labs, LINES, outer, strict=False):
         part = own[own["feature"] == lab.name]
-        side.plot(part["time"], part["value"], linewidth=1.5, **look)
+        side.plot(part["time"], part["value"], linewidth=1.5, marker="." if len(part) == 1 else "", **look)
         low, high, logarithmic = scales[lab.name]
         style.logarithmic_axis(side.yaxis, low, high) if logarithmic else side.set_ylim(low, high)
         left, right = seen and side is axes, seen and side is not axes
@@ -125,7 +125,8 @@ def _panel(
         side.minorticks_off()
     levels = own[own["feature"] == regimen.name]
     places = dict(zip(level_names(regimen), style.category_looks(len(regimen.levels)), strict=True))
-    stays = levels.groupby((levels["level"] != levels["level"].shift()).cumsum())
+    new = (levels["level"] != levels["level"].shift()) | (levels["time"].diff() > 1)  # nobody knows what a gap hides
+    stays = levels.groupby(new.cumsum())
     for _, stay in stays:
         look = places[stay["level"].iloc[0]]
         ends = stay["time"].min() - 0.5, stay["time"].max() + 0.5
