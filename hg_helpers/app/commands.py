@@ -38,7 +38,7 @@ from ..runtime.checkpoint import atomic, require_writable
 from ..runtime.distributed import Peers, join_torchrun
 from .demo import DEMO, run_demo, summary_text, too_short
 from .describe import describe as describe_table
-from .files import read_split, values_of, write_parts, write_split, write_table
+from .files import read_split, values_of, write_parts, write_split, write_table, write_text
 from .report import report_text, write_page
 from .shorthand import prepare, warn_if_cut_short
 
@@ -68,8 +68,7 @@ def describe(options: argparse.Namespace) -> int:
     if out is None:
         print(draft, end="")
         return 0
-    with atomic(out) as temporary:
-        Path(temporary).write_text(draft, encoding="utf-8")
+    write_text(draft, out)
     _show(options, {"file": str(out)})
     return 0
 

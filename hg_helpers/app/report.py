@@ -30,6 +30,7 @@ GROUPS = {
     "fidelity": "Do values and pairs of features look alike?",
     "diversity": "Who is there, and who is missing?",
     "dynamics": "Does time pass as it does in real patients?",
+    "visits": "Do visits come, and values lack, as in real patients?",
     "privacy": "Is anybody copied?",
     "disclosure": "What could be learnt about a real person?",
     "utility": "Can one learn from it?",
@@ -57,6 +58,10 @@ MEANING = {
     "switching_ratio": ("changes of regimen, as a share of the real", "from what to what, and when"),
     "dwell_times": ("difference of the lengths of stays, in visits", "the order of stays"),
     "static_constant": ("share of patients whose static features stay", "whether they are the right ones"),
+    "length_ks": ("widest gap between the distributions of courses' lengths", "why a course ends"),
+    "step_ks": ("widest gap between the distributions of times between visits", "who comes often, and when"),
+    "gap_shares": ("largest difference of the shares of missing values", "why a value is missing, and of whom"),
+    "gap_clustering": ("difference of how often a gap follows a gap", "which patients have the gaps"),
     "dcr_share": ("share of synthetic patients nearer to training patients", "single copies among many others"),
     "nndr": ("how alone the nearest real patient stands", "copies of crowded patients"),
     "copies": ("share that is nearer to a training patient than chance allows", "copies with larger changes"),
@@ -71,6 +76,7 @@ MEANING = {
     "tstr_auc": ("prediction learnt from synthetic patients", "groups that are missing from real and synthetic alike"),
     "trtr_auc": ("the same, learnt from real patients", "nothing of the synthetic patients: it is the floor"),
     "c2st_auc": ("how well a classifier tells them from real ones", "copies, which cannot be told"),
+    "c2st_other_auc": ("the same, by summaries that no model was trained on", "copies, which cannot be told"),
 }
 INTRODUCTION = """<p>Each number stands beside its floor: what real patients score in the place of the synthetic ones.
 Near its floor, a cohort is as good as other real patients of that number. The page gives no verdict, and no number

@@ -48,9 +48,6 @@ STYLE = {
     "legend.frameon": False,
     "axes.spines.top": False,
     "axes.spines.right": False,
-    "axes.axisbelow": True,
-    "axes.grid": False,
-    "grid.color": "#D9D9D9",
     "hatch.linewidth": 1.2,
     "lines.linewidth": 2.0,
     "figure.dpi": DPI,
@@ -83,8 +80,6 @@ CATEGORIES = (
 #: Both colour scales get evenly darker away from white; the signed one is never read without its written numbers.
 SHARES = LinearSegmentedColormap.from_list("shares", ["#FFFFFF", "#9CCBE8", BLUE, "#00243D"])
 SIGNED = LinearSegmentedColormap.from_list("signed", ["#00243D", BLUE, "#FFFFFF", VERMILLION, "#4A1E00"])
-
-
 #: What a picture is drawn of: one table, or several by name.
 Tables = pd.DataFrame | dict[str, pd.DataFrame]
 
