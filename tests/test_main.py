@@ -108,7 +108,13 @@ def test_the_whole_way_on_another_table(table, capsys, caplog):
     assert {"ks", "tv", "coverage_patient", "dcr_share"} <= set(report["metric"])
     drawn = {"distributions", "association", "joint_shares", "coverage", "trajectories", "regimen_shares", "patients"}
     left = {p.name for p in (table / "report").iterdir()}
-    assert left == {"report.csv", "privacy_distances.png", "giveaways.png", *(f"{name}.png" for name in drawn)}
+    assert left == {
+        "report.csv",
+        "report.html",
+        "privacy_distances.png",
+        "giveaways.png",
+        *(f"{name}.png" for name in drawn),
+    }
     assert "trends_and_cycles is left out" in caplog.text and "at least two" in caplog.text  # one lab only
 
 
