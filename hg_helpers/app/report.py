@@ -177,7 +177,7 @@ def table(head: list[str], rows: Iterable[Iterable[Any]], caption: str) -> str:
 def _written(cell: Any) -> str:
     if not isinstance(cell, float):
         return str(cell)
-    return "undefined" if np.isnan(cell) else "the lower" if cell == -np.inf else f"{cell:.3f}"
+    return "undefined" if np.isnan(cell) else f"{cell:.3f}"
 
 
 def _sizes(sets: dict[str, pd.DataFrame], schema: Schema) -> str:
@@ -202,7 +202,8 @@ def _numbers(part: pd.DataFrame, question: str) -> list[str]:
     rows = []
     for row in part.itertuples():
         interval = "" if np.isnan(row.low) else f"{row.low:.3f} to {row.high:.3f}"
-        rows.append((row.metric, row.feature, row.value, row.floor, row.best, interval, row.note))
+        best = row.best if np.isfinite(row.best) else "the lower"
+        rows.append((row.metric, row.feature, row.value, row.floor, best, interval, row.note))
     head = ["metric", "feature", "synthetic", "floor", "best", "95 % interval", "note"]
     meaning = [(metric, *MEANING[metric]) for metric in dict.fromkeys(part["metric"]) if metric in MEANING]
     hides = table(["metric", "what it says", "what it hides"], meaning, "How to read them") if meaning else ""
