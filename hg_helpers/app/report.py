@@ -19,7 +19,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from .. import __version__
 from ..cohort.schema import Schema
 from ..metrics import METRICS
 from .files import write_text
@@ -133,7 +132,11 @@ def write_page(
         settings: what the run was asked for.
     """
     versions = {name: importlib.metadata.version(name) for name in ("torch", "numpy", "pandas", "scikit-learn")}
-    versions = {"made": f"{datetime.now():%Y-%m-%d %H:%M}", "hg_helpers": __version__, **versions}
+    versions = {
+        "made": f"{datetime.now():%Y-%m-%d %H:%M}",
+        "hg_helpers": sys.modules["hg_helpers"].__version__,
+        **versions,
+    }
     parts = [
         "<h1>Synthetic patients beside real ones</h1>",
         INTRODUCTION,
