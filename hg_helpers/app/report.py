@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import base64
 import importlib.metadata
+import platform
+import sys
 from collections.abc import Iterable
 from datetime import datetime
 from html import escape
@@ -132,11 +134,8 @@ def write_page(
         settings: what the run was asked for.
     """
     versions = {name: importlib.metadata.version(name) for name in ("torch", "numpy", "pandas", "scikit-learn")}
-    versions = {
-        "made": f"{datetime.now():%Y-%m-%d %H:%M}",
-        "hg_helpers": sys.modules["hg_helpers"].__version__,
-        **versions,
-    }
+    ours = {"hg_helpers": sys.modules["hg_helpers"].__version__, "python": platform.python_version()}
+    made = {"made": f"{datetime.now():%Y-%m-%d %H:%M}", **ours, **versions}
     parts = [
         "<h1>Synthetic patients beside real ones</h1>",
         INTRODUCTION,
@@ -157,7 +156,7 @@ def write_page(
         parts.append(f"<figure>{image}<figcaption>{escape(name.replace('_', ' '))}</figcaption></figure>")
     parts += [
         "<h2>How it was made</h2>",
-        table(["setting", "value"], [*settings.items(), *versions.items()], "Settings"),
+        table(["setting", "value"], [*settings.items(), *made.items()], "Settings"),
     ]
     head = '<meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">'
     head += f"<title>Synthetic patients beside real ones</title><style>{STYLE}</style>"
