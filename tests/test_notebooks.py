@@ -24,6 +24,7 @@ from tests.minutes import counted
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "notebooks"
 SERIES = ["01_preprocessing", "02_wgan_gp_v1", "03_vae", "04_latent_buffer_v2", "05_evaluation"]
+SERIES += ["06_usefulness"]
 KNOWN_TAGS = {
     "setup",
     "solution",
