@@ -174,8 +174,9 @@ class Generator(nn.Module):
                 out[..., span] = out[..., span].mean(1, keepdim=True)
         return out
 
-    def heads(self, logits: Tensor, draws: Draws) -> Tensor:
+    def heads(self, logits: Tensor, draws: Draws | None = None) -> Tensor:
         """Softmax on each block of levels, sigmoid on reals, with what is drawn; a course ends as real ones do."""
+        draws = draws or Draws()
         x = logits.new_zeros(*logits.shape[:2], self.channels)  # filled in feature after feature
         values, changed = logits[..., : self.channels].clone(), x[..., :1]
         for real, static, span in self.order:
@@ -210,7 +211,7 @@ class Generator(nn.Module):
 
     def forward(self, z: Tensor, draws: Draws | None = None) -> Tensor:
         """(B, L, Z) to encoded patients (B, L, C), soft in the discrete features unless the heads round."""
-        return self.heads(self.logits(z), draws or Draws())
+        return self.heads(self.logits(z), draws)
 
 
 class Critic(nn.Module):
