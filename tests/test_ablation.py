@@ -134,7 +134,7 @@ def test_two_configurations_from_the_command_line_and_again_without_training(her
         settings = ablation.configuration(name, seed=0, **TINY).to_dict()
         assert all(json.loads(text) == settings for text in part["settings"])
     floor = table[table["configuration"] == "real holdout"]
-    assert len(floor) == 8 and set(floor["settings"]) == {"{}"} and set(floor["steps"]) == set(floor["seconds"]) == {0}
+    assert len(floor) == 10 and set(floor["settings"]) == {"{}"} and set(floor["steps"]) == set(floor["seconds"]) == {0}
     tv = floor.loc[floor["metric"] == "joint_tv", "value"].item()
     assert 0 < tv < 0.3 < runs.loc[runs["metric"] == "joint_tv", "value"].min()
     assert said["medians"]["real holdout"]["joint_tv"] == tv and (here / "a.png").stat().st_size > 10_000

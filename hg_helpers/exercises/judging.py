@@ -198,7 +198,7 @@ class Exercise:
             return None
         answers, wanted = ([numbers(each.value) for each in every] for every in (outcomes, self._expected))
         strange = [outcome.value for outcome, answer in zip(outcomes, answers, strict=True) if answer is None]
-        found = _no_numbers(strange[0]) if strange else self._of_a_kind(answers, wanted, off)
+        found = no_numbers(strange[0]) if strange else self._of_a_kind(answers, wanted, off)
         return f"{found} Expected: {self.task}" if found else None
 
     def _of_a_kind(self, answers: list[np.ndarray], wanted: list[np.ndarray], off: list[int]) -> str | None:
@@ -397,7 +397,7 @@ def _returning_like(function: Callable, like: Any) -> Callable:
     return wrapped
 
 
-def _no_numbers(value: Any) -> str:
+def no_numbers(value: Any) -> str:
     kind = type(value).__name__
     told = [advice for kinds, advice in KINDS.items() if isinstance(value, kinds)]
     return f"a {kind} comes back{f'; {told[0]}' if told else ', which cannot be read as numbers in one shape'}."

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .judging import Case, Exercise, each, numbers
+from .judging import Case, Exercise, each, no_numbers, numbers
 from .nb02_wgan import random_tensor
 from .nb03_autoencoder import PROTOTYPE_MISTAKES, sequences_of_latents
 from .toy import toy_latents
@@ -103,8 +103,9 @@ def _kept(case: Case, value: object) -> list[int] | str:
     if got is None or got.ndim != 3 or got.shape[1:] != (1, width):
         if n == 0 and got is not None and got.size == 0:
             return []
-        shape = type(value).__name__ if got is None else got.shape
-        return f"{shape} comes back; return the rows that stay, in the shape (k, 1, Z)."
+        if got is None:
+            return no_numbers(value)
+        return f"{got.shape} comes back; return the rows that stay, in the shape (k, 1, Z)."
     rows = {tuple(row): i for i, row in enumerate(prototypes[:, 0].tolist())}
     ids = [rows.get(tuple(row), -1) for row in got[:, 0].tolist()]
     if -1 in ids:
