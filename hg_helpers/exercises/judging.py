@@ -51,6 +51,9 @@ KINDS = {
     (nn.Module,): "that is a network; return what it computes",
 }
 
+#: What comes back of a function of which not one line has run.
+UNRUN = (types.GeneratorType, types.CoroutineType)
+
 
 class Case(NamedTuple):
     """One input: its name in a message, the arguments, and whether gradients are compared on it."""
@@ -171,6 +174,9 @@ class Exercise:
     def _wrong(self, answer: Callable, cases: list[Case], outcomes: list[Outcome]) -> str | None:
         first = next((i for i, outcome in enumerate(outcomes) if outcome.error is not None), None)
         if self.examine is not None and first is None:
+            unrun = next((i for i, outcome in enumerate(outcomes) if isinstance(outcome.value, UNRUN)), None)
+            if unrun is not None:
+                return self._told(no_numbers(outcomes[unrun].value), unrun, outcomes)
             found = self.examine(cases, [outcome.value for outcome in outcomes])
             return found and self._told(*found, outcomes)
         off = [i for i, (o, e) in enumerate(zip(outcomes, self._expected, strict=True)) if not _agree(o, e)]

@@ -13,7 +13,7 @@ from scipy import stats
 from ..cohort.art import ART_DEMO
 from ..cohort.simulate import simulate_cohort
 from ..metrics import autocorrelation_difference, copies, coverage, ks
-from .judging import UNFILLED, Case, Exercise, no_numbers, numbers
+from .judging import UNFILLED, Case, Exercise, numbers
 
 # --- the floor --------------------------------------------------------------------------------------------------------
 
@@ -56,8 +56,6 @@ def floor(cohort: pd.DataFrame, metric: Callable, patients: int, seed: int) -> f
 def _sets(case: Case, value: Any) -> tuple[list, list] | str:
     """The patients of both sets, or what is wrong with them."""
     cohort, metric, patients, _ = case.arguments
-    if hasattr(value, "send"):  # a generator or a coroutine, which has not begun
-        return no_numbers(value)
     if metric.given is None:
         return "`metric` was never called; it takes the two sets of rows and returns the floor."
     if not all(isinstance(part, pd.DataFrame) and set(part) == set(cohort) for part in metric.given):
