@@ -27,19 +27,9 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         venv.create(folder, with_pip=True)
         python = Path(folder) / ("Scripts" if sys.platform == "win32" else "bin") / "python"
-        packages = [
-            *lowest(),
-            "pytest",
-            "pytest-xdist",
-            "pytest-timeout",
-            "hypothesis",
-            "openpyxl",
-            "nbformat",
-            "nbval",
-        ]
+        packages = [*lowest(), "-e", f"{ROOT}[test]"]
         print("installing", " ".join(packages), flush=True)
         subprocess.run([python, "-m", "pip", "install", "-q", *packages], check=True)
-        subprocess.run([python, "-m", "pip", "install", "-q", "--no-deps", "-e", str(ROOT)], check=True)
         return subprocess.run([python, "-m", "pytest", *(sys.argv[1:] or ["tests", "-n2"])], cwd=ROOT).returncode
 
 
