@@ -15,12 +15,12 @@ try:
     from . import cohort, exercises, metrics, model, plots
     from .app.describe import describe
     from .app.files import write_parts
-    from .app.shorthand import train
+    from .app.shorthand import setup, train
     from .cohort import *
     from .metrics import evaluate
     from .model import *
     from .runtime.checkpoint import load_checkpoint, save_checkpoint
-    from .runtime.environment import seed_everything, setup
+    from .runtime.environment import seed_everything
 except (ImportError, OSError) as error:  # OSError: a torch whose libraries do not load
     # `python -m hg_helpers doctor` must come past here to say what is absent; whoever uses a name is told at once
     _failed = error

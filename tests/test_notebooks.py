@@ -63,6 +63,13 @@ def tags_of(cell) -> list[str]:
     return cell.metadata.get("tags", [])
 
 
+def pictures_of(cell) -> list[str]:
+    """Those that a code cell shows, each as its HTML with the alternative text, or as the name of its kind."""
+    shown = [output.get("data", {}) for output in cell.outputs]
+    pages = [data["text/html"] for data in shown if "<img " in data.get("text/html", "")]
+    return pages + [kind for data in shown for kind in data if kind.startswith("image/")]
+
+
 def first_line(cell) -> str:
     return cell.source.strip().split("\n")[0][:70]
 
@@ -145,7 +152,9 @@ def test_at_least_eight_cells_are_compared_and_have_something_to_compare(noteboo
     assert len(compared) >= 8
     for cell in compared:
         kinds = {kind for output in cell.outputs for kind in output.get("data", {"text": ""})}
-        assert kinds - {"image/png", "image/jpeg"}, f"{first_line(cell)}: pictures are not compared"
+        assert kinds - {"image/png", "image/jpeg"} and not pictures_of(cell), (
+            f"{first_line(cell)}: pictures are not compared"
+        )
         # the text beside a picture, `<Figure size ...>`, says nothing about what is in it
         texts = [o.get("text", "") or o.get("data", {}).get("text/plain", "") for o in cell.outputs]
         assert any(text.strip() and not text.startswith(("<Figure", "<Picture")) for text in texts), first_line(cell)
@@ -268,7 +277,7 @@ def test_each_figure_is_followed_by_words(notebook):
     for i, cell in enumerate(notebook.cells):
         if cell.cell_type != "code":
             continue
-        if any(kind.startswith("image/") for output in cell.outputs for kind in output.get("data", {})):
+        if pictures_of(cell):
             after = notebook.cells[i + 1 : i + 3]
             words = [len(c.source.split()) for c in after if c.cell_type == "markdown"]
             assert words and max(words) >= 8, f"{first_line(cell)}: no sentence says what the picture shows"

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import replace
+from html import escape
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -273,6 +274,7 @@ def test_a_picture_shows_itself_with_its_alternative_text_even_before_pyplot_is_
     data, metadata = figure._repr_mimebundle_()
     assert data["image/png"].startswith(b"\x89PNG")
     assert metadata == {"image/png": {"alt": table.attrs["alt"]}}
+    assert f'<img alt="{escape(table.attrs["alt"])}" src="data:image/png;base64,' in data["text/html"]
 
 
 def test_a_notebook_shows_a_picture_exactly_once(drawn):

@@ -15,6 +15,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import matplotlib
 import pandas as pd
 import torch
 
@@ -26,6 +27,8 @@ from ..metrics import evaluate
 from ..model.config import MODELS, TrainConfig
 from ..model.synthesizer import Synthesizer
 from ..model.training import Trainer
+from ..plots.style import STYLE
+from ..runtime import environment
 from ..runtime.distributed import ALONE, Peers
 from .files import split_of, write_split
 
@@ -79,6 +82,12 @@ class Trained:
         """Write the trainer, and beside it who was in which group, as ``python -m hg_helpers train`` leaves them."""
         write_split(self.split, Path(path))
         self.trainer.save(path)
+
+
+def setup(seed: int = 0) -> None:
+    """Prepare a notebook: seeds, the package's messages in the cell that causes them, and the look of all pictures."""
+    environment.setup(seed)
+    matplotlib.rcParams.update(STYLE)
 
 
 def train(
