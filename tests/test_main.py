@@ -21,7 +21,7 @@ from hg_helpers.model.synthesizer import Synthesizer
 from hg_helpers.model.training import Trainer
 
 ROOT = Path(__file__).parent.parent
-COMMANDS = ["doctor", "simulate", "download", "train", "sample", "evaluate", "demo"]
+COMMANDS = ["doctor", "simulate", "download", "describe", "train", "sample", "evaluate", "demo", "workshop"]
 PBC = ROOT.parent / "shared" / "data" / "pbcseq.csv"
 SCHEMA = """
 patient: id

@@ -79,7 +79,7 @@ def test_the_package_imports_nothing_that_it_does_not_declare_and_declares_nothi
         name for path in (ROOT / "hg_helpers").rglob("*.py") for name in imported(path.read_text(encoding="utf-8"))
     }
     assert {"pyarrow", "requests", "threadpoolctl"} <= found  # imported inside functions, too
-    assert found - set(declared("dependencies")) == set()
+    assert found - set(declared("dependencies")) == {"nbconvert"} < set(declared("notebooks"))  # for `workshop` alone
     assert set(declared("dependencies")) - found == set()
 
 

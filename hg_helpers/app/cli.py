@@ -16,8 +16,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from .commands import UserError, demo, describe, download, evaluate, sample, simulate, train
+from .commands import UserError, demo, describe, download, evaluate, sample, simulate, train, workshop
 from .doctor import doctor
+from .workshop import NOTEBOOKS
 
 DESCRIPTION = "Health Gym v2: make synthetic longitudinal cohorts, and see which patients a generator loses."
 EXITS = (
@@ -198,4 +199,9 @@ def build_parser() -> argparse.ArgumentParser:
     option("--seed", **SEED)
     option("--epochs", type=COUNT, help="fewer for a quick look (default: the workshop preset's)")
     writes(option, "folder (default runs/demo)", default="runs/demo")
+
+    summary = "make the notebooks' editions for a class: without solutions, and as pages to read"
+    option = command(workshop, summary, "workshop --out runs/workshop")
+    option("--notebooks", type=_path, default=NOTEBOOKS, metavar="FOLDER", help="(default: those of this clone)")
+    writes(option, "folder: student/*.ipynb and html/*.html")
     return parser

@@ -41,6 +41,7 @@ from .describe import describe as describe_table
 from .files import read_split, values_of, write_parts, write_split, write_table, write_text
 from .report import report_text, write_page
 from .shorthand import prepare, warn_if_cut_short
+from .workshop import write_editions
 
 log = logging.getLogger("hg_helpers")
 
@@ -230,6 +231,13 @@ def demo(options: argparse.Namespace) -> int:
         if caution:
             print(caution)
         print(f"{result['seconds']['all'] / 60:.1f} minutes; pictures, tables, models in {folder}/")
+    return 0
+
+
+def workshop(options: argparse.Namespace) -> int:
+    for edition in ("student", "html"):
+        _refuse_existing(options.out / edition, options.force)
+    _show(options, {"notebooks": write_editions(options.notebooks, options.out), "folder": str(options.out)})
     return 0
 
 

@@ -1,0 +1,86 @@
+"""What a teacher hands out: the notebooks without their solutions, and as pages for readers who have no Python.
+
+>>> stub = {'cell_type': 'code', 'source': '_ = hg.exercises.check_scale(mine)', 'metadata': {}}
+>>> solution = {**stub, 'source': 'assert hg.exercises.check_scale(scale)', 'metadata': {'tags': ['solution']}}
+>>> student({'cells': [stub, solution]})['cells'][1]['source']
+'scale = hg.exercises.chosen("scale", mine)'
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from .files import write_text
+
+#: The notebooks of a clone of the repository; a package that pip has installed comes without them.
+NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
+CHECK = re.compile(r"exercises\.check_(\w+)\((\w+)\)")
+BADGE = re.compile(r"\[!\[(Open in Colab)\]\([^)]*\)\](\([^)]*\))\s*")
+#: nbconvert's page with solutions folded, and the words of a picture where readers without eyes look for them.
+TEMPLATE = """{%- extends 'lab/index.html.j2' -%}
+{%- block html_head_js_requirejs -%}{%- endblock -%}{%- block html_head_js_mermaidjs -%}{%- endblock -%}
+{%- block codecell -%}{%- if 'solution' in cell.metadata.tags -%}
+<details><summary>Solution</summary>{{ super() }}</details>{%- else -%}{{ super() }}{%- endif -%}{%- endblock -%}
+{%- block data_png -%}<img alt="{{ output | get_metadata('alt', 'image/png') | escape_html }}"
+src="data:image/png;base64,{{ output.data['image/png'] | escape_html }}">{%- endblock -%}"""
+
+
+def write_editions(notebooks: Path, folder: Path) -> int:
+    """Write ``student/NAME.ipynb`` and ``html/NAME.html`` of each notebook in a folder; returns how many there are."""
+    found = sorted(notebooks.glob("*.ipynb"))
+    if not found:
+        raise ValueError(f"no notebook in {notebooks}: name their folder in a clone of the repository by --notebooks")
+    for path in found:
+        text = path.read_text(encoding="utf-8")  # read twice: both editions change what they are given
+        write_text(page(json.loads(text), path.stem), folder / "html" / f"{path.stem}.html")
+        handed_out = json.dumps(student(json.loads(text)), indent=1, ensure_ascii=False)
+        write_text(f"{handed_out}\n", folder / "student" / path.name)
+    return len(found)
+
+
+def student(notebook: dict[str, Any]) -> dict[str, Any]:
+    """A notebook without outputs, in which the learner's own answer, or else the package's, stands for a solution."""
+    answers = dict(CHECK.findall("\n".join(source(cell) for cell in notebook["cells"] if not solves(cell))))
+    for cell in notebook["cells"]:
+        if solves(cell):
+            names = CHECK.findall(source(cell))
+            lines = [f'{name} = hg.exercises.chosen("{check}", {answers[check]})' for check, name in names]
+            cell |= {"source": "\n".join(lines), "metadata": {}}
+        if cell["cell_type"] == "code":
+            cell |= {"outputs": [], "execution_count": None}
+        else:
+            cell["source"] = BADGE.sub("", source(cell))  # Colab would open the edition with solutions
+    return notebook
+
+
+def page(notebook: dict[str, Any], title: str) -> str:
+    """A notebook as one page of HTML; a picture without a description has the first sentence that follows it."""
+    try:
+        from nbconvert import HTMLExporter
+    except ImportError as error:
+        raise ValueError("pages are made by nbconvert; run: python -m pip install 'nbconvert>=7'") from error
+    described = "the text below says what it shows"
+    for cell in reversed(notebook["cells"]):
+        if cell["cell_type"] == "markdown":
+            prose = BADGE.sub(r"[\1]\2\n", source(cell))  # without an image from the network
+            cell["source"] = re.sub(r"\]\(([\w-]+)\.ipynb", r"](\1.html", prose)
+            plain = re.sub(r"^[#|<$].*|[*`$]", "", prose, flags=re.M).strip()
+            sentences = re.split(r"(?<=[.?])\s+", plain) if plain else [described]
+            described = next((s for s in sentences if re.search("picture|In words", s)), sentences[0])
+        for output in cell.get("outputs", []):
+            if "image/png" in output.get("data", {}):
+                output["metadata"].setdefault("image/png", {}).setdefault("alt", described)
+    exporter = HTMLExporter(raw_template=TEMPLATE)
+    return exporter.from_file(io.StringIO(json.dumps(notebook)), {"metadata": {"name": title}})[0]
+
+
+def solves(cell: dict[str, Any]) -> bool:
+    return "solution" in cell["metadata"].get("tags", [])
+
+
+def source(cell: dict[str, Any]) -> str:
+    return "".join(cell["source"])
