@@ -1,7 +1,8 @@
 """The tests with the lowest versions that pyproject.toml promises: ``python -m tests.lowest [pytest's arguments]``.
 
 Makes a virtual environment in a temporary folder, installs each dependency at its lower bound and the package itself,
-and runs the unit tests there. torch comes as requirements.txt pins it: its older files are of several GB.
+and runs the unit tests there. The lowest torch is of several GB where PyPI has it from, so that it is taken only with
+``--torch``, without CUDA from PyTorch's own server; else it comes as requirements.txt pins it.
 """
 
 import re
@@ -15,23 +16,27 @@ ROOT = Path(__file__).resolve().parents[1]
 BOUND = re.compile(r'^  "(?P<name>[\w-]+)>=(?P<version>[\d.]+)",', re.MULTILINE)
 
 
-def lowest() -> list[str]:
-    """Each dependency at its lower bound, as pip takes it; torch as pinned."""
+def lowest() -> dict[str, str]:
+    """The lower bound of each dependency, as pyproject.toml has it."""
     project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
-    bounds = {m["name"]: m["version"] for m in BOUND.finditer(project.split("optional-dependencies")[0])}
-    pinned = re.search(r"^torch==\S+", (ROOT / "requirements.txt").read_text(encoding="utf-8"), re.MULTILINE)
-    return [pinned[0], *(f"{name}=={version}" for name, version in bounds.items() if name != "torch")]
+    return {m["name"]: m["version"] for m in BOUND.finditer(project.split("optional-dependencies")[0])}
 
 
-def main() -> int:
+def main(arguments: list[str]) -> int:
+    pytest = [argument for argument in arguments if argument != "--torch"]
+    versions = {name: f"{name}=={bound}" for name, bound in lowest().items()}
+    server = ["--extra-index-url", "https://download.pytorch.org/whl/cpu"]
+    if "--torch" not in arguments:
+        pinned = (ROOT / "requirements.txt").read_text(encoding="utf-8")
+        versions["torch"], server = re.search(r"^torch==\S+", pinned, re.MULTILINE)[0], []
     with tempfile.TemporaryDirectory() as folder:
         venv.create(folder, with_pip=True)
         python = Path(folder) / ("Scripts" if sys.platform == "win32" else "bin") / "python"
-        packages = [*lowest(), "-e", f"{ROOT}[test]"]
+        packages = [*versions.values(), *server, "-e", f"{ROOT}[test]"]
         print("installing", " ".join(packages), flush=True)
         subprocess.run([python, "-m", "pip", "install", "-q", *packages], check=True)
-        return subprocess.run([python, "-m", "pytest", *(sys.argv[1:] or ["tests", "-n2"])], cwd=ROOT).returncode
+        return subprocess.run([python, "-m", "pytest", *(pytest or ["tests", "-n2"])], cwd=ROOT).returncode
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -73,6 +73,7 @@ def page(notebook: dict[str, Any], title: str) -> str:
             described = next((s for s in sentences if re.search("picture|In words", s)), sentences[0])
         for output in cell.get("outputs", []):
             if "image/png" in output.get("data", {}):
+                output["data"].pop("text/html", None)  # of the package's own figures: the same once more
                 output["metadata"].setdefault("image/png", {}).setdefault("alt", described)
     exporter = HTMLExporter(raw_template=TEMPLATE)
     return exporter.from_file(io.StringIO(json.dumps(notebook)), {"metadata": {"name": title}})[0]
