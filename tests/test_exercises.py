@@ -179,3 +179,25 @@ def test_later_cells_run_on_the_package_where_the_learner_is_not_there_yet(stub,
     assert exercises.chosen("scale", stub) is package
     assert "package's own version" in told(capsys)
     assert exercises.chosen("scale", stub, np.clip) is np.clip
+
+
+# --- predict, then run ------------------------------------------------------------------------------------------------
+
+
+def test_a_guess_is_held_against_what_happened_and_none_gives_nothing_away(capsys):
+    said = {}
+    for guess, happened in ((0.33, 0.3), (0.1, 0.3), (0, 0.0), (-2, 1), ("No", True), (True, True), ("v2", "v1")):
+        exercises.predicted(guess, happened)
+        said[guess, happened] = told(capsys)
+    assert [line.rsplit(" ", 2)[-2:] for line in said.values()][:4] == [
+        ["about", "right.\n"],
+        ["too", "low.\n"],
+        ["about", "right.\n"],
+        ["too", "low.\n"],
+    ]
+    assert "it is yes" in said["No", True] and "so it is" in said[True, True] and "it is v1" in said["v2", "v1"]
+    for guess in (None, ...):
+        exercises.predicted(guess, 0.123)
+        assert "0.123" not in told(capsys)
+    exercises.predicted(["A", " b "], ["a", "b", "c"])
+    assert "2 of 3 in the right place" in told(capsys)
