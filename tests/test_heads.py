@@ -17,6 +17,7 @@ from hg_helpers.model.config import TrainConfig
 from hg_helpers.model.critics import CRITICS, LAGS, Summaries, SummaryCritic, ranks, summarise
 from hg_helpers.model.heads import Draws, MeasurementNoise, hold_or_switch
 from hg_helpers.model.networks import Generator, Transformer
+from hg_helpers.model.resume import accept
 from hg_helpers.model.training import Trainer
 
 SMALL = Schema(
@@ -225,7 +226,7 @@ def test_starting_at_real_patients_gives_their_shares_pairs_and_means_before_the
     cohort = simulate_cohort(300, seed=3)
     encoder = CohortEncoder(ART_DEMO).fit(cohort)
     trainer = Trainer(encoder, TrainConfig.v2_plus(hidden=16, latent=8, epochs=1), device="cpu")
-    trainer._accept(encoder.transform(cohort))
+    accept(trainer, encoder.transform(cohort))
     z = torch.randn(2000, 3, 8, generator=torch.Generator().manual_seed(0))
     draws = trainer.generator.draws(2000, 3, torch.Generator().manual_seed(1))
     with torch.no_grad():

@@ -21,7 +21,7 @@ BELOW = {
 }
 #: The order in which the model is read; a module imports from those before it.
 MODEL = ["latent", "heads", "networks", "autoencoder", "critics", "config", "curriculum", "losses"]
-MODEL += ["synthesizer", "state", "training"]
+MODEL += ["synthesizer", "resume", "training"]
 
 
 def imports(path: Path) -> Iterator[tuple[str, str]]:

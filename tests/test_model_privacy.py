@@ -36,9 +36,9 @@ class Model:
         self.owner: dict[bytes, int] = {}
         update, run = self.trainer.source.update, self.trainer._batch
 
-        def batch(real, per_epoch):
+        def batch(real):
             self.batch = [self.place[one.numpy().tobytes()] for one in real]
-            return run(real, per_epoch)
+            return run(real)
 
         def note(latents, random):
             self.owner |= {

@@ -11,6 +11,7 @@ from training_states import MODELS, PER_EPOCH, same, weights
 from hg_helpers.model import losses, training
 from hg_helpers.model.autoencoder import Autoencoder, VariationalAutoencoder
 from hg_helpers.model.losses import correlation_matrix
+from hg_helpers.model.resume import accept
 from hg_helpers.model.training import Trainer
 
 
@@ -26,7 +27,7 @@ def make(encoder, tiny):
 @pytest.mark.parametrize("model", MODELS)
 def test_each_step_moves_its_own_network_and_leaves_no_gradient_in_another(make, x, model):
     trainer, real = make(model), x[:8]
-    trainer._accept(x)
+    accept(trainer, x)
     steps = {
         "autoencoder": lambda: trainer.autoencoder_step(real),
         "critic": lambda: trainer.critic_step(real),
@@ -47,7 +48,7 @@ def test_each_step_moves_its_own_network_and_leaves_no_gradient_in_another(make,
 
 def test_the_critics_loss_is_the_designs(make, x, monkeypatch):
     trainer, real, seen = make("v2_plus"), x[:8], {}
-    trainer._accept(x)
+    accept(trainer, x)
 
     def penalty(critic, real, fake, mix, *_):
         if critic is not trainer.critic:  # the critic of summaries
@@ -80,7 +81,7 @@ def test_the_generators_loss_is_the_designs(make, x, monkeypatch):
 
     original = training.correlation_loss
     monkeypatch.setattr(training, "correlation_loss", correlation)
-    trainer._accept(x)
+    accept(trainer, x)
     row = trainer.generator_step(8, 3)
     assert seen["fake"].shape == (8, 3, 22) and torch.equal(seen["target"], trainer.target)
     assert row["generator_loss"] == pytest.approx(10 * seen["loss"].item() - seen["score"], rel=1e-5)
@@ -89,7 +90,7 @@ def test_the_generators_loss_is_the_designs(make, x, monkeypatch):
 
 def test_the_moment_loss_compares_with_the_training_patients_in_standard_units(make, x, monkeypatch):
     trainer, fakes = make("v1", moment_weight=0.5), []
-    trainer._accept(x)
+    accept(trainer, x)
     fake = trainer.fake
     monkeypatch.setattr(trainer, "fake", lambda *shape: fakes.append(fake(*shape)) or fakes[-1])
     row = trainer.generator_step(8, 3)
@@ -107,7 +108,7 @@ def test_the_moment_loss_compares_with_the_training_patients_in_standard_units(m
 
 def test_the_moment_loss_alone_brings_shares_and_switching_to_the_real_ones(make, x):
     trainer = make("v1", moment_weight=1.0, correlation_weight=0.0, learning_rate=0.01)
-    trainer._accept(x)
+    accept(trainer, x)
     trainer.critic.score.weight.data.zero_()  # a critic without an opinion
     found = [trainer.generator_step(16, 3)["moment_loss"] for _ in range(120)]
     assert np.mean(found[-10:]) < 0.3 * np.mean(found[5:15])
@@ -121,11 +122,11 @@ def test_the_critic_learns_to_score_real_patients_above_generated_ones(make, x):
 
 def test_the_generator_learns_to_be_scored_higher_and_to_correlate_alike(make, x):
     trainer = make("v1", learning_rate=0.01)
-    trainer._accept(x)
+    accept(trainer, x)
     rows = pd.DataFrame([trainer.generator_step(40, 6) for _ in range(60)])
     assert rows["correlation_loss"][-5:].mean() < rows["correlation_loss"][:5].mean() - 0.1
     trainer = make("v1", learning_rate=0.01, correlation_weight=0.0)
-    trainer._accept(x)
+    accept(trainer, x)
     rows = pd.DataFrame([trainer.generator_step(40, 6) for _ in range(60)])
     assert rows["generator_loss"][-5:].mean() < rows["generator_loss"][:5].mean() - 0.02
 
@@ -141,7 +142,7 @@ def test_the_autoencoder_learns_to_reconstruct(make, x, kind):
 
 def test_the_critic_is_unfrozen_even_after_an_error_in_the_generators_step(make, x, monkeypatch):
     trainer = make("v1")
-    trainer._accept(x)
+    accept(trainer, x)
 
     def fail(*_):
         assert not any(p.requires_grad for p in trainer.critic.parameters())
@@ -204,9 +205,9 @@ def test_real_weight_multiplies_reals_before_critic_and_autoencoder_and_nothing_
 
     monkeypatch.setattr(training, "gradient_penalty", spy)
     batch = x[:16]
-    trainer._accept(x)
+    accept(trainer, x)
     e_before = trainer.critic.embed(batch * trainer.weights).detach()
-    trainer._batch(batch * 1.0, PER_EPOCH)
+    trainer._batch(batch * 1.0)
     reals, levels = [0, 1], slice(2, 22)
     factor = torch.ones(22)
     factor[reals] = 5.0
@@ -289,3 +290,10 @@ def test_every_source_and_option_trains(make, x):
             x, progress=False
         )
         assert np.isfinite(history).all(axis=None) and ("kl" in history) == (autoencoder is not None)
+
+
+def test_all_that_a_trainer_holds_lies_on_its_device(make, monkeypatch):
+    monkeypatch.setattr(training, "resolve_device", lambda _: torch.device("meta"))  # in place of a GPU
+    trainer = make("v2_plus")
+    for name, network in trainer.networks().items():
+        assert {t.device.type for t in (*network.parameters(), *network.buffers())} == {"meta"}, name

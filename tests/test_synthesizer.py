@@ -176,7 +176,7 @@ def test_text_levels_and_visits_come_back_as_text_and_days(tiny, tmp_path):
 
 def with_known_shares(encoder, config, seed=0) -> tuple[Synthesizer, dict[str, np.ndarray]]:
     """A generator whose probabilities are the same for every patient and month, and these probabilities."""
-    generator, source = build_generator(encoder, config), build_source(config)
+    generator, source = build_generator(encoder.layout, config), build_source(config)
     shares, rng = {}, np.random.default_rng(seed)
     with torch.no_grad():
         last = generator.body[4]

@@ -62,3 +62,6 @@ class VariationalAutoencoder(Autoencoder):
         mean, log_variance = self.to_latent(h), self.to_log_variance(h)
         t = mean if noise is None else mean + noise * torch.exp(0.5 * log_variance)
         return self.reconstruct(t), mean, (mean, log_variance)
+
+
+AUTOENCODERS = {"aggregate": Autoencoder, "variational": VariationalAutoencoder}

@@ -1,4 +1,4 @@
-"""Every choice of a training run, in one frozen object that travels with the model.
+"""Every choice of a training run, in one frozen object that travels with the model, and the networks it asks for.
 
 >>> TrainConfig.v2(preset="workshop", epochs=3).latent_source
 'buffer'
@@ -13,9 +13,15 @@ from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
+import torch
+from torch import nn
+
+from ..cohort.schema import Schema
 from ..runtime.checks import one_of, real_number, true_or_false, whole_number
-from .critics import CRITICS
+from .autoencoder import AUTOENCODERS
+from .critics import CRITICS, SummaryCritic
 from .latent import SOURCES, LatentBuffer
+from .networks import Generator
 
 #: What 2 CPU cores finish while a class waits, on some 800 patients; measured in hg_helpers/README.md. Many small
 #: steps, at a rate that falls so that a short run settles.
@@ -24,26 +30,9 @@ PRESETS = {"published": {}, "workshop": WORKSHOP}
 #: What makes v2 of v1, which has the defaults.
 V2 = {"latent_source": "buffer", "autoencoder": "aggregate"}
 #: The repairs; data/results/README.md says what each is for and what three seeds support.
-V2_PLUS = V2 | {
-    "heads": "straight_through",
-    "moment_weight": 0.1,
-    "start": "margins",
-    "static_heads": True,
-    "hold_or_switch": True,
-    "measurement_noise": True,
-    "chain": True,
-    "critic": "convolutional",
-    "summary_weight": 3.0,
-    "real_weight": 5.0,
-    "betas": (0.5, 0.99),
-    "ema": 0.99,
-    "lr_decay": True,
-    "n_critic": 3,
-}
-
-#: The largest number below 1.
-BELOW_1 = 1 - 2**-53
-LARGE = 1e6
+HEADS = {"heads": "straight_through", "static_heads": True, "hold_or_switch": True, "measurement_noise": True}
+JUDGED = {"critic": "convolutional", "summary_weight": 3.0, "real_weight": 5.0, "moment_weight": 0.1, "n_critic": 3}
+V2_PLUS = V2 | HEADS | JUDGED | {"chain": True, "start": "margins", "betas": (0.5, 0.99), "ema": 0.99, "lr_decay": True}
 
 
 def _setting(default: Any, meaning: str, check: Callable[..., Any], *bounds: Any) -> Any:
@@ -74,13 +63,13 @@ class TrainConfig:
     latent: int = _setting(128, "Z, width of the generator's noise", whole_number)
     lengths: tuple[int, ...] = _setting((10, 20, 30, 40, 50, 60), "months, as visited", _several, None, whole_number)
     n_critic: int = _setting(5, "critic steps a generator step", whole_number)
-    gp_weight: float = _setting(10.0, "weight of the gradient penalty", real_number, 0, LARGE)
-    correlation_weight: float = _setting(10.0, "weight of the correlation loss", real_number, 0, LARGE)
+    gp_weight: float = _setting(10.0, "weight of the gradient penalty", real_number, 0, 1e6)
+    correlation_weight: float = _setting(10.0, "weight of the correlation loss", real_number, 0, 1e6)
     # it makes that loss weaker: see losses.correlation_loss
     correlation_cap: bool = _setting(False, "cap correlations at random, as the older code did", true_or_false)
-    moment_weight: float = _setting(0.0, "weight of the moment loss", real_number, 0, LARGE)
+    moment_weight: float = _setting(0.0, "weight of the moment loss", real_number, 0, 1e6)
     learning_rate: float = _setting(1e-3, "Adam's, for all networks", real_number, 1e-12, 100)
-    betas: tuple[float, float] = _setting((0.9, 0.99), "Adam's", _several, 2, real_number, 0, BELOW_1)
+    betas: tuple[float, float] = _setting((0.9, 0.99), "Adam's, below 1", _several, 2, real_number, 0, 1 - 2**-53)
     lr_decay: bool = _setting(False, "constant for half of `epochs`, then linear to 0.05 of itself", true_or_false)
     heads: str = _setting("softmax", "of levels: see Generator", one_of, "softmax", "gumbel", "straight_through")
     gumbel_noise: str = _setting("monthly", "drawn for each month, or each patient", one_of, "monthly", "patient")
@@ -90,10 +79,10 @@ class TrainConfig:
     chain: bool = _setting(False, "each feature is given the levels drawn before it", true_or_false)
     generator: str = _setting("lstm", "what runs over the months", one_of, "lstm", "transformer")
     critic: str = _setting("recurrent", "an LSTM, or convolutions over the months", one_of, *CRITICS)
-    summary_weight: float = _setting(0.0, "weight of a second critic, of one line a patient", real_number, 0, LARGE)
-    real_weight: float = _setting(1.0, "reals times this is what critic and autoencoder see", real_number, 1e-6, LARGE)
+    summary_weight: float = _setting(0.0, "weight of a second critic, of one line a patient", real_number, 0, 1e6)
+    real_weight: float = _setting(1.0, "reals times this is what critic and autoencoder see", real_number, 1e-6, 1e6)
     latent_source: str = _setting("uniform", "where noise comes from: v1 uniform, v2 buffer", one_of, *SOURCES)
-    autoencoder: str | None = _setting(None, "v2 has the aggregate one", one_of, None, "aggregate", "variational")
+    autoencoder: str | None = _setting(None, "v2 has the aggregate one", one_of, None, *AUTOENCODERS)
     buffer_size: int = _setting(10_000, "most prototypes kept", whole_number)
     start: str = _setting("torch", "the generator's first weights: see Generator", one_of, "torch", "he", "margins")
     ema: float = _setting(0.0, "sampling averages weights with this decay; 0: the last ones", real_number, 0, 0.999999)
@@ -148,6 +137,11 @@ class TrainConfig:
         """Batches, hence generator steps, of one epoch: every length with every patient once."""
         return len(self.lengths_for(length)) * -(-patients // self.batch_size)
 
+    def rate_at(self, step: int, per_epoch: int) -> float:
+        """The learning rate: with ``lr_decay`` linear from half of all epochs to their end, and that from there on."""
+        falling = max(0.0, 2 * step / (self.epochs * per_epoch) - 1) if self.lr_decay else 0.0
+        return self.learning_rate * max(0.05, 1 - 0.95 * falling)
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for checkpoints; :meth:`from_dict` is the inverse."""
         return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
@@ -167,3 +161,26 @@ TrainConfig.__doc__ = f"{TrainConfig.__doc__}\n    Args:" + "".join(
 
 #: The models of the series by name: what makes the settings of each, for a preset and with changes.
 MODELS = {"v1": TrainConfig.v1, "v2": TrainConfig.v2, "v2_plus": TrainConfig.v2_plus}
+
+
+def build_generator(layout: Schema, config: TrainConfig) -> Generator:
+    """The generator for patients of that layout."""
+    names = "heads", "static_heads", "start", "gumbel_noise", "hold_or_switch", "measurement_noise", "chain"
+    options = {name: getattr(config, name) for name in names}
+    return Generator(layout, config.latent, config.hidden, trunk=config.generator, **options)
+
+
+def build_source(config: TrainConfig) -> nn.Module:
+    """Where the generator's noise comes from."""
+    source = SOURCES[config.latent_source]
+    return source(config.latent, config.buffer_size) if issubclass(source, LatentBuffer) else source(config.latent)
+
+
+def build_networks(layout: Schema, config: TrainConfig) -> tuple[nn.Module | None, ...]:
+    """Generator, critic, autoencoder and critic of summaries, with the seed's weights; None where there is no such."""
+    autoencoder, sizes = AUTOENCODERS.get(config.autoencoder), (layout.width, config.latent, config.hidden)
+    with torch.random.fork_rng(devices=[]):  # the global generator is left as it was
+        torch.manual_seed(config.seed)
+        generator, critic = build_generator(layout, config), CRITICS[config.critic](layout, config.hidden)
+        autoencoder = autoencoder(*sizes) if autoencoder else None
+        return generator, critic, autoencoder, SummaryCritic(layout, config.hidden) if config.summary_weight else None

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from ..cohort.schema import Schema
-from .networks import Critic, layers
+from .networks import Critic, layers, real_channels
 
 #: Months apart at which changes of a value are taken.
 LAGS = (1, 2, 4, 8)
@@ -78,7 +78,7 @@ class Summaries:
 
     def __init__(self, x: Tensor, schema: Schema, lengths: Iterable[int]) -> None:
         self.schema = schema
-        values = x[..., _reals(schema)].flatten(0, 1)
+        values = x[..., real_channels(schema)].flatten(0, 1)
         values = values[torch.linspace(0, len(values) - 1, min(len(values), SAMPLE), device=x.device).long()]
         share = torch.linspace(0, 1, KNOTS + 1, device=x.device)
         self.knots = torch.stack([torch.quantile(v, share) for v in values.unbind(1)]) if values.shape[1] else None
@@ -104,7 +104,7 @@ def summarise(x: Tensor, schema: Schema, knots: Tensor | None) -> Tensor:
     """
     parts, months = [], x.shape[1]
     if knots is not None:
-        values = x[..., _reals(schema)]
+        values = x[..., real_channels(schema)]
         parts = [part for scale in (values, ranks(values, knots)) for part in _of_values(scale)]
         first, second = torch.triu_indices(len(knots), len(knots), 1)
         for moved in (values - values.mean(1, keepdim=True), values.diff(dim=1)):
@@ -130,10 +130,6 @@ def ranks(values: Tensor, knots: Tensor) -> Tensor:
         low, high = at[right - 1], at[right]
         out.append((right - 1 + (value - low) / (high - low).clamp_min(1e-4)) / KNOTS)
     return torch.stack(out, -1)
-
-
-def _reals(schema: Schema) -> list[int]:
-    return [schema.spans[feature.name].start for feature in schema.real]
 
 
 def _of_values(values: Tensor) -> list[Tensor]:

@@ -27,6 +27,11 @@ def layers(*widths: int) -> nn.Sequential:
     return nn.Sequential(*[part for layer in linear for part in (layer, nn.LeakyReLU(0.1))][:-1])
 
 
+def real_channels(schema: Schema) -> list[int]:
+    """Where the real features stand among the channels."""
+    return [schema.spans[feature.name].start for feature in schema.real]
+
+
 class BiLSTM(nn.Module):
     """One bidirectional LSTM layer (Hochreiter & Schmidhuber 1997), both directions aligned in time.
 

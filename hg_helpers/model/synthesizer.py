@@ -22,8 +22,8 @@ from ..cohort.download import data_folder
 from ..cohort.encoding import CohortEncoder
 from ..runtime.checkpoint import atomic, load_checkpoint, naming, not_finite, save_checkpoint
 from ..runtime.checks import one_of, whole_number
-from .config import TrainConfig
-from .latent import SOURCES, GaussianPrototypes, LatentBuffer, group_means
+from .config import TrainConfig, build_generator, build_source
+from .latent import GaussianPrototypes, LatentBuffer, group_means
 from .networks import Generator
 
 #: Patients that are computed together, always all of them, so that no row depends on how many were asked for.
@@ -34,19 +34,6 @@ AT_ONCE = 2**14
 
 #: Called with the number of patients written so far.
 Progress = Callable[[int], None] | None
-
-
-def build_generator(encoder: CohortEncoder, config: TrainConfig) -> Generator:
-    """The generator network that a configuration describes."""
-    names = "heads", "static_heads", "start", "gumbel_noise", "hold_or_switch", "measurement_noise", "chain"
-    options = {name: getattr(config, name) for name in names}
-    return Generator(encoder.layout, config.latent, config.hidden, trunk=config.generator, **options)
-
-
-def build_source(config: TrainConfig) -> nn.Module:
-    """The latent source that a configuration describes."""
-    source = SOURCES[config.latent_source]
-    return source(config.latent, config.buffer_size) if issubclass(source, LatentBuffer) else source(config.latent)
 
 
 class Synthesizer:
@@ -214,7 +201,7 @@ class Synthesizer:
         with naming(path):
             config = TrainConfig.from_dict(state["config"])
             encoder = CohortEncoder.from_state(state["encoder"])
-            generator, source = build_generator(encoder, config), build_source(config)
+            generator, source = build_generator(encoder.layout, config), build_source(config)
             generator.load_state_dict(state["sampling_generator"])
             source.load_state_dict(state["source"])
         return cls(encoder, config, generator, source)

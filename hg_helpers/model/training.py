@@ -3,14 +3,14 @@
 >>> import hg_helpers as hg
 >>> cohort = hg.simulate_cohort(6, seed=0)
 >>> encoder = hg.CohortEncoder(hg.ART_DEMO).fit(cohort)
->>> config = hg.TrainConfig.v2(hidden=4, latent=4, lengths=(10,), epochs=1)
->>> trainer = Trainer(encoder, config, device="cpu")
+>>> trainer = Trainer(encoder, hg.TrainConfig.v2(hidden=4, latent=4, lengths=(10,), epochs=1), device="cpu")
 >>> trainer.fit(encoder.transform(cohort), progress=False)["length"].tolist()
 [10, 60]
 """
 
 from __future__ import annotations
 
+import copy
 import logging
 import time
 from collections.abc import Callable, Iterable
@@ -20,54 +20,65 @@ from typing import Any
 
 import pandas as pd
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from ..cohort.encoding import CohortEncoder
 from ..runtime.checkpoint import require_writable
 from ..runtime.checks import whole_number
-from ..runtime.environment import kept_memory
+from ..runtime.distributed import ALONE, Peers
+from ..runtime.environment import kept_memory, resolve_device
 from ..runtime.stop import between_batches
+from . import resume
+from .config import TrainConfig, build_networks, build_source
 from .curriculum import curriculum_batches
 from .losses import autoencoder_loss, correlation_loss, gradient_penalty
-from .state import TrainingState, TrainingStopped
+from .networks import real_channels
+from .resume import TrainingStopped
+from .synthesizer import Synthesizer
 
 log = logging.getLogger("hg_helpers")
 
 
-class Trainer(TrainingState):
-    """Trains v1, v2 and everything between on an encoded cohort.
+class Trainer:
+    """Trains v1, v2 and everything between; the encoder travels with the model, each of ``peers`` takes a share."""
 
-    Args:
-        encoder: fitted on the training patients; travels with the model.
-        config: all settings.
-        device: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"mps"``.
-        peers: the processes that train together; each is given the whole batch and takes its share.
+    def __init__(
+        self, encoder: CohortEncoder, config: TrainConfig, device: str | torch.device = "auto", peers: Peers = ALONE
+    ) -> None:
+        self.encoder = copy.deepcopy(encoder)  # whoever fits theirs anew later does not change this model
+        self.schema, self.config, self.peers, self.device = encoder.layout, config, peers, resolve_device(device)
+        self.generator, self.critic, self.autoencoder, self.summary_critic = build_networks(self.schema, config)
+        self.source = build_source(config)  # of noise; v2's is the latent buffer
+        self.average = copy.deepcopy(self.generator).requires_grad_(False) if config.ema else None
+        self.optimisers = {}
+        for name, network in self.networks().items():
+            parameters = network.to(self.device).parameters()
+            if name not in ("source", "average"):
+                self.optimisers[name] = torch.optim.Adam(parameters, lr=config.learning_rate, betas=config.betas)
+        # Draws are made on the CPU, so that a run on another device sees the same numbers.
+        self.random = torch.Generator().manual_seed(config.seed)
+        self.weights = torch.ones(self.schema.channels, device=self.device)
+        self.weights[real_channels(self.schema)] = config.real_weight
+        self.epoch = self.batch = self.step = 0  # whole epochs; batches of the epoch in hand; generator steps in all
+        self.rate, self.rows = config.learning_rate, []
+        # Of all training patients: a hash, and what the losses compare with; resume.accept finds them.
+        self.data = self.target = self.moments = self.summaries = None
 
-    Attributes:
-        generator, critic, autoencoder, summary_critic: the networks; None where the model has no such.
-        source: where noise comes from; v2's :class:`hg_helpers.LatentBuffer`.
-        average: the generator's averaged weights, where ``config.ema`` asks for them.
-        history: DataFrame, one row a batch.
-        epoch, step: whole epochs and generator steps done.
-    """
-
-    # --- the algorithm ------------------------------------------------------------------------------------------------
-
-    def _epoch(self, x: Tensor, to_stop: Callable[[Trainer, dict[str, float]], bool]) -> None:
+    def _epoch(self, x: Tensor, per_epoch: int, to_stop: Callable[[Trainer, dict[str, float]], bool]) -> None:
         """Short trajectories first, every patient once at each length; from the batch at which training stands."""
-        lengths, per_epoch = self.config.lengths_for(self.schema.length), self._per_epoch(x)
+        lengths = self.config.lengths_for(self.schema.length)
         batches = curriculum_batches(len(x), lengths, self.config.batch_size, self.config.seed, self.epoch)
         for length, patients in islice(batches, self.batch, None):
-            row = self._batch(x[patients.to(self.device), :length], per_epoch)
-            if to_stop(self, row):
+            self.rate = self.config.rate_at(self.step, per_epoch)
+            if to_stop(self, self._batch(x[patients.to(self.device), :length])):
                 break
         if self.batch == per_epoch:
             self.epoch, self.batch = self.epoch + 1, 0
 
-    def _batch(self, real: Tensor, per_epoch: int) -> dict[str, float]:
+    def _batch(self, real: Tensor) -> dict[str, float]:
         """One autoencoder step, ``n_critic`` critic steps, one generator step, with real patients (B, L, C)."""
         started = time.perf_counter()
         patients, months, _ = real.shape
-        self.rate = self._learning_rate(per_epoch)
         row = {"step": self.step, "epoch": self.epoch + 1, "length": months, "learning_rate": self.rate}
         weighted = real * self.weights
         if self.autoencoder is not None:
@@ -83,9 +94,8 @@ class Trainer(TrainingState):
     def autoencoder_step(self, real: Tensor) -> dict[str, float]:
         """Fit the autoencoder to the critic's view of weighted real patients (B, L, C); the buffer remembers them."""
         e = self.critic.embed(self.peers.share(real)).detach()  # (B, L, E); the critic must not learn from this loss
-        noise = None
-        if self.autoencoder.variational:
-            noise = self._own(torch.randn(*real.shape[:2], self.config.latent, generator=self.random))
+        shape = (*real.shape[:2], self.config.latent)
+        noise = self._own(torch.randn(shape, generator=self.random)) if self.autoencoder.variational else None
         reconstruction, latent, posterior = self.peers.join(self.autoencoder(e, noise))
         error, divergence = autoencoder_loss(reconstruction, self.peers.join(e), latent, posterior)
         self._improve("autoencoder", error + divergence)
@@ -97,8 +107,7 @@ class Trainer(TrainingState):
         """Teach the critic to score weighted real patients (B, L, C) above generated ones."""
         with torch.no_grad():  # the critic's step needs nothing of how the patients were made
             fake = self.fake(*real.shape[:2]) * self.weights
-        patients = len(real)
-        mix = self._own(torch.rand(patients, 1, 1, generator=self.random))
+        patients, mix = len(real), self._own(torch.rand(len(real), 1, 1, generator=self.random))
         real = self.peers.share(real)
         score_real, score_fake = self.critic(torch.cat([real, fake]), twice=False).chunk(2)
         wasserstein = self.peers.mean(score_real.mean() - score_fake.mean())
@@ -132,18 +141,17 @@ class Trainer(TrainingState):
         return row
 
     def _generator_loss(self, fake: Tensor) -> tuple[Tensor, dict[str, float]]:
+        config, row = self.config, {}
         loss = -self.peers.mean(self.critic(fake * self.weights, twice=False).mean())
         if self.summary_critic is not None:
-            judged = self.peers.mean(self.summary_critic(self.summaries(fake)).mean())
-            loss = loss - self.config.summary_weight * judged
+            loss = loss - config.summary_weight * self.peers.mean(self.summary_critic(self.summaries(fake)).mean())
         fake = self.peers.join(fake)
-        cap = torch.rand(self.target.shape, generator=self.random) if self.config.correlation_cap else None
-        correlation = correlation_loss(fake, self.target, None if cap is None else cap.to(self.device))
-        loss = loss + self.config.correlation_weight * correlation
-        row = {"correlation_loss": correlation.item()}
-        if self.config.moment_weight:
+        cap = torch.rand(self.target.shape, generator=self.random).to(self.device) if config.correlation_cap else None
+        correlation = correlation_loss(fake, self.target, cap)
+        loss, row["correlation_loss"] = loss + config.correlation_weight * correlation, correlation.item()
+        if config.moment_weight:
             moment = self.moments.loss(fake)
-            loss, row["moment_loss"] = loss + self.config.moment_weight * moment, moment.item()
+            loss, row["moment_loss"] = loss + config.moment_weight * moment, moment.item()
         return loss, {"generator_loss": loss.item(), **row}
 
     def fake(self, patients: int, months: int) -> Tensor:
@@ -158,10 +166,8 @@ class Trainer(TrainingState):
     def _improve(self, name: str, loss: Tensor) -> None:
         """One step of Adam down the loss."""
         if not torch.isfinite(loss):
-            raise TrainingStopped(
-                f"the {name}'s loss is {loss.item()} at step {self.step} (epoch {self.epoch + 1}); its weights were "
-                "left as they were. A lower learning_rate usually helps."
-            )
+            where = f"at step {self.step} (epoch {self.epoch + 1}); its weights were left as they were"
+            raise TrainingStopped(f"the {name}'s loss is {loss.item()} {where}. A lower learning_rate usually helps.")
         optimiser = self.optimisers[name]
         (group,) = optimiser.param_groups
         group["lr"] = self.rate
@@ -170,25 +176,13 @@ class Trainer(TrainingState):
         self.peers.sum_gradients(group["params"])
         optimiser.step()
 
-    @torch.no_grad()
     def _follow(self) -> None:
         """Count a generator step, and let the averaged weights follow it."""
         if self.average is not None:
             decay = min(self.config.ema, (1 + self.step) / (10 + self.step))
             for kept, now in zip(self.average.parameters(), self.generator.parameters(), strict=True):
-                kept.lerp_(now, 1 - decay)
+                kept.lerp_(now.detach(), 1 - decay)
         self.step += 1
-
-    def _learning_rate(self, per_epoch: int) -> float:
-        """Constant for half of ``config.epochs``, then linear to 0.05 of itself, which it keeps."""
-        done = self.step / (self.config.epochs * per_epoch)
-        falling = max(0.0, 2 * done - 1) if self.config.lr_decay else 0.0
-        return self.config.learning_rate * max(0.05, 1 - 0.95 * falling)
-
-    def _per_epoch(self, x: Tensor) -> int:
-        return self.config.steps_per_epoch(len(x), self.schema.length)
-
-    # --- around it: progress, stopping, files -------------------------------------------------------------------------
 
     def fit(
         self,
@@ -199,10 +193,11 @@ class Trainer(TrainingState):
         callbacks: Iterable[Callable[[Trainer, dict[str, float]], Any]] = (),
         progress: bool = True,
     ) -> pd.DataFrame:
-        """Train up to an epoch, going on from where the trainer stands.
+        """Train up to an epoch, going on from where the trainer stands; gives the history, one row a batch.
 
-        Ctrl-C (or a notebook's stop button), SIGTERM and SIGHUP end after the batch in hand, with a usable trainer and,
-        where one was asked for, a checkpoint. A second Ctrl-C stops at once; the others then end the process.
+        Ctrl-C (or a notebook's stop button), SIGTERM and SIGHUP end after the batch in hand, with a usable trainer and
+        the checkpoint; a second Ctrl-C stops at once, the others then end the process. A loss that is not finite is a
+        TrainingStopped, and leaves the last checkpoint as it was.
 
         Args:
             x: encoded training patients (patients, months, channels), the same at each call.
@@ -210,25 +205,18 @@ class Trainer(TrainingState):
             checkpoint: file that is rewritten after every ``checkpoint_every`` epochs and at the end.
             callbacks: called after each batch with the trainer and the batch's row of the history; True ends training.
             progress: show a progress bar (on standard error, or as a widget in a notebook).
-
-        Returns:
-            The history from the first epoch on: one row a batch.
-
-        Raises:
-            ValueError: for a tensor of the wrong shape, or other patients than before.
-            OSError: for a checkpoint that cannot be written, before training starts.
-            TrainingStopped: for a loss that is not finite; the last checkpoint stays as it was.
         """
         last = whole_number("epochs", self.config.epochs if epochs is None else epochs, 0)
         every = whole_number("checkpoint_every", checkpoint_every)
         if checkpoint:
             require_writable(checkpoint)
-        x = self._accept(x)
-        left = max(0, (last - self.epoch) * self._per_epoch(x) - self.batch)
-        show = progress and self.peers.rank == 0
-        with kept_memory(), between_batches(left, last, show, callbacks, self.peers.any) as (stop, to_stop):
+        x = resume.accept(self, x)
+        per_epoch = self.config.steps_per_epoch(len(x), self.schema.length)
+        left = max(0, (last - self.epoch) * per_epoch - self.batch)
+        progress = progress and self.peers.rank == 0
+        with kept_memory(), between_batches(left, last, progress, callbacks, self.peers.any) as (stop, to_stop):
             while self.epoch < last and not stop.is_set():
-                self._epoch(x, to_stop)
+                self._epoch(x, per_epoch, to_stop)
                 if checkpoint and self.batch == 0 and self.epoch % every == 0 and self.epoch < last:
                     self.save(checkpoint)
             if stop.is_set():
@@ -236,3 +224,27 @@ class Trainer(TrainingState):
             if checkpoint:  # in here, so that a request to stop that comes now does not break the writing off
                 self.save(checkpoint)
         return self.history
+
+    @property
+    def history(self) -> pd.DataFrame:
+        """One row a batch: step, epoch, length, learning rate, losses, seconds."""
+        return pd.DataFrame(self.rows)
+
+    def networks(self) -> dict[str, nn.Module]:
+        """All that has weights or a memory, by name."""
+        names = ("generator", "critic", "autoencoder", "summary_critic", "source", "average")
+        return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+
+    def synthesizer(self) -> Synthesizer:
+        """The model as it is now, ready to sample; averaged weights where ``config.ema`` asks for them."""
+        generator = copy.deepcopy(self.generator if self.average is None else self.average).requires_grad_(False)
+        return Synthesizer(self.encoder, self.config, generator, copy.deepcopy(self.source))
+
+    def save(self, path: str | Path) -> None:
+        """Write all that a bitwise resume needs; where a number is not finite, an older file stays as it was."""
+        resume.save(self, path)
+
+    @classmethod
+    def load(cls, path: str | Path, device: str | torch.device = "auto", peers: Peers = ALONE) -> Trainer:
+        """Take up a run where :meth:`save` left it; a FileNotFoundError or ValueError names a file that is no such."""
+        return resume.load(cls, path, device, peers)

@@ -20,6 +20,7 @@ import hg_helpers as hg
 from hg_helpers.cohort.art import ART_DEMO
 from hg_helpers.cohort.schema import Schema
 from hg_helpers.cohort.simulate import simulate_cohort
+from hg_helpers.model.resume import accept
 from hg_helpers.plots.style import BLUE, VERMILLION, canvas
 
 from .__main__ import alone
@@ -48,9 +49,9 @@ def point(patients: int, months: int, hidden: int) -> dict[str, float]:
     marks.append(time.perf_counter())
     config = hg.TrainConfig.v2(preset="workshop", hidden=hidden, latent=hidden, lengths=(months,))
     trainer = hg.Trainer(encoder, config, device="cpu")
-    trainer._accept(x)
+    accept(trainer, x)
     for _ in range(3):
-        trainer._batch(x[:32], 3)
+        trainer._batch(x[:32])
     marks.append(time.perf_counter())
     for _ in trainer.synthesizer().sample_blocks(patients):
         pass

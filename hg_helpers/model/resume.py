@@ -1,0 +1,120 @@
+"""What lets a run go on as if it had never stopped: the same patients, and a file of all that training has changed.
+
+The file holds plain values and tensors, and is a model to sample from as well. The functions take a
+:class:`hg_helpers.Trainer`, whose algorithm needs none of this.
+
+>>> import hg_helpers as hg
+>>> hg.Synthesizer.load(hg.data_folder() / "pretrained" / "v2.pt").config.latent_source
+'buffer'
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..cohort.encoding import CohortEncoder
+from ..runtime.checkpoint import load_checkpoint, naming, not_finite, save_checkpoint
+from ..runtime.distributed import Peers
+from ..runtime.environment import resolve_device
+from .config import TrainConfig
+from .critics import Summaries
+from .heads import start_at
+from .losses import RealMoments, correlation_matrix
+
+log = logging.getLogger("hg_helpers")
+
+#: Columns of the history that hold whole numbers.
+WHOLE = ("step", "epoch", "length")
+
+
+class TrainingStopped(RuntimeError):
+    """A loss or a weight is no longer a finite number."""
+
+
+def accept(trainer: Any, x: Tensor) -> Tensor:
+    """Refuse what is not the encoded cohort of this run; note in the trainer what the losses compare with."""
+    schema, config = trainer.schema, trainer.config
+    expected = (schema.length, schema.channels)
+    if not isinstance(x, Tensor) or x.ndim != 3 or tuple(x.shape[1:]) != expected:
+        got = tuple(x.shape) if hasattr(x, "shape") else type(x).__name__
+        raise ValueError(f"x must be the encoder's tensor (patients, {expected[0]}, {expected[1]}), not {got}")
+    if len(x) < 2:
+        raise ValueError(f"training needs at least 2 patients, not {len(x)}")
+    if not torch.isfinite(x).all():
+        raise ValueError("x holds values that are not finite; encode the table with the trainer's encoder")
+    found = hashlib.sha256(x.detach().cpu().contiguous().numpy().tobytes()).hexdigest()
+    if trainer.data not in (None, found):
+        raise ValueError(
+            "these are not the patients that this model was trained on so far: pass the same encoded table (same rows, "
+            "same split), or start a new Trainer"
+        )
+    trainer.data, x, lengths = found, x.to(trainer.device, torch.float32), config.lengths_for(schema.length)
+    if trainer.target is None:
+        trainer.target = correlation_matrix(x)
+        if config.start == "margins":
+            start_at(trainer.generator, x)
+            if trainer.average is not None:
+                trainer.average.load_state_dict(trainer.generator.state_dict())
+    if config.moment_weight and trainer.moments is None:
+        trainer.moments = RealMoments(x, schema, lengths)
+    if config.summary_weight and trainer.summaries is None:
+        trainer.summaries = Summaries(x, schema, lengths)
+    return x
+
+
+def save(trainer: Any, path: str | Path) -> None:
+    """See :meth:`hg_helpers.Trainer.save`."""
+    if trainer.peers.rank > 0:  # of several processes, which hold the same, the first one writes
+        return
+    networks = {name: network.state_dict() for name, network in trainer.networks().items()}
+    optimisers = {name: optimiser.state_dict() for name, optimiser in trainer.optimisers.items()}
+    held = {f"{name}.{key}": value for name, state in networks.items() for key, value in state.items()}
+    for name, optimiser in optimisers.items():  # a square that overflows stops Adam for good, without a word
+        for number, state in optimiser["state"].items():
+            held |= {f"{name}'s optimiser: {key} of weight {number}": value for key, value in state.items()}
+    if (name := not_finite(held)) is not None:
+        why = f"{name} is no longer finite at step {trainer.step}: not written to {path}."
+        raise TrainingStopped(f"{why} A lower learning_rate usually helps.")
+    columns = trainer.rows[0] if trainer.rows else ()
+    state = {
+        **trainer.synthesizer().state(),
+        "kind": "trainer",
+        "networks": networks,
+        "optimisers": optimisers,
+        "random": trainer.random.get_state(),
+        "position": [trainer.epoch, trainer.batch, trainer.step],
+        "target": trainer.target,
+        "data": trainer.data,
+        "history": {c: torch.tensor([row[c] for row in trainer.rows], dtype=torch.float64) for c in columns},
+        "torch": [str(torch.__version__), torch.get_num_threads()],
+    }
+    save_checkpoint(path, state)
+
+
+def load(kind: type, path: str | Path, device: str | torch.device, peers: Peers) -> Any:
+    """A trainer of that kind, from the file; see :meth:`hg_helpers.Trainer.load`."""
+    state = load_checkpoint(path, "trainer")
+    device = resolve_device(device)  # out here: what is wrong with it is not the file's fault
+    with naming(path):
+        encoder, config = CohortEncoder.from_state(state["encoder"]), TrainConfig.from_dict(state["config"])
+        trainer = kind(encoder, config, device, peers)
+        for name, network in trainer.networks().items():
+            network.load_state_dict(state["networks"][name])
+            network.to(device)
+        for name, optimiser in trainer.optimisers.items():
+            optimiser.load_state_dict(state["optimisers"][name])
+        trainer.random.set_state(state["random"])
+        trainer.epoch, trainer.batch, trainer.step = state["position"]
+        trainer.target = None if state["target"] is None else state["target"].to(device)
+        trainer.data = state["data"]
+        history = {c: map(int, v.tolist()) if c in WHOLE else v.tolist() for c, v in state["history"].items()}
+        trainer.rows = [dict(zip(history, row, strict=True)) for row in zip(*history.values(), strict=True)]
+    if state["torch"] != [str(torch.__version__), torch.get_num_threads()]:
+        log.info("%s was written by torch %s on %d threads: going on, but not bit for bit", path, *state["torch"])
+    return trainer
