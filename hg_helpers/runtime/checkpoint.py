@@ -24,22 +24,21 @@ import torch
 
 #: Raised when the content of a checkpoint changes meaning.
 FORMAT = 1
-
 #: A temporary file that nobody has written to for so many seconds belongs to a process that was killed.
 ABANDONED = 3600
-
 #: How an archive marks a folder. torch reads a folder as nothing, and leaves a tensor's memory as it found it.
 FOLDER = 0x10
 
 
-def written_to(path: str | Path) -> Path:
-    """The file that a path means: `~` is the home folder, and a symbolic link the file that it points to."""
+def _places(path: str | Path) -> tuple[Path, Path]:
+    """The file that a path means (`~` is the home folder, a symbolic link its target), and a temporary one beside it.
+
+    The folder is made where there is none.
+    """
     path = Path(path).expanduser()
-    return path.resolve() if path.is_symlink() else path
-
-
-def _temporary(path: Path) -> Path:
-    return path.with_name(f".{path.name}.{os.getpid()}.part")
+    path = path.resolve() if path.is_symlink() else path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path, path.with_name(f".{path.name}.{os.getpid()}.part")
 
 
 @contextmanager
@@ -49,14 +48,12 @@ def atomic(path: str | Path) -> Iterator[Path]:
     A crash, a full disk or Ctrl-C leaves whatever stood at ``path`` before. The temporary file of a process that was
     killed is removed by the next one that writes to ``path``, an hour later or more.
     """
-    path = written_to(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path, temporary = _places(path)
     # By age: whether a process is alive cannot be asked on another machine, and on Windows not without harming it.
     for left in path.parent.glob(f".{glob.escape(path.name)}.[0-9]*.part"):
         with suppress(OSError):  # gone by now, or not ours to remove: no reason not to write
             if time.time() - left.stat().st_mtime > ABANDONED:
                 left.unlink()
-    temporary = _temporary(path)
     try:
         yield temporary
         with open(temporary, "rb+") as file:
@@ -68,10 +65,8 @@ def atomic(path: str | Path) -> Iterator[Path]:
 
 def require_writable(path: str | Path) -> None:
     """Raise now the OSError that would otherwise be found out after an hour of training."""
-    path = written_to(path)
-    temporary = _temporary(path)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path, temporary = _places(path)
         temporary.touch()
         temporary.unlink()
     except OSError as error:
@@ -87,10 +82,9 @@ def not_finite(tensors: Mapping[str, Any]) -> str | None:
 
 
 def save_checkpoint(path: str | Path, state: dict[str, Any]) -> None:
-    """Write a checkpoint: an OSError names a file that cannot be written, and an older one stays as it was.
+    """Write tensors, numbers, strings, lists and dictionaries; ``state["kind"]`` says what it is.
 
-    Args:
-        state: tensors, numbers, strings, lists and dictionaries; ``"kind"`` says what it is.
+    An OSError names a file that cannot be written; one that stood there stays as it was.
     """
     try:
         with atomic(path) as temporary:
@@ -99,16 +93,12 @@ def save_checkpoint(path: str | Path, state: dict[str, Any]) -> None:
         why = str(error)
         if isinstance(error, RuntimeError):  # torch's words for a full disk: "unexpected pos 64 vs 0"
             why = f"not all of it could be written, as where the disk is full ({why.splitlines()[0]})"
-        raise OSError(
-            f"could not write {path}: {why}. What stood there before is untouched; make room or choose another folder."
-        ) from error
+        advice = "What stood there before is untouched; make room or choose another folder."
+        raise OSError(f"could not write {path}: {why}. {advice}") from error
 
 
 def load_checkpoint(path: str | Path, *kinds: str) -> dict[str, Any]:
-    """Read a checkpoint written by :func:`save_checkpoint`, on the CPU, without running any code in it.
-
-    Args:
-        kinds: what it may be (``"trainer"``, ``"synthesizer"``).
+    """Read a checkpoint of one of these kinds (``"trainer"``, ``"synthesizer"``), on the CPU, running no code in it.
 
     Raises:
         FileNotFoundError, ValueError: naming the file, where it is missing, damaged, or of another format or kind.
@@ -136,10 +126,8 @@ def load_checkpoint(path: str | Path, *kinds: str) -> dict[str, Any]:
         fault = "The file is damaged or not a checkpoint; use an older copy or train again."
         raise ValueError(f"{path} cannot be loaded: {why}. {fault}") from error
     if state["format"] != FORMAT:
-        raise ValueError(
-            f"{path} has checkpoint format {state['format']}, this version of hg_helpers reads {FORMAT}: "
-            "use the version that wrote it, or train again"
-        )
+        formats = f"has checkpoint format {state['format']}, this version of hg_helpers reads {FORMAT}"
+        raise ValueError(f"{path} {formats}: use the version that wrote it, or train again")
     if state["kind"] not in kinds:
         asked = " or ".join(kinds)
         raise ValueError(f"{path} holds a {state['kind']}, not a {asked}: give the file that training wrote")
@@ -158,7 +146,5 @@ def naming(path: str | Path) -> Iterator[None]:
         raise
     except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
         why = f"it has no {error}" if isinstance(error, KeyError) else " ".join(str(error).split()[:40])
-        raise ValueError(
-            f"{path} holds a model that this version of hg_helpers cannot put together: {why}. Use the version that "
-            "wrote it, or train again."
-        ) from error
+        fault = f"{path} holds a model that this version of hg_helpers cannot put together: {why}."
+        raise ValueError(f"{fault} Use the version that wrote it, or train again.") from error

@@ -30,21 +30,18 @@ class Peers:
     def __init__(self) -> None:
         there = dist.is_available() and dist.is_initialized()
         self.rank, self.size = (dist.get_rank(), dist.get_world_size()) if there else (0, 1)
-        self._first = self._last = self._patients = 0  # this process's patients of the batch, and how many it has
+        self._own, self._patients = slice(0), 0  # this process's patients of the batch, and how many it has
 
     def share(self, batch: Tensor) -> Tensor:
         """This process's patients of a batch; the other methods then speak of that batch."""
         if self.size == 1:
             return batch
-        patients = len(batch)
+        patients = self._patients = len(batch)
         if patients < self.size:
-            raise ValueError(
-                f"a batch of {patients} patients cannot be shared by {self.size} processes: use fewer, or a larger "
-                "batch_size"
-            )
-        self._first, self._last = (patients * k // self.size for k in (self.rank, self.rank + 1))
-        self._patients = patients
-        return batch[self._first : self._last]
+            advice = "use fewer, or a larger batch_size"
+            raise ValueError(f"a batch of {patients} patients cannot be shared by {self.size} processes: {advice}")
+        self._own = slice(patients * self.rank // self.size, patients * (self.rank + 1) // self.size)
+        return batch[self._own]
 
     def join(self, own: Any) -> Any:
         """All processes' patients (a tensor with a row for each, a tuple of such, or None), in the batch's order."""
@@ -53,36 +50,33 @@ class Peers:
         if isinstance(own, tuple):
             return tuple(map(self.join, own))
         whole = own.new_zeros(self._patients, *own.shape[1:])
-        whole[self._first : self._last] = own.detach()
+        whole[self._own] = own.detach()
         dist.all_reduce(whole)  # each row is that of one process plus zeros
-        return torch.cat([whole[: self._first], own, whole[self._last :]])
+        return torch.cat([whole[: self._own.start], own, whole[self._own.stop :]])
 
     def mean(self, own: Tensor) -> Tensor:
         """The batch's mean from the mean over this process's patients; the derivative is that of its own part."""
         if self.size == 1:
             return own
-        part = own * ((self._last - self._first) / self._patients)
+        part = own * ((self._own.stop - self._own.start) / self._patients)
         joined = part.detach().clone()
         dist.all_reduce(joined)
         return part + (joined - part.detach())
 
     def sum_gradients(self, parameters: Iterable[Tensor]) -> None:
         """Give every process the gradient of the whole batch."""
-        if self.size == 1:
-            return
         gradients = [p.grad for p in parameters if p.grad is not None]
-        flat = torch.cat([g.flatten() for g in gradients])
-        dist.all_reduce(flat)
-        for gradient, summed in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
-            gradient.copy_(summed.view_as(gradient))
+        if self.size > 1:
+            flat = torch.cat([g.flatten() for g in gradients])
+            dist.all_reduce(flat)
+            for gradient, summed in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
+                gradient.copy_(summed.view_as(gradient))
 
     def any(self, own: bool) -> bool:
         """Whether it holds for any process."""
         if self.size == 1:
             return own
-        found = torch.tensor([float(own)])
-        if dist.get_backend() == "nccl":
-            found = found.cuda()
+        found = torch.tensor([float(own)], device="cuda" if dist.get_backend() == "nccl" else "cpu")
         dist.all_reduce(found, dist.ReduceOp.MAX)
         return bool(found)
 
@@ -101,7 +95,6 @@ def join_torchrun(device: str) -> str:
     gpu = device in ("auto", "cuda") and torch.cuda.device_count() > local
     if gpu:
         torch.cuda.set_device(local)
+        device = f"cuda:{local}"
     dist.init_process_group("nccl" if gpu else "gloo")
-    if gpu:
-        return f"cuda:{local}"
     return "cpu" if device == "auto" else device

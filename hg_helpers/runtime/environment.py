@@ -22,8 +22,6 @@ import torch
 
 from .checks import whole_number
 
-log = logging.getLogger("hg_helpers")
-
 #: glibc's numbers for mallopt, from malloc.h
 TRIM_THRESHOLD, MMAP_THRESHOLD, MMAP_MAX = -1, -3, -4
 
@@ -46,16 +44,16 @@ def resolve_device(device: str | torch.device = "auto") -> torch.device:
     ``"auto"`` is CUDA where there is one, else the CPU. Apple's MPS is used only when asked for: resuming bit for bit
     is promised on the CPU alone.
     """
-    if isinstance(device, str) and device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     here = available_devices()
+    if isinstance(device, str) and device == "auto":
+        return torch.device("cuda" if "cuda" in here else "cpu")
+    advice = f"use 'auto' or one of: {', '.join(here)}"
     try:
         resolved = torch.device(device)
     except (RuntimeError, TypeError) as error:
-        raise ValueError(f"{device!r} is not a device; use 'auto' or one of: {', '.join(here)}") from error
-    index = resolved.index or 0
-    if resolved.type not in here or (resolved.type == "cuda" and index >= torch.cuda.device_count()):
-        raise ValueError(f"device '{resolved}' is not available here; use 'auto' or one of: {', '.join(here)}")
+        raise ValueError(f"{device!r} is not a device; {advice}") from error
+    if resolved.type not in here or (resolved.type == "cuda" and (resolved.index or 0) >= torch.cuda.device_count()):
+        raise ValueError(f"device '{resolved}' is not available here; {advice}")
     return resolved
 
 
@@ -82,15 +80,15 @@ def kept_memory() -> Iterator[None]:
     try:
         yield
     finally:  # to where glibc's own adjustment leads in a process that has freed large tensors
-        libc.mallopt(MMAP_MAX, 65536)
-        libc.mallopt(MMAP_THRESHOLD, 2**25)
-        libc.mallopt(TRIM_THRESHOLD, 2**26)
+        for parameter, value in ((MMAP_MAX, 65536), (MMAP_THRESHOLD, 2**25), (TRIM_THRESHOLD, 2**26)):
+            libc.mallopt(parameter, value)
         libc.malloc_trim(0)
 
 
 def setup(seed: int = 0) -> None:
     """Prepare a notebook: seed everything, and show the package's messages in the cell that causes them."""
     seed_everything(seed)
+    log = logging.getLogger("hg_helpers")
     if not any(isinstance(handler, _CellHandler) for handler in log.handlers):
         log.addHandler(_CellHandler())
         log.propagate = False  # else a configured root logger would say everything twice

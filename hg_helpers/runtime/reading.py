@@ -21,12 +21,9 @@ from typing import Any
 
 import pandas as pd
 
-log = logging.getLogger("hg_helpers")
-
 # What pandas reads as missing; a column may have one of them ("None", "NA") as a value.
 _MISSING_TEXT = frozenset(("", "NA", "N/A", "n/a", "#NA", "#N/A", "<NA>", "NaN", "nan", "NULL", "null", "None"))
 _ENDINGS = (".csv", ".csv.gz", ".parquet", ".xlsx")
-_LOOKED_AT = 2**16  # characters from which separator and decimal mark are guessed
 
 #: What a folder of parts is of: how many patients, and how many a part. Readers of Parquet pass over such a name.
 MANIFEST = "_parts.json"
@@ -47,13 +44,12 @@ def read_table(
         columns: the columns wanted; those that are to stay text, even where it looks like a number ("01"), a truth
             value or a missing one ("None"), with their values.
         ids: a column of names, which are numbers only where each is written as that number would be.
-        separator, decimal: of a CSV file; by default what its first lines look like, with a word in the log.
-        encoding: of a CSV file, by default UTF-8.
+        separator, decimal, encoding: of a CSV file; by default what its first lines look like, with a word in the log,
+            and UTF-8.
         sheet: of a workbook, by default its first.
 
     Raises:
-        FileNotFoundError: naming the file that is not there.
-        ValueError: naming the file and what is wrong with it.
+        FileNotFoundError, ValueError: naming the file and what is wrong with it.
     """
     if path.is_dir():
         return _read_parts(path)
@@ -83,8 +79,11 @@ def read_table(
         hint = "; say its encoding, often cp1252 where Excel wrote it (--encoding cp1252, or encoding= in load_cohort)"
         hint = hint if isinstance(error, UnicodeError) else ""
         raise ValueError(f"{path} cannot be read as a table in {encoding.upper()}: {error}{hint}") from error
-    if ids in table.columns:
-        table[ids] = _numbers_if_written_so(table[ids])
+    if ids in table.columns:  # as numbers where each is written so; 007 is a text, or it would be the patient 7
+        texts = table[ids].drop_duplicates()
+        values = pd.to_numeric(texts, errors="coerce")
+        if texts.notna().all() and (values.astype(str) == texts.str.strip()).all():
+            table[ids] = pd.to_numeric(table[ids])
     return table
 
 
@@ -104,21 +103,13 @@ def _read_parts(folder: Path) -> pd.DataFrame:
 
 
 def _marks(path: Path, encoding: str, separator: str | None, decimal: str | None) -> dict[str, str]:
-    """Separator and decimal mark: as asked for, else as the first lines have them."""
+    """Separator and decimal mark: as asked for, else as the first 64 kB have them."""
     with (gzip.open if path.name.lower().endswith(".gz") else open)(path, "rt", encoding=encoding) as file:
-        lines = file.read(_LOOKED_AT).splitlines()
+        lines = file.read(2**16).splitlines()
     found = separator or max(",;\t|", key="".join(lines[:1]).count)  # the comma where there is none of them
     with_comma = re.compile(r'(?:^|[;\t|])"?[-+]?\d+,\d+"?(?=$|[;\t|])')
     mark = decimal or ("," if found != "," and any(map(with_comma.search, lines[1:])) else ".")
     if (separator is None and found != ",") or (decimal is None and mark != "."):
-        log.info("%s is read with the separator %r and the decimal mark %r", path.name, found, mark)
+        said = "%s is read with the separator %r and the decimal mark %r"
+        logging.getLogger("hg_helpers").info(said, path.name, found, mark)
     return {"sep": found, "decimal": mark}
-
-
-def _numbers_if_written_so(column: pd.Series) -> pd.Series:
-    """Ids as numbers where each is written as that number would be; 007 is a text, or it would be the patient 7."""
-    place, texts = pd.factorize(column)
-    texts = pd.Series(texts, dtype=object)
-    values = pd.to_numeric(texts, errors="coerce")
-    written = (values.astype(str) == texts.str.strip()).all() and (place >= 0).all()
-    return pd.Series(values.to_numpy()[place], index=column.index) if written else column

@@ -24,19 +24,13 @@ with warnings.catch_warnings():  # without ipywidgets tqdm falls back to a text 
     warnings.simplefilter("ignore")
     from tqdm.auto import tqdm
 
-#: What the bar shows of a batch's row.
-SHOWN = ("wasserstein", "correlation_loss")
 #: How a process is asked to end: by a batch scheduler or a shutdown, and by a terminal that is closed (not on Windows).
 ENDINGS = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 
 @contextmanager
 def between_batches(
-    batches: int,
-    epochs: int,
-    show: bool,
-    callbacks: Iterable[Callable] = (),
-    anywhere: Callable[[bool], bool] = bool,
+    batches: int, epochs: int, show: bool, callbacks: Iterable[Callable] = (), anywhere: Callable[[bool], bool] = bool
 ) -> Iterator[tuple[threading.Event, Callable[[Any, dict[str, Any]], bool]]]:
     """Gives a request to stop, and what is to be called after each batch with the trainer and the batch's row.
 
@@ -51,13 +45,11 @@ def between_batches(
 
         def to_stop(trainer: Any, row: dict[str, Any]) -> bool:
             bar.set_description(f"epoch {row['epoch']}/{epochs}, {row['length']} months", refresh=False)
-            bar.set_postfix({name: f"{row[name]:.3f}" for name in SHOWN}, refresh=False)
+            bar.set_postfix({n: f"{row[n]:.3f}" for n in ("wasserstein", "correlation_loss")}, refresh=False)
             bar.update()
-            for callback in callbacks:
-                answer = callback(trainer, row)
-                if isinstance(answer, (bool, np.bool_)) and answer:
-                    stop.set()
-            if anywhere(stop.is_set()):
+            answers = [callback(trainer, row) for callback in callbacks]
+            asked = any(isinstance(answer, (bool, np.bool_)) and answer for answer in answers)
+            if anywhere(asked or stop.is_set()):
                 stop.set()
             return stop.is_set()
 
@@ -71,14 +63,10 @@ def _stop_requested() -> Iterator[threading.Event]:
     A second Ctrl-C stops at once. SIGTERM and SIGHUP are passed on after a block that ended without an error: the
     process then ends as it would have, or does what its own handler says. `nohup` stays in force.
     """
-    stop = threading.Event()
+    stop, passed_on = threading.Event(), []
     if threading.current_thread() is not threading.main_thread():  # only the main thread may set signal handlers
         yield stop
         return
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, *ENDINGS)}
-    for number in [n for n in ENDINGS if before[n] in (signal.SIG_IGN, None)]:
-        del before[number]  # ignored on purpose, or not Python's to put back
-    passed_on: list[int] = []
 
     def ask(number: int, _: Any) -> None:
         if number in ENDINGS:  # several may come, of a scheduler to the whole group and of a launcher to its own
@@ -87,6 +75,10 @@ def _stop_requested() -> Iterator[threading.Event]:
             raise KeyboardInterrupt
         stop.set()
 
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, *ENDINGS)}
+    for number in ENDINGS:
+        if before[number] in (signal.SIG_IGN, None):
+            del before[number]  # ignored on purpose, or not Python's to put back
     for number in before:
         signal.signal(number, ask)
     try:
