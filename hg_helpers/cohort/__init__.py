@@ -12,18 +12,5 @@ from .load import load_cohort, split_patients, validate_cohort
 from .schema import Feature, Schema
 from .simulate import simulate_cohort, truth
 
-__all__ = [
-    "ART_DEMO",
-    "ART_FULL",
-    "CohortEncoder",
-    "DownloadError",
-    "Feature",
-    "Schema",
-    "data_folder",
-    "download_cohort",
-    "load_cohort",
-    "simulate_cohort",
-    "split_patients",
-    "truth",
-    "validate_cohort",
-]
+__all__ = ["ART_DEMO", "ART_FULL", "CohortEncoder", "DownloadError", "Feature", "Schema", "data_folder"]
+__all__ += ["download_cohort", "load_cohort", "simulate_cohort", "split_patients", "truth", "validate_cohort"]

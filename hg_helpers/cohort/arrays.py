@@ -17,11 +17,10 @@ import pandas as pd
 
 from ..runtime.checks import one_of
 from .columns import checked_values
-from .courses import Courses
+from .courses import Courses, time_values
 from .encoding import CohortEncoder
 from .load import validate_cohort
 from .schema import Schema
-from .times import time_values
 
 
 @dataclass(frozen=True, eq=False)
@@ -167,7 +166,7 @@ def prepare(
     for cohort in cohorts:
         if not isinstance(cohort, CohortArrays):
             cohort = validate_cohort(cohort, schema)
-            encoder = encoder or CohortEncoder(schema).fit_validated(cohort)
+            encoder = encoder or CohortEncoder(schema).fit(cohort, validated=True)
             cohort = CohortArrays.of(cohort, schema, encoder)
         out.append(as_arrays(cohort, schema))
     return together(*out)

@@ -14,14 +14,13 @@ from .schema import Feature, Schema
 OLDER_NAMES = {"Timepoints": "Timestep"}
 
 
-def _art(names: dict[str, tuple[str, ...]], first_code: int, kind: str, **more: Any) -> list[Feature]:
-    return [
-        Feature(name, kind, levels, tuple(range(first_code, first_code + len(levels))), **more)
-        for name, levels in names.items()
-    ]
+def _discrete(name: str, levels: str, first_code: int = 0, **more: Any) -> Feature:
+    names = tuple(levels.split(", "))
+    codes = tuple(range(first_code, first_code + len(names)))
+    return Feature(name, "binary" if len(names) == 2 else "categorical", names, codes, **more)
 
 
-_MEASURED = {name: ("No", "Yes") for name in ("VL (M)", "CD4 (M)", "Drug (M)")}
+_BASES = "FTC + TDF, 3TC + ABC, FTC + TAF, DRV + FTC + TDF, FTC + RTVB + TDF, Other"
 
 #: The published ART-for-HIV layout, all thirteen features in the order of the file.
 ART_FULL = Schema(
@@ -29,28 +28,14 @@ ART_FULL = Schema(
         Feature("VL", "real", unit="copies/mL", role="outcome", threshold=1000.0),
         Feature("CD4", "real", unit="cells/µL"),
         Feature("Rel CD4", "real", unit="cells/µL"),
-        *_art({"Gender": ("Male", "Female")}, 1, "binary", static=True),
-        *_art({"Ethnic": ("Asian", "African", "Caucasian", "Other")}, 1, "categorical", static=True),
-        *_art(
-            {
-                "Base Drug Combo": (
-                    "FTC + TDF",
-                    "3TC + ABC",
-                    "FTC + TAF",
-                    "DRV + FTC + TDF",
-                    "FTC + RTVB + TDF",
-                    "Other",
-                ),
-                "Comp. INI": ("DTG", "RAL", "EVG", "Not Applied"),
-                "Comp. NNRTI": ("NVP", "EFV", "RPV", "Not Applied"),
-                "Extra PI": ("DRV", "RTVB", "LPV", "RTV", "ATV", "Not Applied"),
-            },
-            0,
-            "categorical",
-            role="regimen",
-        ),
-        *_art({"Extra pk-En": ("False", "True")}, 0, "binary", role="regimen"),
-        *_art(_MEASURED, 0, "binary"),
+        _discrete("Gender", "Male, Female", 1, static=True),
+        _discrete("Ethnic", "Asian, African, Caucasian, Other", 1, static=True),
+        _discrete("Base Drug Combo", _BASES, role="regimen"),
+        _discrete("Comp. INI", "DTG, RAL, EVG, Not Applied", role="regimen"),
+        _discrete("Comp. NNRTI", "NVP, EFV, RPV, Not Applied", role="regimen"),
+        _discrete("Extra PI", "DRV, RTVB, LPV, RTV, ATV, Not Applied", role="regimen"),
+        _discrete("Extra pk-En", "False, True", role="regimen"),
+        *(_discrete(name, "No, Yes") for name in ("VL (M)", "CD4 (M)", "Drug (M)")),
     ),
     length=60,
     shorter="error",

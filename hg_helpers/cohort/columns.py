@@ -1,8 +1,7 @@
-"""From a column of a table to numbers: what a value may be, and every message about one that may not.
+"""One column of a table at a time, to numbers and back: what a value may be, and every message about one that may not.
 
-:mod:`hg_helpers.cohort.load` puts the rows in order; this module looks at one column of them at a time.
+:mod:`hg_helpers.cohort.load` puts the rows in order.
 
->>> import pandas as pd
 >>> values, wrong = numbers(pd.Series(['1.5', ' ', 'high']))
 >>> values.tolist(), wrong.tolist()
 ([1.5, nan, nan], [False, False, True])
@@ -18,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from pandas.api.types import infer_dtype, is_numeric_dtype, is_string_dtype
+from pandas.api.types import infer_dtype, is_numeric_dtype, is_string_dtype, pandas_dtype
 
 from .schema import Feature, Schema, normal
 
@@ -88,21 +87,17 @@ def real_values(table: pd.DataFrame, feature: Feature, schema: Schema) -> np.nda
     values, text = numbers(column)
     with np.errstate(invalid="ignore"):
         negative = values < -_DUST * np.nanmax(np.abs(values), initial=0.0)
+    no_box_cox = 'but Box-Cox needs values of zero or more; correct it, or set transform="yeo-johnson"'
     for bad, problem in (
         (text, "which is not a number"),
         (np.isinf(values), "which is infinite; correct it, or leave it empty and use missing='forward'"),
-        (
-            negative & (feature.transform == "box-cox"),
-            'but Box-Cox needs values of zero or more; correct it, or set transform="yeo-johnson"',
-        ),
+        (negative & (feature.transform == "box-cox"), no_box_cox),
     ):
         if bad.any():
-            value = column.iloc[int(bad.argmax())]
+            row, count = int(bad.argmax()), int(bad.sum())
+            where, value = f"column {feature.name!r}: {row_name(table, row, schema)}", column.iloc[row]
             hint = _no_number(str(value).strip()) if bad is text else ""
-            raise ValueError(
-                f"column {feature.name!r}: {row_name(table, int(bad.argmax()), schema)} has {shown(value)}, "
-                f"{problem}{hint} ({int(bad.sum())} such rows in all)"
-            )
+            raise ValueError(f"{where} has {shown(value)}, {problem}{hint} ({count} such rows in all)")
     return values
 
 
@@ -119,10 +114,8 @@ def level_positions(table: pd.DataFrame, feature: Feature, schema: Schema) -> np
     """Position of each value among a discrete feature's codes, as float64, NaN where missing; ValueError for others."""
     column = plain(table[feature.name])
     if column.dtype.kind == "f" and any(float(code) != code for code in feature.codes if isinstance(code, int)):
-        raise ValueError(
-            f"column {feature.name!r} holds decimal numbers, which cannot tell codes as long as these apart; read it "
-            "as text or whole numbers"
-        )
+        why = "holds decimal numbers, which cannot tell codes as long as these apart"
+        raise ValueError(f"column {feature.name!r} {why}; read it as text or whole numbers")
     place = {_exact(code, False): position for position, code in enumerate(feature.codes)}
     number, values = pd.factorize(column)  # -1 where missing
     reads = not isinstance(feature.codes[0], str)
@@ -130,10 +123,12 @@ def level_positions(table: pd.DataFrame, feature: Feature, schema: Schema) -> np
     unknown = (np.isnan(found) & ~np.append(is_blank(pd.Series(values, dtype=object)), True))[number]
     if unknown.any():
         row, others = int(unknown.argmax()), list(pd.unique(column[unknown]))
+        where, value = f"column {feature.name!r}: {row_name(table, row, schema)}", shown(column.iloc[row])
+        allowed = ", ".join(map(repr, feature.codes))
+        hold = f"{', '.join(map(shown, others[:5]))}{' ...' if len(others) > 5 else ''}"
         raise ValueError(
-            f"column {feature.name!r}: {row_name(table, row, schema)} has {shown(column.iloc[row])}, which is not one "
-            f"of the allowed {', '.join(map(repr, feature.codes))} ({int(unknown.sum())} such rows in all; they hold "
-            f"{', '.join(map(shown, others[:5]))}{' ...' if len(others) > 5 else ''}). {_meant(others, feature)}"
+            f"{where} has {value}, which is not one of the allowed {allowed} ({int(unknown.sum())} such rows in all; "
+            f"they hold {hold}). {_meant(others, feature)}"
         )
     return found[number]
 
@@ -167,14 +162,10 @@ def _meant(unknown: list[object], feature: Feature) -> str:
 
 def checked_values(table: pd.DataFrame, schema: Schema) -> dict[str, np.ndarray]:
     """Of a table that is checked: by feature, its numbers, or positions of levels; NaN where one is missing."""
-    out = {}
-    for feature in schema:
-        column = table[feature.name]
-        if feature.is_real:
-            out[feature.name] = column.to_numpy(dtype=np.float64, na_value=np.nan)
-        else:
-            positions = pd.Index(feature.codes).get_indexer(column).astype(float)
-            out[feature.name] = np.where(positions < 0, np.nan, positions)
+    out = {f.name: table[f.name].to_numpy(dtype=np.float64, na_value=np.nan) for f in schema.real}
+    for feature in schema.discrete:
+        positions = pd.Index(feature.codes).get_indexer(table[feature.name]).astype(float)
+        out[feature.name] = np.where(positions < 0, np.nan, positions)
     return out
 
 
@@ -203,7 +194,7 @@ def as_type(values: Any, name: Any) -> pd.Series:
     column = pd.Series(values)
     if isinstance(name, list):
         return column.astype(pd.CategoricalDtype(*name)) if set(column.dropna().unique()) <= set(name[0]) else column
-    fits = name is not None and (column.dtype.kind == "O") == (pd.api.types.pandas_dtype(name).kind == "O")
+    fits = name is not None and (column.dtype.kind == "O") == (pandas_dtype(name).kind == "O")
     return column.astype(name) if fits else column
 
 
@@ -221,7 +212,7 @@ def id_pattern(patients: pd.Series) -> list[Any] | None:
     return [prefix, int(digits.astype(np.int64).max()) + 1, int(digits.str.len().max()) if padded else 0, suffix]
 
 
-def new_ids(pattern: list[Any] | None, first: int, count: int) -> Any:
+def new_ids(pattern: list[Any] | None, first: int, count: int) -> np.ndarray:
     """Ids of ``count`` patients from number ``first`` on, written as :func:`id_pattern` found them."""
     numbers = np.arange(first, first + count)
     if pattern is None:

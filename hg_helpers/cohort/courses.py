@@ -1,6 +1,5 @@
-"""A patient's rows as one course in the order of time: which rows are used, and what stands in for a missing value.
+"""A patient's rows as one course in the order of time: which rows are used, what stands in for a missing value.
 
->>> import pandas as pd
 >>> courses = Courses.of(pd.Series(['a', 'a', 'a', 'b']))
 >>> courses.forward(np.array([1.0, np.nan, 3.0, np.nan])).tolist()
 [1.0, 1.0, 3.0, nan]
@@ -9,14 +8,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from pandas.api.types import infer_dtype
+from pandas.api.types import infer_dtype, is_numeric_dtype, pandas_dtype
+from pandas.tseries.api import guess_datetime_format
 
-from .columns import TableLog, ids, plain, row_name, shown
+from .columns import TableLog, as_type, ids, numbers, plain, row_name, shown, type_name
 from .schema import MOST_VISITS, Schema
-from .times import Clock, grid_of, time_values
+
+#: Microseconds of a day, hour, minute, second, millisecond and microsecond: what moments are counted in.
+UNITS = (86_400_000_000, 3_600_000_000, 60_000_000, 1_000_000, 1_000, 1)
 
 
 @dataclass(frozen=True)
@@ -70,29 +73,25 @@ def first_rows(table: pd.DataFrame, schema: Schema, log: TableLog) -> pd.DataFra
         row = row_name(table, int(twice.argmax()), schema)
         raise ValueError(f"{row} stands in more than one row ({int(twice.sum())} such rows in all); keep one of each")
     courses = Courses.of(table[schema.patient])
-    length = schema.length or min(int(courses.sizes.max()), MOST_VISITS)
-    kept = _used(courses.sizes, length, schema, log)[patient] & (courses.rank < length)
+    sizes, all_ = courses.sizes, len(courses.sizes)
+    length = schema.length or min(int(sizes.max()), MOST_VISITS)
+    short, longer, visits = int((sizes < length).sum()), int((sizes > length).sum()), f"fewer than {length} visits"
+    kept = courses.rank < length
+    if longer:
+        log.warning("%d patients have more than %d rows; their first %d are used", longer, length, length)
+    if short and schema.shorter == "drop":
+        if short == all_:
+            hint = "set a smaller length in the schema, or shorter='keep'"
+            raise ValueError(f"every patient has {visits} (the most is {sizes.max()}); {hint}")
+        log.warning("left out %d of %d patients, who have %s", short, all_, visits)
+        kept &= (sizes >= length)[patient]
+    elif short and schema.shorter == "keep" and schema.length:  # else nobody said how long a course should be
+        log.info("%d of %d patients have %s: courses that end early", short, all_, visits)
     if schema.regular:
         _check_grid(table, time, courses, kept, length, schema)
         if time.dtype != np.int64 and (time == np.round(time)).all():  # also where they are text, or floats
             table[schema.time] = time.astype(np.int64)
     return table if kept.all() else table[kept].reset_index(drop=True)
-
-
-def _used(sizes: np.ndarray, length: int, schema: Schema, log: TableLog) -> np.ndarray:
-    """Which patients are used, with a word in the log about short courses and cut ones."""
-    enough, longer = sizes >= length, int((sizes > length).sum())
-    short, all_, visits = int((~enough).sum()), len(sizes), f"fewer than {length} visits"
-    if schema.shorter == "drop" and short == all_:
-        hint = "set a smaller length in the schema, or shorter='keep'"
-        raise ValueError(f"every patient has {visits} (the most is {sizes.max()}); {hint}")
-    if longer:
-        log.warning("%d patients have more than %d rows; their first %d are used", longer, length, length)
-    if short and schema.shorter == "drop":
-        log.warning("left out %d of %d patients, who have %s", short, all_, visits)
-    elif short and schema.shorter == "keep" and schema.length:  # else nobody said how long a course should be
-        log.info("%d of %d patients have %s: courses that end early", short, all_, visits)
-    return enough | (schema.shorter != "drop")
 
 
 def _check_grid(
@@ -108,29 +107,31 @@ def _check_grid(
         return
     clock = Clock.of(table, schema)
 
-    def written(steps: float) -> object:
-        return clock.write(np.array([first + step * steps]) / clock.unit).iloc[0]
+    def month(steps: float) -> str:
+        return f"month {clock.write(np.array([first + step * steps]) / clock.unit).iloc[0]}"
 
     rows = np.flatnonzero(courses.number == bad.argmax())
     row = next(iter(rows[wrong[rows]]), None)  # the first that is out of step; None where rows are too few
-    begin = written(0)
-    if row is not None and abs(place[row] - round(place[row])) > 1e-6:
+    if row is None:
+        problem = f"has no {month(len(rows))}"
+    elif abs(place[row] - round(place[row])) > 1e-6:
+        begin = month(0).removeprefix("month ")
         problem = f"has {shown(table[schema.time].iloc[row])}, which is not a whole number of steps from {begin}"
-    elif row is not None and place[row] < courses.rank[row]:
-        problem = f"begins with month {written(round(place[row]))}, the others with month {begin}"
+    elif place[row] < courses.rank[row]:
+        problem = f"begins with {month(round(place[row]))}, the others with {month(0)}"
     else:
-        problem = f"has no month {written(len(rows) if row is None else courses.rank[row])}"
+        problem = f"has no {month(courses.rank[row])}"
     most, needed = courses.sizes.max(), f"{length} " if schema.shorter == "error" else ""
     longest = f" (no patient has more than {most} rows)" if most < length else ""
     raise ValueError(
         f"column {schema.time!r}: patient {table[schema.patient].iloc[rows[0]]} {problem}; {int(bad.sum())} of "
-        f"{len(bad)} patients have such a fault. Each needs {needed}consecutive months from month {begin}{longest}: "
+        f"{len(bad)} patients have such a fault. Each needs {needed}consecutive months from {month(0)}{longest}: "
         "complete the table, set another length in the schema, or regular=False, which takes a patient's first "
         f"{length} rows at times of their own"
     )
 
 
-# --- values that are missing, or should not change --------------------------------------------------------------------
+# --- values that are missing ------------------------------------------------------------------------------------------
 
 
 def typical(observed: np.ndarray, real: bool) -> float:
@@ -143,20 +144,17 @@ def typical(observed: np.ndarray, real: bool) -> float:
 def fill_missing(
     values: dict[str, np.ndarray], table: pd.DataFrame, courses: Courses, schema: Schema, log: TableLog
 ) -> None:
-    """Refuse missing values, leave them, or fill them in place and say how many, as ``schema.missing`` asks.
-
-    Args:
-        values: by feature, NaN where one is missing.
-    """
+    """Refuse missing values (NaN), leave them, or fill them in place and say how many, as ``schema.missing`` asks."""
     missing = {name: np.isnan(column) for name, column in values.items() if np.isnan(column).any()}
     counts = {name: int(where.sum()) for name, where in missing.items()}
     if counts and schema.missing == "error":
         name, *others = counts
+        first = row_name(table, int(missing[name].argmax()), schema)
         also = "".join(f", {other!r} has {counts[other]}" for other in others)
         raise ValueError(
-            f"column {name!r} has {counts[name]} missing values, the first for "
-            f"{row_name(table, int(missing[name].argmax()), schema)}{also}. Complete them, or say in the schema or in "
-            "load_cohort what they are: missing='measured' (gaps, to be reproduced) or missing='forward' (to be filled)"
+            f"column {name!r} has {counts[name]} missing values, the first for {first}{also}. Complete them, or say in "
+            "the schema or in load_cohort what they are: missing='measured' (gaps, to be reproduced) or "
+            "missing='forward' (to be filled)"
         )
     told = []
     for name, where in missing.items():
@@ -168,10 +166,10 @@ def fill_missing(
         filled = courses.anywhere(values[name]) if feature.static else courses.forward(values[name])
         rest = np.isnan(filled)
         if feature.static and rest.any():
+            patient, such = table[schema.patient].iloc[int(rest.argmax())], len(np.unique(courses.number[rest]))
             raise ValueError(
-                f"column {name!r}: patient {table[schema.patient].iloc[int(rest.argmax())]} has no value at all "
-                f"({len(np.unique(courses.number[rest]))} such patients), and "
-                "a static feature is not filled from other people; complete it, or use missing='measured'"
+                f"column {name!r}: patient {patient} has no value at all ({such} such patients), and a static feature "
+                "is not filled from other people; complete it, or use missing='measured'"
             )
         usual, left = typical(observed, feature.is_real), int(rest.sum())
         values[name] = np.where(rest, usual, filled)
@@ -183,10 +181,79 @@ def fill_missing(
         log.warning("filled missing values, of each column: %s", "; ".join(told))
 
 
-def report_static_changes(values: dict[str, np.ndarray], courses: Courses, schema: Schema, log: TableLog) -> None:
-    """Say in how many patients a feature changes that should not; the public cohort's generator let that happen."""
-    for feature in schema.static:
-        changing = courses.changing(values[feature.name])
-        if changing:
-            told = (feature.name, changing, len(courses.sizes))
-            log.warning("static feature %r changes within %d of %d patients; its values are kept as they are", *told)
+# --- times: numbers, dates, time stamps or durations as numbers that can be added up, and back ------------------------
+
+
+def time_values(table: pd.DataFrame, schema: Schema) -> np.ndarray:
+    """The time column as numbers that sort: as they stand, or whole microseconds of moments and durations."""
+    column = table[schema.time]
+    if column.dtype.kind in "mM":
+        return _ticks(column)
+    values, bad = numbers(column)
+    bad |= ~np.isfinite(values)
+    problem = "which is neither a number nor a date like 2024-01-31; say how dates are written by date_format"
+    if schema.date_format or bad.sum() > len(bad) / 2:
+        dates = pd.to_datetime(column, errors="coerce", format=schema.date_format or "ISO8601", utc=True)
+        values, bad = _ticks(dates), dates.isna().to_numpy()
+        if schema.date_format:
+            problem = f"which is not written as the schema's date_format {schema.date_format!r} says"
+    if bad.any():
+        row = int(bad.argmax())
+        patient, value = table[schema.patient].iloc[row], shown(column.iloc[row])
+        raise ValueError(f"column {schema.time!r}: patient {patient} has {value}, {problem}")
+    return values
+
+
+def _ticks(moments: pd.Series) -> np.ndarray:
+    return moments.to_numpy(dtype=f"{moments.dtype.kind}8[us]").astype(np.int64)
+
+
+def grid_of(times: np.ndarray, rank: np.ndarray) -> tuple[float, float]:
+    """First time and step that most patients of a regular table have; a step of 1 where nobody has two rows."""
+    steps = np.diff(times)[rank[1:] > 0]
+    return pd.Series(times[rank == 0]).mode()[0], pd.Series(steps).mode()[0] if len(steps) else 1
+
+
+@dataclass(frozen=True)
+class Clock:
+    """How a table writes its times; plain data, which a checkpoint holds.
+
+    Args:
+        kind: ``"number"``, ``"moment"``, ``"date"`` (Python's own) or ``"duration"``.
+        type: the column's type, as :func:`type_name` or pandas writes it.
+        unit: what a number of 1 stands for: 1, or so many microseconds.
+        form: how moments are written as text.
+    """
+
+    kind: str = "number"
+    type: Any = None
+    unit: int = 1
+    form: str | None = None
+
+    @classmethod
+    def of(cls, table: pd.DataFrame, schema: Schema) -> Clock:
+        """Read it off a validated table."""
+        column, values = table[schema.time], time_values(table, schema)
+        if is_numeric_dtype(column) or values.dtype != np.int64:
+            return cls(type=type_name(column))
+        unit = next(unit for unit in UNITS if not (values % unit).any())
+        if column.dtype.kind in "mM":
+            return cls("duration" if column.dtype.kind == "m" else "moment", str(column.dtype), unit)
+        if not isinstance(column.iloc[0], str):
+            return cls("date", None, unit)
+        return cls("moment", None, unit, schema.date_format or guess_datetime_format(max(column, key=len)))
+
+    def write(self, values: np.ndarray) -> pd.Series:
+        """Numbers as times, in the type and form of the training table."""
+        if self.kind == "number":
+            return as_type(values, self.type)
+        ticks = np.round(values).astype(np.int64) * self.unit
+        if self.kind == "duration":
+            return pd.Series(ticks.astype("timedelta64[us]")).astype(self.type)
+        moments = pd.Series(ticks.astype("datetime64[us]"))
+        if self.form:
+            return moments.dt.tz_localize("UTC").dt.strftime(self.form)
+        if self.kind == "date":
+            return moments.dt.date
+        zone = getattr(pandas_dtype(self.type), "tz", None)
+        return (moments.dt.tz_localize("UTC").dt.tz_convert(zone) if zone else moments).astype(self.type)

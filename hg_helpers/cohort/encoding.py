@@ -15,7 +15,7 @@ torch.Size([3, 60, 22])
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, astuple, replace
 from typing import Any
 
 import numpy as np
@@ -23,12 +23,11 @@ import pandas as pd
 import torch
 
 from .columns import TableLog, as_type, checked_values, codes_at, id_pattern, new_ids, type_name
-from .courses import Courses
-from .layout import layout_of, not_zero_flag, visit_times, with_hidden, without_hidden
+from .courses import Clock, Courses, grid_of, time_values
+from .layout import layout_of, not_zero_flag, time_features, visit_times, with_hidden, without_hidden
 from .load import validate_cohort
 from .scaling import RealCode
 from .schema import Schema
-from .times import Clock, grid_of
 
 
 class CohortEncoder:
@@ -52,41 +51,34 @@ class CohortEncoder:
         self._types: dict[str, Any] = {}  # of the training table's columns
         self._ids: list[Any] | None = None  # prefix, first number, digits, suffix; None where ids are numbers
 
-    def fit(self, cohort: pd.DataFrame) -> CohortEncoder:
-        """Learn from the training patients each real feature's transform, and what the table's layout needs."""
-        self.fit_validated(validate_cohort(cohort, self._described))
-        self._types |= {str(name): type_name(cohort[name]) for name in self.columns if name in cohort.columns}
-        if self._clock.kind == "number":  # which checking may have made integers
-            self._clock = replace(self._clock, type=self._types[self.schema.time])
-        return self
+    def fit(self, cohort: pd.DataFrame, validated: bool = False) -> CohortEncoder:
+        """Learn from the training patients each real feature's transform, and what the table's layout needs.
 
-    def fit_validated(self, table: pd.DataFrame) -> CohortEncoder:
-        """As :meth:`fit`, of a table that :func:`hg_helpers.validate_cohort` returned."""
+        Where :func:`hg_helpers.validate_cohort` returned the table, ``validated`` saves checking it again.
+        """
+        table = cohort if validated else validate_cohort(cohort, self._described)
         courses = Courses.of(table[self.schema.patient])
-        length = self._described.length or int(courses.sizes.max())
-        self.schema = replace(self._described, length=length)
+        self.schema = schema = replace(self._described, length=self._described.length or int(courses.sizes.max()))
         self.columns = list(table.columns)
-        self._types = {name: type_name(table[name]) for name in table.columns}
-        self._ids = id_pattern(table[self.schema.patient])
-        self._clock = Clock.of(table, self.schema)
-        times, values = self._clock.read(table, self.schema), checked_values(table, self.schema)
-        self._grid = list(map(float, grid_of(times, courses.rank))) if self.schema.regular else [0, 1]
-        self.layout = layout_of(values, courses, self.schema)
-        values, own = with_hidden(values, times, courses, self.layout, self.schema)
+        self._types = {name: type_name((cohort if name in cohort.columns else table)[name]) for name in table.columns}
+        self._ids, self._clock = id_pattern(table[schema.patient]), Clock.of(table, schema)
+        if self._clock.kind == "number":  # which checking may have made integers
+            self._clock = replace(self._clock, type=self._types[schema.time])
+        times, values = time_values(table, schema) / self._clock.unit, checked_values(table, schema)
+        self._grid = list(map(float, grid_of(times, courses.rank))) if schema.regular else [0, 1]
+        self.layout = layout_of(values, courses, schema)
+        values, own = with_hidden(values, times, courses, self.layout, schema)
         self._codes = {}
         for feature in self.layout.real:
             x = values[feature.name][own[feature.name]]
             self._codes[feature.name] = RealCode.fit(feature, x if len(x) else np.ones(1))  # a step that nobody takes
-        constant = [name for name in self.schema.names if table[name].nunique(dropna=False) == 1]
+        constant = [name for name in schema.names if table[name].nunique(dropna=False) == 1]
         if constant:
             TableLog().info("constant in the training table, hence in every synthetic one: %s", ", ".join(constant))
         return self
 
     def transform(self, cohort: pd.DataFrame) -> torch.Tensor:
-        """Encode a cohort.
-
-        Returns:
-            float32 tensor (patients, months, channels), patients in the order of their ids.
+        """Encode a cohort: float32 tensor (patients, months, channels), patients in the order of their ids.
 
         Raises:
             RuntimeError: before :meth:`fit`.
@@ -94,21 +86,16 @@ class CohortEncoder:
                 early, or gaps in a column without.
         """
         self._fitted()
-        return self.transform_validated(validate_cohort(cohort, self.schema))
-
-    def transform_validated(self, table: pd.DataFrame, name: str = "") -> torch.Tensor:
-        """As :meth:`transform`, of a table that :func:`hg_helpers.validate_cohort` returned, ``name`` for the log."""
-        self._fitted()
-        layout, length = self.layout, self.schema.length
-        courses = Courses.of(table[self.schema.patient])
-        if layout.course is None and courses.sizes.min() < length:
-            patient = table[self.schema.patient].iloc[int((courses.sizes[courses.number] < length).argmax())]
-            raise ValueError(
-                f"patient {patient} has fewer than {length} rows ({int((courses.sizes < length).sum())} such), "
-                "and in the training table all courses had as many; complete them, or leave these patients out"
-            )
-        times = self._clock.read(table, self.schema)
-        values, own = with_hidden(checked_values(table, self.schema), times, courses, layout, self.schema)
+        schema, layout, length = self.schema, self.layout, self.schema.length
+        table = validate_cohort(cohort, schema)
+        courses = Courses.of(table[schema.patient])
+        short = courses.sizes < length
+        if layout.course is None and short.any():
+            patient = table[schema.patient].iloc[int(short[courses.number].argmax())]
+            rows = f"fewer than {length} rows ({int(short.sum())} such), and in the training table all courses had"
+            raise ValueError(f"patient {patient} has {rows} as many; complete them, or leave these patients out")
+        times = time_values(table, schema) / self._clock.unit
+        values, own = with_hidden(checked_values(table, schema), times, courses, layout, schema)
         x = np.zeros((len(table), layout.channels), dtype=np.float32)
         self.clipped = {}
         for feature, span in zip(layout, layout.spans.values(), strict=True):
@@ -116,11 +103,28 @@ class CohortEncoder:
                 x[:, span.start] = self._unit(feature.name, values[feature.name], own[feature.name])
             else:
                 x[np.arange(len(table)), span.start + values[feature.name].astype(np.intp)] = 1.0
-        self._say_clipped(name)
+        self._say_clipped("")
         if layout.course is not None:
             first = np.cumsum(courses.sizes) - courses.sizes
             x = x[first[:, None] + np.minimum(np.arange(length), courses.sizes[:, None] - 1)]
         return torch.from_numpy(x).view(-1, length, layout.channels)
+
+    def scale(self, table: pd.DataFrame, name: str = "") -> np.ndarray:
+        """The real features of a validated table on the encoded scale, (rows, real features), NaN in a gap.
+
+        A feature with a part of its own for zeros stands by its share of the largest training value. The log calls the
+        table ``name``.
+        """
+        self.clipped, out = {}, np.empty((len(table), len(self.schema.real)))
+        columns = checked_values(table, self.schema)
+        for i, feature in enumerate(self.schema.real):
+            values = columns[feature.name]
+            if not_zero_flag(feature) in self.layout.names:  # its channel speaks of the other values alone
+                out[:, i] = np.clip(values / self.largest(feature.name), -1, 1)
+            else:
+                out[:, i] = self._unit(feature.name, values, ~np.isnan(values))
+        self._say_clipped(name)
+        return out
 
     def _unit(self, name: str, values: np.ndarray, own: np.ndarray) -> np.ndarray:
         """Values in [0, 1], at the tensor's precision; those of the table's own that were clipped are counted."""
@@ -135,22 +139,6 @@ class CohortEncoder:
         if self.clipped:
             said = ", ".join(f"{name} {count}" for name, count in self.clipped.items())
             TableLog(table).info("values outside the range of the training patients were clipped to it: %s", said)
-
-    def scale(self, table: pd.DataFrame, name: str = "") -> np.ndarray:
-        """The real features of a validated table on the encoded scale, (rows, real features), NaN in a gap.
-
-        A feature with a part of its own for zeros stands by its share of the largest training value.
-        """
-        self.clipped, out = {}, np.empty((len(table), len(self.schema.real)))
-        columns = checked_values(table, self.schema)
-        for i, feature in enumerate(self.schema.real):
-            values = columns[feature.name]
-            if not_zero_flag(feature) in self.layout.names:  # its channel speaks of the other values alone
-                out[:, i] = np.clip(values / self.largest(feature.name), -1, 1)
-            else:
-                out[:, i] = self._unit(feature.name, values, ~np.isnan(values))
-        self._say_clipped(name)
-        return out
 
     def inverse_transform(self, x: torch.Tensor, first_patient: int = 0) -> pd.DataFrame:
         """Decode a tensor to a table in the layout, codes and units of the cohort that was fitted.
@@ -177,9 +165,9 @@ class CohortEncoder:
         there = np.ones((n, months), dtype=bool)
         if layout.course is not None:
             there = np.arange(months) <= decoded[layout.course.name].reshape(n, months)[:, :1]
-        times = visit_times(decoded, months, layout, schema)
-        if times is None:
-            times = np.broadcast_to(self._grid[0] + self._grid[1] * np.arange(months), (n, months))
+        times = np.broadcast_to(self._grid[0] + self._grid[1] * np.arange(months), (n, months))
+        if set(time_features(schema)) <= set(layout.names):
+            times = visit_times(decoded, months, schema)
         columns = {schema.patient: np.repeat(new_ids(self._ids, first_patient, n), there.sum(axis=1))}
         for name, values in without_hidden(decoded, layout, schema).items():
             values = values[there.ravel()]
@@ -205,8 +193,8 @@ class CohortEncoder:
             "schema": self.schema.to_dict(),
             "hidden": self.layout.to_dict()["features"][len(self.schema) :],
             "columns": self.columns,
-            "codes": {name: code.state() for name, code in self._fitted().items()},
-            "clock": self._clock.state(),
+            "codes": {name: list(astuple(code)) for name, code in self._fitted().items()},
+            "clock": asdict(self._clock),
             "grid": self._grid,
             "types": self._types,
             "ids": self._ids,

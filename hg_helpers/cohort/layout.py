@@ -22,7 +22,7 @@ from .schema import COURSE, Feature, Schema
 MANY_ZEROS = 0.05
 
 
-def _measured(feature: Feature) -> str:
+def measured_flag(feature: Feature) -> str:
     return f"{feature.name}: measured"
 
 
@@ -30,7 +30,7 @@ def not_zero_flag(feature: Feature) -> str:
     return f"{feature.name}: not zero"
 
 
-def _times(schema: Schema) -> tuple[str, str]:
+def time_features(schema: Schema) -> tuple[str, str]:
     return f"{schema.time}: first", f"{schema.time}: step"
 
 
@@ -38,23 +38,20 @@ def layout_of(values: dict[str, np.ndarray], courses: Courses, schema: Schema) -
     """The schema, which has a length, with the hidden features that a training table of such values needs."""
     hidden = []
     for feature in schema:
-        column = values[feature.name]
-        known = ~np.isnan(column)
+        known = ~np.isnan(values[feature.name])
+        flags = []
         if not known.all():
-            hidden.append(_flag(_measured(feature), static=not courses.changing(known.astype(float))))
-        if feature.is_real and _has_spike(column[known]):
-            hidden.append(_flag(not_zero_flag(feature), static=feature.static))
+            flags.append((measured_flag(feature), not courses.changing(known.astype(float))))
+        if feature.is_real and _has_spike(values[feature.name][known]):
+            flags.append((not_zero_flag(feature), feature.static))
+        hidden += [Feature(name, "binary", levels=("no", "yes"), static=static) for name, static in flags]
     if not schema.regular:
-        first, step = _times(schema)
+        first, step = time_features(schema)
         hidden += [Feature(first, "real", static=True, transform="none"), Feature(step, "real")]
     if courses.sizes.min() < schema.length:
         rows = tuple(range(1, schema.length + 1))
         hidden.append(Feature(f"{schema.patient}: rows", "categorical", levels=rows, static=True, role=COURSE))
     return replace(schema, features=(*schema.features, *hidden))
-
-
-def _flag(name: str, static: bool = False) -> Feature:
-    return Feature(name, "binary", levels=("no", "yes"), static=static)
 
 
 def _has_spike(x: np.ndarray) -> bool:
@@ -72,57 +69,47 @@ def with_hidden(
 
     Behind a gap or a zero stands the patient's value before it (or the first one after it), so that the course goes on.
     """
+
+    def stand_in(column: np.ndarray, real: bool) -> np.ndarray:
+        found = courses.anywhere(column)
+        return np.where(np.isnan(found), typical(column[~np.isnan(column)], real), found)
+
     out, own = {}, {}
     for feature in schema:
         column = values[feature.name]
         gap = np.isnan(column)
-        if _measured(feature) in layout.names:
-            out[_measured(feature)] = (~gap).astype(float)
+        if measured_flag(feature) in layout.names:
+            out[measured_flag(feature)] = (~gap).astype(float)
         elif gap.any():
-            raise ValueError(
-                f"column {feature.name!r} has {int(gap.sum())} missing values, and in the training table it had none; "
-                "complete them, or leave these patients out"
-            )
+            count = f"{int(gap.sum())} missing values, and in the training table it had none"
+            raise ValueError(f"column {feature.name!r} has {count}; complete them, or leave these patients out")
         if not_zero_flag(feature) in layout.names:
-            not_zero = np.where(gap, np.nan, column != 0)
-            out[not_zero_flag(feature)] = _stand_in(not_zero, courses, real=False)
+            out[not_zero_flag(feature)] = stand_in(np.where(gap, np.nan, column != 0), real=False)
             column = np.where(column == 0, np.nan, column)
         own[feature.name] = ~np.isnan(column)
-        out[feature.name] = _stand_in(column, courses, feature.is_real)
+        out[feature.name] = stand_in(column, feature.is_real)
     if not schema.regular:
-        first, step = _times(schema)
-        out[first] = np.repeat(times[courses.rank == 0], courses.sizes)
-        steps = np.append(np.nan, np.diff(times))
-        out[step] = _stand_in(np.where(courses.rank == 0, np.nan, steps), courses, real=True)
+        first, step = time_features(schema)
         own |= {first: courses.rank == 0, step: courses.rank > 0}
+        out[first] = np.repeat(times[own[first]], courses.sizes)
+        out[step] = stand_in(np.where(own[step], np.append(np.nan, np.diff(times)), np.nan), real=True)
     if layout.course is not None:
         out[layout.course.name] = courses.sizes[courses.number] - 1.0  # the first level is one row
     return out, own
-
-
-def _stand_in(values: np.ndarray, courses: Courses, real: bool) -> np.ndarray:
-    found = courses.anywhere(values)
-    return np.where(np.isnan(found), typical(values[~np.isnan(values)], real), found)
 
 
 def without_hidden(decoded: dict[str, np.ndarray], layout: Schema, schema: Schema) -> dict[str, np.ndarray]:
     """The inverse of :func:`with_hidden` for the schema's features: zeros and gaps (NaN) stand where they belong."""
     out = {}
     for feature in schema:
-        column = decoded[feature.name]
-        if not_zero_flag(feature) in layout.names:
-            column = np.where(decoded[not_zero_flag(feature)] > 0, column, 0.0)
-        if _measured(feature) in layout.names:
-            column = np.where(decoded[_measured(feature)] > 0, column, np.nan)
-        out[feature.name] = column
+        out[feature.name] = decoded[feature.name]
+        for flag, absent in ((not_zero_flag(feature), 0.0), (measured_flag(feature), np.nan)):
+            if flag in layout.names:
+                out[feature.name] = np.where(decoded[flag] > 0, out[feature.name], absent)
     return out
 
 
-def visit_times(decoded: dict[str, np.ndarray], months: int, layout: Schema, schema: Schema) -> np.ndarray | None:
-    """Each visit's time, (patients, months), by adding up steps; None where the layout has none."""
-    first, step = _times(schema)
-    if step not in layout.names:
-        return None
-    steps = decoded[step].reshape(-1, months).copy()
-    steps[:, :1] = decoded[first].reshape(-1, months)[:, :1]
-    return steps.cumsum(1)
+def visit_times(decoded: dict[str, np.ndarray], months: int, schema: Schema) -> np.ndarray:
+    """Each visit's time, (patients, months), by adding up the steps of an irregular table."""
+    first, steps = (decoded[name].reshape(-1, months) for name in time_features(schema))
+    return np.cumsum(np.hstack([first[:, :1], steps[:, 1:]]), axis=1)

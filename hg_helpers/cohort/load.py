@@ -21,7 +21,7 @@ import pandas as pd
 from ..runtime.reading import read_table
 from .art import ART_FULL, OLDER_NAMES
 from .columns import TableLog, codes_at, ids, level_positions, real_values
-from .courses import Courses, fill_missing, first_rows, report_static_changes
+from .courses import Courses, fill_missing, first_rows
 from .download import DEMO_NAME, data_folder, download_cohort
 from .schema import Schema, normal
 
@@ -78,16 +78,12 @@ def _as_text(name: str, schema: Schema) -> tuple[Any, ...]:
 
 
 def validate_cohort(table: pd.DataFrame, schema: Schema, name: str = "") -> pd.DataFrame:
-    """Check a table against a schema and bring it into the form that every other function expects.
+    """Check a table, which is not changed, against a schema, and give it the form that all other functions expect.
 
     Rows are put in the order of patient and time, and each patient's first ``schema.length`` of them are used; what
     becomes of patients with fewer, ``schema.shorter`` says. With ``regular=True`` times must follow each other in equal
-    steps, beginning with the same time for all. Values are checked, and filled, in the rows that are used.
-
-    Args:
-        table: at least the columns of ``schema.columns``; it is not changed.
-        schema: what the table means.
-        name: what the log calls the table, where there are several.
+    steps, beginning with the same time for all. Values are checked, and filled, in the rows that are used. ``name`` is
+    what the log calls the table, where there are several.
 
     Returns:
         At most ``schema.length`` rows a patient, sorted by patient and time, index 0 ... n - 1, the schema's columns in
@@ -103,26 +99,27 @@ def validate_cohort(table: pd.DataFrame, schema: Schema, name: str = "") -> pd.D
     values = {f.name: (real_values if f.is_real else level_positions)(table, f, schema) for f in schema}
     courses = Courses.of(table[schema.patient])
     fill_missing(values, table, courses, schema, log)
-    report_static_changes(values, courses, schema, log)
     for feature in schema:
-        name, column = feature.name, values[feature.name]
+        column, people = values[feature.name], len(courses.sizes)
+        changing = courses.changing(column) if feature.static else 0
+        if changing:  # as the public cohort's generator let happen
+            told = "static feature %r changes within %d of %d patients; its values are kept as they are"
+            log.warning(told, feature.name, changing, people)
         if not feature.is_real:
-            values[name] = codes_at(column, feature)
-        elif table[name].dtype.kind in "iu" and not np.isnan(column).any():
-            values[name] = column.astype(np.int64)
+            values[feature.name] = codes_at(column, feature)
+        elif table[feature.name].dtype.kind in "iu" and not np.isnan(column).any():
+            values[feature.name] = column.astype(np.int64)
     return pd.DataFrame({name: values.get(name, table[name]) for name in table.columns})
 
 
 def split_patients(
     cohort: pd.DataFrame, holdout: float | int = 0.2, seed: int = 0, schema: Schema = ART_FULL
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Split a cohort into training and held-out patients; a patient's rows stay together.
+    """Split a cohort, any table with the schema's patient column; a patient's rows stay together.
 
     Args:
-        cohort: any table with the schema's patient column.
         holdout: share of patients to hold out, between 0 and 1, or their number where it is a whole number.
         seed: decides who is held out, together with the set of patient ids; the order of rows does not matter.
-        schema: names the patient column.
 
     Returns:
         ``(train, holdout)``: rows in the order of ``cohort``, each with an index from 0; at least one patient in each.
@@ -141,12 +138,9 @@ def split_patients(
     elif isinstance(holdout, Real) and not isinstance(holdout, Integral) and 0 < holdout < 1:
         count = min(max(round(holdout * len(names)), 1), most)
     else:
-        raise ValueError(
-            f"holdout {holdout!r} must be a share between 0 and 1 or a number of patients from 1 to {most}"
-        )
-    chosen = np.zeros(len(names), dtype=bool)
-    chosen[np.random.default_rng(seed).permutation(len(names))[:count]] = True
-    held = chosen[patient]
+        what = f"a share between 0 and 1 or a number of patients from 1 to {most}"
+        raise ValueError(f"holdout {holdout!r} must be {what}")
+    held = np.isin(patient, np.random.default_rng(seed).permutation(len(names))[:count])
     return cohort[~held].reset_index(drop=True), cohort[held].reset_index(drop=True)
 
 
@@ -160,19 +154,16 @@ def _select_columns(table: pd.DataFrame, schema: Schema, log: TableLog) -> pd.Da
     if not isinstance(table, pd.DataFrame):
         raise ValueError(f"a cohort is a pandas DataFrame, not {type(table).__name__}")
     if table.columns.nlevels > 1:
-        raise ValueError(
-            f"the table's columns have {table.columns.nlevels} levels; give each one name, for example by "
-            "table.columns = table.columns.map('_'.join)"
-        )
+        advice = "give each one name, for example by table.columns = table.columns.map('_'.join)"
+        raise ValueError(f"the table's columns have {table.columns.nlevels} levels; {advice}")
     table = table.rename(columns=normal)
     if schema.time == ART_FULL.time and schema.time not in table.columns:
         table = table.rename(columns=OLDER_NAMES)
     absent = [name for name in schema.columns if name not in table.columns]
     if absent:
-        raise ValueError(
-            f"the table has no column {', '.join(map(repr, absent))}{_column_hint(absent[0], table)}. "
-            f"It has: {', '.join(map(str, table.columns))}. If another schema describes it, pass schema="
-        )
+        names, found = ", ".join(map(repr, absent)), ", ".join(map(str, table.columns))
+        hint = f"{_column_hint(absent[0], table)}. It has: {found}. If another schema describes it, pass schema="
+        raise ValueError(f"the table has no column {names}{hint}")
     if table.empty:
         raise ValueError("the table has no rows")
     kept = [name for name in table.columns if name in schema.columns]

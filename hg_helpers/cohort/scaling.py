@@ -11,7 +11,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 from scipy import optimize, special, stats
@@ -28,12 +28,10 @@ MOST_DECIMALS = 9
 def box_cox_lambda(x: np.ndarray) -> float:
     """Maximum-likelihood Box-Cox parameter of positive values (Box & Cox 1964, equation 8).
 
-    Same value as ``scipy.stats.boxcox_normmax(x, method="mle")`` to 1e-6, several times faster on half a million
-    values: one logarithm a value is taken once and kept.
+    As ``scipy.stats.boxcox_normmax(x, method="mle")`` to 1e-6, several times faster: logarithms are taken once.
     """
     log_x = np.log(x)
-    centre = log_x.mean()
-    deviation = log_x - centre
+    deviation = log_x - log_x.mean()
 
     def cost(lam: float) -> float:
         # x**lam / lam divided by its geometric mean, so that nothing overflows
@@ -68,51 +66,42 @@ class RealCode:
     unit: float = 1.0
     places: int | None = None
 
-    def state(self) -> list:
-        """What a checkpoint keeps; ``RealCode(*state)`` is the inverse."""
-        return list(astuple(self))
-
     @classmethod
     def fit(cls, feature: Feature, x: np.ndarray) -> RealCode:
         """Learn the transform from the training values; min-max alone where the feature's own cannot be undone.
 
-        Raises:
-            ValueError: naming the column, where not even that can.
+        Where not even that can, a ValueError names the column.
         """
         if feature.transform == "box-cox":
             x = np.maximum(x, 0.0)  # rounding dust below zero is let in, and comes back as zero
         places = decimals(x)
         wanted = "none" if x.min() == x.max() else feature.transform  # a constant has no shape to mend
         for kind in dict.fromkeys((wanted, "none")):
-            code = cls._shaped(kind, x, places)
-            if code is not None:
+            code = cls(kind, places=places)
+            if code._learn(x):
                 if kind != wanted:
                     said = "column %r: its values do not survive the %s transform, so they are only scaled to [0, 1]"
                     TableLog().info(said, feature.name, wanted)
                 return code
-        raise ValueError(
-            f"column {feature.name!r}: values from {x.min():g} to {x.max():g} cannot be scaled to [0, 1] and back; "
-            "look for one that is wrong"
-        )
+        values = f"values from {x.min():g} to {x.max():g} cannot be scaled to [0, 1] and back"
+        raise ValueError(f"column {feature.name!r}: {values}; look for one that is wrong")
 
-    @classmethod
-    def _shaped(cls, kind: str, x: np.ndarray, places: int | None) -> RealCode | None:
-        """The transform of one kind; None where values do not come back from the precision of the tensor."""
-        code = cls(kind, places=places)
+    def _learn(self, x: np.ndarray) -> bool:
+        """Whether the values come back from the precision of the tensor."""
         with np.errstate(all="ignore"), suppress(ValueError, RuntimeError):  # no bracket, or what overflows
-            if kind == "box-cox":
-                code.lam, code.unit = box_cox_lambda(x + OFFSET), float(np.exp(np.log(x + OFFSET).mean()))
-            elif kind == "yeo-johnson":
-                code.lam = float(stats.yeojohnson_normmax(x))  # refuses what it cannot fit
-            y = code._power(x)
-            code.minimum, code.span = float(y.min()), float(y.max() - y.min())
-            u = code.forward(x).astype(np.float32)
-            lost = np.abs(code.inverse(u.astype(np.float64)) - x).max() / (np.ptp(x) or 1.0)
+            if self.kind == "box-cox":
+                self.lam, self.unit = box_cox_lambda(x + OFFSET), float(np.exp(np.log(x + OFFSET).mean()))
+            elif self.kind == "yeo-johnson":
+                self.lam = float(stats.yeojohnson_normmax(x))  # refuses what it cannot fit
+            y = self._power(x)
+            self.minimum, self.span = float(y.min()), float(y.max() - y.min())
+            u = self.forward(x).astype(np.float32)
+            lost = np.abs(self.inverse(u.astype(np.float64)) - x).max() / (np.ptp(x) or 1.0)
             # a generator cannot aim at a few values, such as small counts, that stand closer than a thousandth
             few = np.unique(u)
-            apart = kind == "none" or not 1 < len(few) <= 50 or np.diff(few).min() > 1e-3
-            return code if apart and lost < 3e-5 else None
-        return None
+            apart = self.kind == "none" or not 1 < len(few) <= 50 or np.diff(few).min() > 1e-3
+            return bool(apart and lost < 3e-5)
+        return False
 
     def _power(self, x: np.ndarray) -> np.ndarray:
         if self.kind == "box-cox":

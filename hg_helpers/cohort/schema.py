@@ -1,8 +1,7 @@
 """What a table of patients means: the one place that knows names, kinds, levels, codes, units and channel positions.
 
-A cohort is a table with one row a patient and month (or visit). A :class:`Schema` describes it, and a :class:`Feature`
-each of its columns, so that every other module can stay free of column names: somebody else's table works by describing
-it, not by editing code.
+A cohort is a table with one row a patient and month (or visit). A :class:`Schema` describes it and a :class:`Feature`
+each of its columns, so that somebody else's table works by describing it, not by editing code.
 
 >>> schema = Schema([Feature('lab', 'real'), Feature('sex', 'binary', levels=['f', 'm'])], patient='id', time='visit')
 >>> schema.columns, schema.channels, schema.spans['sex']
@@ -59,6 +58,10 @@ def _values(what: str, values: Any) -> tuple[Any, ...]:
     return values
 
 
+def _spans(names: list[str], widths: list[int]) -> dict[str, slice]:
+    return {name: slice(end - width, end) for name, width, end in zip(names, widths, accumulate(widths), strict=True)}
+
+
 @dataclass(frozen=True)
 class Feature:
     """One column of a cohort; a wrong description is a ValueError that names the feature and what is allowed.
@@ -75,6 +78,11 @@ class Feature:
             zero or more), ``"yeo-johnson"`` (any sign) or ``"none"``.
         threshold: for an outcome, the value below which it counts as reached (viral suppression: 1000 copies/mL).
         embedding: width of the critic's soft embedding; by default 1 for real, 2 for binary, 4 for categorical.
+
+    Attributes:
+        is_real: whether it is of kind ``"real"``.
+        channels: width in the encoded tensor: 1 of a real feature, else one channel a level.
+        label: name with unit, for axes.
     """
 
     name: str
@@ -89,24 +97,25 @@ class Feature:
     embedding: int = 0
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "name", _name("a feature's name", self.name))
+        name = _name("a feature's name", self.name)
         try:
-            self._check()
+            vars(self).update(self._checked(), name=name)  # past the dataclass's own guard: it is frozen
         except ValueError as error:
-            raise ValueError(f"feature {self.name!r}: {error}") from None
+            raise ValueError(f"feature {name!r}: {error}") from None
 
-    def _check(self) -> None:
+    def _checked(self) -> dict[str, Any]:
+        """The attributes, and the fields that are kept in another form than they were given."""
         one_of("kind", self.kind, *WIDTHS)
         one_of("transform", self.transform, "box-cox", "yeo-johnson", "none")
         true_or_false("static", self.static)  # a bare `no` in YAML is text here, hence truthy
         if self.role != COURSE:
             one_of("role", self.role, "regimen", "outcome", None)
-        real, least = self.is_real, WIDTHS[self.kind]
-        width = whole_number("embedding", self.embedding or least, most=1 if real else LARGEST)
+        real, threshold = self.kind == "real", self.threshold
+        width = whole_number("embedding", self.embedding or WIDTHS[self.kind], most=1 if real else LARGEST)
         levels = _values("level", self.levels)
         codes = _values("code", self.codes) or levels
         numbers = sum(isinstance(code, (int, float)) for code in codes)
-        threshold, outcome = self.threshold, real and self.role == "outcome"
+        outcome = real and self.role == "outcome"
         problems = {
             "a real feature has no levels; use kind='categorical' for a column of categories": real and codes,
             f"a binary feature has exactly two levels, not {len(levels)}": self.kind == "binary" and len(levels) != 2,
@@ -118,25 +127,11 @@ class Feature:
         }
         if not isinstance(threshold, (int, float, type(None))):
             raise ValueError(f"threshold {threshold!r} must be a number (in YAML, 1000 and not 1e3, a text there)")
-        for problem, wrong in problems.items():
-            if wrong:
-                raise ValueError(problem)
-        for name, value in (("levels", levels), ("codes", codes), ("embedding", width)):
-            object.__setattr__(self, name, value)
-
-    @property
-    def is_real(self) -> bool:
-        return self.kind == "real"
-
-    @property
-    def channels(self) -> int:
-        """Width of the feature in the encoded tensor: 1 for a real one, else one channel a level."""
-        return 1 if self.is_real else len(self.levels)
-
-    @property
-    def label(self) -> str:
-        """Name with unit, for axes."""
-        return f"{self.name} ({self.unit})" if self.unit else self.name
+        for problem in (problem for problem, wrong in problems.items() if wrong):
+            raise ValueError(problem)
+        label = f"{normal(self.name)} ({self.unit})" if self.unit else normal(self.name)
+        found = {"is_real": real, "channels": 1 if real else len(levels), "label": label}
+        return found | {"levels": levels, "codes": codes, "embedding": width}
 
 
 @dataclass(frozen=True)
@@ -157,6 +152,13 @@ class Schema:
         shorter: what patients with fewer rows than ``length`` are: ``"keep"``, whole courses that end; ``"drop"``, left
             out with a count; ``"error"``.
         date_format: how text dates are written, as in ``"%d.%m.%Y"``; ISO dates need none.
+
+    Attributes:
+        names: of the features; ``columns`` of a sampled table are patient, time, then these.
+        real, discrete, static, regimen: features of this kind or role; discrete ones are binary or categorical.
+        course: the hidden feature that says how many rows a course has, which an encoder adds where some end early.
+        channels, spans: width of the encoded tensor, and where each feature's channels stand in it.
+        width, embedded_spans: the same after the critic's soft embedding.
     """
 
     features: tuple[Feature, ...]
@@ -172,12 +174,12 @@ class Schema:
         features = tuple(self.features) if isinstance(self.features, Iterable) else ()
         if not features or not all(isinstance(f, Feature) for f in features):
             raise ValueError("a schema needs a list of at least one Feature")
-        object.__setattr__(self, "features", features)
-        for name in ("patient", "time"):
-            object.__setattr__(self, name, _name(f"the schema's {name}", getattr(self, name)))
-        twice = [name for name in self.columns if self.columns.count(name) > 1]
-        if twice:
-            raise ValueError(f"column {twice[0]!r} stands twice in the schema (features, patient and time together)")
+        patient, time = (_name(f"the schema's {key}", getattr(self, key)) for key in ("patient", "time"))
+        names = [f.name for f in features]
+        columns = [patient, time, *names]
+        for name in columns:
+            if columns.count(name) > 1:
+                raise ValueError(f"column {name!r} stands twice in the schema (features, patient and time together)")
         if self.length is not None:
             whole_number("length", self.length)
         true_or_false("regular", self.regular)
@@ -185,8 +187,23 @@ class Schema:
         one_of("shorter", self.shorter, "keep", "drop", "error")
         if not isinstance(self.date_format, (str, type(None))):
             raise ValueError(f"date_format {self.date_format!r} must be text such as '%d.%m.%Y'")
-
-    # --- finding features -------------------------------------------------------------------------------------------
+        channels, widths = [f.channels for f in features], [f.embedding for f in features]
+        vars(self).update(
+            features=features,
+            patient=patient,
+            time=time,
+            names=names,
+            columns=columns,
+            real=[f for f in features if f.is_real],
+            discrete=[f for f in features if not f.is_real],
+            static=[f for f in features if f.static],
+            regimen=[f for f in features if f.role == "regimen"],
+            course=next((f for f in features if f.role == COURSE), None),
+            channels=sum(channels),
+            spans=_spans(names, channels),
+            width=sum(widths),
+            embedded_spans=_spans(names, widths),
+        )
 
     def __iter__(self):
         return iter(self.features)
@@ -198,65 +215,6 @@ class Schema:
         if name in self.names:
             return self.features[self.names.index(name)]
         raise KeyError(f"no feature {name!r} in the schema; it has {', '.join(self.names)}")
-
-    @property
-    def names(self) -> list[str]:
-        return [f.name for f in self.features]
-
-    @property
-    def real(self) -> list[Feature]:
-        return [f for f in self.features if f.is_real]
-
-    @property
-    def discrete(self) -> list[Feature]:
-        """Binary and categorical features."""
-        return [f for f in self.features if not f.is_real]
-
-    @property
-    def static(self) -> list[Feature]:
-        return [f for f in self.features if f.static]
-
-    @property
-    def regimen(self) -> list[Feature]:
-        return [f for f in self.features if f.role == "regimen"]
-
-    @property
-    def course(self) -> Feature | None:
-        """The hidden feature that says how many rows a course has; an encoder adds it where some end early."""
-        return next((f for f in self.features if f.role == COURSE), None)
-
-    @property
-    def columns(self) -> list[str]:
-        """Columns of a sampled table: patient, time, then the features."""
-        return [self.patient, self.time, *self.names]
-
-    # --- positions in the encoded tensor ----------------------------------------------------------------------------
-
-    @property
-    def channels(self) -> int:
-        """Width of the encoded tensor."""
-        return sum(f.channels for f in self.features)
-
-    @property
-    def width(self) -> int:
-        """Width after the critic's soft embedding."""
-        return sum(f.embedding for f in self.features)
-
-    @property
-    def spans(self) -> dict[str, slice]:
-        """Where each feature's channels stand in the encoded tensor."""
-        return self._spans([f.channels for f in self.features])
-
-    @property
-    def embedded_spans(self) -> dict[str, slice]:
-        """Where each feature stands after the soft embedding."""
-        return self._spans([f.embedding for f in self.features])
-
-    def _spans(self, widths: list[int]) -> dict[str, slice]:
-        ends = accumulate(widths)
-        return {name: slice(end - width, end) for name, width, end in zip(self.names, widths, ends, strict=True)}
-
-    # --- other schemas from this one --------------------------------------------------------------------------------
 
     def select(self, names: list[str]) -> Schema:
         """The same schema with only these features, in this order."""
@@ -282,9 +240,7 @@ class Schema:
     def from_yaml(cls, path: str | Path) -> Schema:
         """Read a schema from a YAML file with the keys of :class:`Schema` and a list of :class:`Feature` entries.
 
-        Raises:
-            FileNotFoundError: where there is no such file.
-            ValueError: naming the file and what is wrong in it.
+        FileNotFoundError where there is no such file, else a ValueError that names it and what is wrong in it.
         """
         path = Path(path).expanduser()
         if not path.is_file():

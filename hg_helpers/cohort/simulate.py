@@ -3,8 +3,7 @@
 Patients belong to a demographic group, take a regimen, keep to it or lapse, and their laboratory values follow:
 
 * treatment (adherence, resistance, switches) is a Markov chain in which *when* a patient switches never depends on
-  *what* they take, and the next regimen follows a kernel that leaves the shares of :func:`truth` as they are. So every
-  month of every cohort is drawn from exactly these shares;
+  *what* they take, and whose switches leave the shares of :func:`truth` as they are, in every month;
 * viral load decays in two phases while treatment works and rebounds when it does not, CD4 creeps towards the patient's
   own plateau and falls under viraemia, relative CD4 follows. A fixed monotone table then bends each value onto the
   published distribution, which leaves the order of values, and so the dynamics, alone.
@@ -71,7 +70,6 @@ _BEND = """
 """
 
 
-@lru_cache(maxsize=2)
 def _shares(text: str, first: str, *others: str) -> pd.DataFrame:
     """A table above: columns of codes as in a cohort, then the levels' names as `<column> level`, then `share`."""
     column_of = {level: name for name in others for level in ART_FULL[name].levels}
@@ -86,12 +84,8 @@ def _shares(text: str, first: str, *others: str) -> pd.DataFrame:
     return codes.join(levels.add_suffix(" level")).assign(share=[row["share"] for row in rows])
 
 
-def _demographics() -> pd.DataFrame:
-    return _shares(_DEMOGRAPHICS, "Gender", "Ethnic")
-
-
-def _regimens() -> pd.DataFrame:
-    return _shares(_REGIMENS.replace("pk", "True"), *_REGIMEN_COLUMNS)
+_GROUPS = _shares(_DEMOGRAPHICS, "Gender", "Ethnic")
+_DRUGS = _shares(_REGIMENS.replace("pk", "True"), *_REGIMEN_COLUMNS)
 
 
 def truth() -> dict[str, pd.DataFrame]:
@@ -103,11 +97,10 @@ def truth() -> dict[str, pd.DataFrame]:
         ``<column> level``, and ``share``. ``"measured"``: the share of months with each measured flag set.
         Any other set of columns follows by ``truth()["joint"].groupby(columns)["share"].sum()``.
     """
-    demographics, regimens = _demographics(), _regimens()
-    joint = demographics.merge(regimens, how="cross", suffixes=("", " of regimen"))
+    joint = _GROUPS.merge(_DRUGS, how="cross", suffixes=("", " of regimen"))
     joint["share"] = joint.pop("share") * joint.pop("share of regimen")
     measured = pd.DataFrame({"feature": list(_MEASURED), "share": [share for share, _ in _MEASURED.values()]})
-    return {"demographics": demographics.copy(), "regimens": regimens.copy(), "joint": joint, "measured": measured}
+    return {"demographics": _GROUPS.copy(), "regimens": _DRUGS.copy(), "joint": joint, "measured": measured}
 
 
 def simulate_cohort(
@@ -128,16 +121,22 @@ def simulate_cohort(
     """
     for name, value, least in (("n_patients", n_patients, 1), ("months", months, 1), ("seed", seed, 0)):
         whole_number(name, value, least)
+    factors = dict.fromkeys(zip(_GROUPS["Gender level"], _GROUPS["Ethnic level"], strict=True), 1.0)
+    unknown = (disparity or {}).keys() - factors
+    if unknown:
+        raise ValueError(f"disparity has no group {unknown.pop()!r}; there are {', '.join(map(str, factors))}")
+    factors |= disparity or {}
+    hardship = [real_number(f"disparity of {group}", factor, 0.01, 100) for group, factor in factors.items()]
     rng = np.random.default_rng(seed)
-    group = _category(_systematic(rng, n_patients), _demographics()["share"].to_numpy())
-    treatment = _treatment(rng, n_patients, _hardship(disparity)[group])
+    group = _category(_systematic(rng, n_patients), _GROUPS["share"])
+    treatment = _treatment(rng, n_patients, np.array(hardship)[group])
     courses = [next(treatment) for _ in range(months if policy is None else 1)]
     # without a policy all treatment is drawn before the first laboratory value; with one they take turns
     laboratory = _laboratory(rng if policy is None else np.random.default_rng([seed, 1]), courses[0])
     values = [next(laboratory), *map(laboratory.send, courses[1:])]
     while len(courses) < months:
         chosen = np.asarray(policy(_month(len(courses) - 1, courses[-1], values[-1], group)))
-        if chosen.shape != (n_patients,) or not np.isin(chosen, _regimens().index).all():
+        if chosen.shape != (n_patients,) or not np.isin(chosen, _DRUGS.index).all():
             raise ValueError(f"policy must return {n_patients} row numbers of truth()['regimens'], not {chosen!r:.99}")
         courses.append(treatment.send(chosen))
         values.append(laboratory.send(courses[-1]))
@@ -147,19 +146,9 @@ def simulate_cohort(
     return table.assign(**_measured_flags(rng, n_patients, months))[[*ART_FULL.names, "PatientID", "Timestep"]]
 
 
-def _hardship(disparity: Mapping[tuple[str, str], float] | None) -> np.ndarray:
-    """The factor of each group, (8,)."""
-    factors = dict.fromkeys(_demographics()[["Gender level", "Ethnic level"]].itertuples(index=False, name=None), 1.0)
-    unknown = (disparity or {}).keys() - factors
-    if unknown:
-        raise ValueError(f"disparity has no group {unknown.pop()!r}; there are {', '.join(map(str, factors))}")
-    factors |= disparity or {}
-    return np.array([real_number(f"disparity of {group}", factor, 0.01, 100) for group, factor in factors.items()])
-
-
 def _month(month: int, course: _Course, values: dict[str, np.ndarray], group: np.ndarray) -> pd.DataFrame:
     """The rows of one month, one a patient, without the measured flags."""
-    who, what = _demographics().iloc[group], _regimens().iloc[course[1]]
+    who, what = _GROUPS.iloc[group], _DRUGS.iloc[course[1]]
     columns = values | {name: who[name].array for name in ("Gender", "Ethnic")}
     columns |= {name: what[name].array for name in _REGIMEN_COLUMNS}
     return pd.DataFrame(columns).assign(PatientID=np.arange(len(group)), Timestep=month)
@@ -176,8 +165,8 @@ def _systematic(rng: np.random.Generator, n: int) -> np.ndarray:
     return (slices + rng.random(n)) / n
 
 
-def _category(uniform: np.ndarray, shares: np.ndarray) -> np.ndarray:
-    return np.searchsorted(np.cumsum(shares)[:-1], uniform, side="right")
+def _category(uniform: np.ndarray, shares: pd.Series) -> np.ndarray:
+    return np.searchsorted(np.cumsum(shares.to_numpy())[:-1], uniform, side="right")
 
 
 @lru_cache(maxsize=1)
@@ -187,8 +176,7 @@ def _switch_kernel() -> np.ndarray:
     The flow d_i w_ij d_j, w larger where the base stays and 0 on the diagonal, is symmetric: the chain is reversible.
     d is scaled until the flow out of each regimen is its share, which is then the stationary one (Sinkhorn scaling).
     """
-    regimens = _regimens()
-    share, base = regimens["share"].to_numpy(), regimens["Base Drug Combo"].to_numpy()
+    share, base = _DRUGS["share"].to_numpy(), _DRUGS["Base Drug Combo"].to_numpy()
     weight = np.where(base[:, None] == base, _SAME_BASE, 1.0) * (1 - np.eye(len(share)))
     scale = np.ones(len(share))
     for _ in range(300):
@@ -211,7 +199,7 @@ def _treatment(rng: np.random.Generator, n: int, hardship: np.ndarray) -> Genera
     adherent = naive | (rng.random(n) >= lapse / (lapse + back))
     resistant = ~adherent & (rng.random(n) < 0.5)
     idle = np.where(adherent & ~resistant, 0, _FAILURE_MONTHS)  # months in a row without effect
-    now = _category(_systematic(rng, n), _regimens()["share"].to_numpy())
+    now = _category(_systematic(rng, n), _DRUGS["share"])
     while True:
         chosen = yield naive, now.copy(), adherent & ~resistant
         uniform = rng.random((3, n))
@@ -230,7 +218,7 @@ def _treatment(rng: np.random.Generator, n: int, hardship: np.ndarray) -> Genera
 
 def _laboratory(rng: np.random.Generator, course: _Course) -> Generator[dict[str, np.ndarray], _Course, None]:
     """VL, CD4 and Rel CD4 of the first month, (n,) each, then of each month of treatment that is sent in."""
-    inhibitor = (_regimens()["Comp. INI level"] != "Not Applied").to_numpy()
+    inhibitor = (_DRUGS["Comp. INI level"] != "Not Applied").to_numpy()
     naive, _, working = course
     n = len(naive)
     between = rng.standard_normal((5, n))  # what patients differ in

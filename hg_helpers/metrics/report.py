@@ -107,7 +107,7 @@ def _cohorts(tables: dict[str, pd.DataFrame], schema: Schema) -> tuple[CohortArr
     for name, table in tables.items():
         try:
             table = validate_cohort(table, schema, name)
-            encoder = encoder or CohortEncoder(schema).fit_validated(table)
+            encoder = encoder or CohortEncoder(schema).fit(table, validated=True)
             out.append(CohortArrays.of(table, schema, encoder, name))
         except (ValueError, KeyError) as error:
             kind = KeyError if isinstance(error, KeyError) else ValueError
