@@ -31,15 +31,12 @@ class CohortArrays:
     arrays, so a seeded draw of patients picks the same people.
 
     Attributes:
-        schema: what the columns mean.
         patients: (n,) ids, kept only to label rows of tables.
         there: (n, months), whether a course has this visit.
         reals: (n, months, real features), in the table's units; NaN in a gap and behind the last visit.
         levels: (n, months, discrete features), position of the level in ``Feature.levels``; -1 where there is none.
         times: (n, months) of a table whose visits have times of their own, NaN behind the last; else None.
-        scaled: (n, months, real features) in [0, 1], as :meth:`CohortEncoder.scale` gives them. None without an
-            encoder.
-        encoder: what set that scale.
+        scaled: (n, months, real features) in [0, 1], as the ``encoder``'s ``scale`` gives them; None without one.
         whole: whether every visit and value is there, here and in the cohorts that this one is compared with.
     """
 
@@ -59,7 +56,7 @@ class CohortArrays:
         sizes = Courses.of(table[schema.patient]).sizes
         there = np.arange(sizes.max()) < sizes[:, None]
 
-        def laid_out(columns: list[np.ndarray], absent: float, kind: type) -> np.ndarray:
+        def laid_out(columns: Sequence[np.ndarray], absent: float, kind: type) -> np.ndarray:
             out = np.full((*there.shape, len(columns)), absent, dtype=kind)
             for i, column in enumerate(columns):
                 out[:, :, i][there] = column
@@ -69,12 +66,14 @@ class CohortArrays:
         reals = laid_out([values[f.name] for f in schema.real], np.nan, np.float64)
         levels = laid_out([np.nan_to_num(values[f.name], nan=-1) for f in schema.discrete], -1, np.int32)
         times = None if schema.regular else laid_out([time_values(table, schema)], np.nan, np.float64)[:, :, 0]
-        scaled = None if encoder is None else laid_out(list(encoder.scale(table, name).T), np.nan, np.float64)
+        scaled = None if encoder is None else laid_out(encoder.scale(table, name).T, np.nan, np.float64)
         whole = not (np.isnan(reals).any() or (levels < 0).any() or not there.all())
         patients = table[schema.patient].to_numpy()[np.cumsum(sizes) - sizes]
         # a copy: an encoder that is fitted again has another scale, and these arrays do not
         out = cls(schema, patients, there, reals, levels, times, scaled, copy(encoder), whole)
-        return out.take(_order_by_values(*(part for part in (levels, reals, times) if part is not None)))
+        parts = [part for part in (levels, reals, times) if part is not None and part.size]
+        courses = np.concatenate([part.reshape(len(part), -1).view(np.uint8) for part in parts], axis=1)
+        return out.take(np.argsort(courses.view(f"V{courses.shape[1]}").ravel(), kind="stable"))
 
     def __len__(self) -> int:
         return len(self.patients)
@@ -83,26 +82,18 @@ class CohortArrays:
     def months(self) -> int:
         return self.levels.shape[1]
 
-    def _each(self, change: Callable[[np.ndarray], np.ndarray], names: Sequence[str]) -> CohortArrays:
+    def _each(self, change: Callable[[np.ndarray], np.ndarray], *names: str) -> CohortArrays:
+        """Change what is laid out in patients and months, and these."""
+        names = ("there", "reals", "levels", "times", "scaled", *names)
         return replace(self, **{n: change(getattr(self, n)) for n in names if getattr(self, n) is not None})
 
     def take(self, index: np.ndarray) -> CohortArrays:
         """The patients at these positions."""
-        return self._each(lambda part: part[index], ("patients", *_PARTS))
+        return self._each(lambda part: part[index], "patients")
 
     def draw(self, n: int, rng: np.random.Generator) -> CohortArrays:
         """``n`` patients drawn without replacement; all of them where there are no more."""
         return self if n >= len(self) else self.take(np.sort(rng.choice(len(self), n, replace=False)))
-
-    def padded(self, months: int) -> CohortArrays:
-        """With so many months, no visit behind the last."""
-        more = months - self.months
-
-        def longer(part: np.ndarray) -> np.ndarray:
-            absent = {"b": False, "i": -1}.get(part.dtype.kind, np.nan)
-            return np.pad(part, [(0, 0), (0, more), (0, 0)][: part.ndim], constant_values=absent)
-
-        return self._each(longer, _PARTS) if more else self
 
     def position(self, name: str) -> int:
         """Where a feature stands on the last axis of ``reals`` or of ``levels``."""
@@ -117,21 +108,23 @@ class CohortArrays:
     def known(self, *names: str) -> np.ndarray:
         """At which visits all of these features are known, (n, months)."""
         out = self.there
-        for name in names:
-            values = self.values(name)
+        for values in map(self.values, names):
             out = out & (~np.isnan(values) if values.dtype.kind == "f" else values >= 0)
         return out
-
-
-#: What is laid out in patients and months.
-_PARTS = ("there", "reals", "levels", "times", "scaled")
 
 
 def together(*cohorts: CohortArrays) -> tuple[CohortArrays, ...]:
     """Cohorts to be compared: all with as many months as the longest course of any, and agreed whether all is whole."""
     months = max(c.months for c in cohorts)
-    whole = all(c.whole and c.months == months for c in cohorts)
-    return tuple(c if whole else replace(c.padded(months), whole=False) for c in cohorts)
+    if all(c.whole and c.months == months for c in cohorts):
+        return cohorts
+
+    def longer(part: np.ndarray) -> np.ndarray:
+        absent = {"b": False, "i": -1}.get(part.dtype.kind, np.nan)
+        behind = [(0, 0), (0, months - part.shape[1]), (0, 0)]
+        return np.pad(part, behind[: part.ndim], constant_values=absent)
+
+    return tuple(replace(c._each(longer), whole=False) for c in cohorts)
 
 
 def as_arrays(
@@ -158,11 +151,11 @@ def prepare(
     ready = [c for c in cohorts if isinstance(c, CohortArrays)]
     if any(c.scaled is None and c.schema.real for c in ready):
         raise ValueError("these arrays have no scale: make them by hg.metrics.as_arrays(table, schema, encoder)")
-    scales = [c.encoder.state()["codes"] for c in ready if c.encoder is not None]
+    encoders = [c.encoder for c in ready if c.encoder is not None]
+    scales = [e.state()["codes"] for e in encoders]
     if any(scale != scales[0] for scale in scales):
         raise ValueError("these arrays are scaled by different encoders; make all of them with one")
-    encoder = encoder or next((c.encoder for c in ready if c.encoder is not None), None)
-    out = []
+    encoder, out = encoder or next(iter(encoders), None), []
     for cohort in cohorts:
         if not isinstance(cohort, CohortArrays):
             cohort = validate_cohort(cohort, schema)
@@ -170,13 +163,6 @@ def prepare(
             cohort = CohortArrays.of(cohort, schema, encoder)
         out.append(as_arrays(cohort, schema))
     return together(*out)
-
-
-def _order_by_values(*parts: np.ndarray) -> np.ndarray:
-    """Order of patients by the bytes of their own courses."""
-    parts = [np.ascontiguousarray(part).reshape(len(part), -1).view(np.uint8) for part in parts if part.size]
-    rows = np.ascontiguousarray(np.concatenate(parts, axis=1))
-    return np.argsort(rows.view(f"V{rows.shape[1]}").ravel(), kind="stable")
 
 
 def discrete_positions(schema: Schema, features: Sequence[str] | None) -> list[int]:
@@ -192,10 +178,7 @@ def discrete_positions(schema: Schema, features: Sequence[str] | None) -> list[i
 
 
 def most_frequent_levels(cohort: CohortArrays) -> np.ndarray:
-    """Each patient's most frequent level of each discrete feature, the first level of equals; (n, features).
-
-    -1 where nothing is known.
-    """
+    """Each patient's most frequent level of each discrete feature, the first of equals; -1 of none. (n, features)"""
     out = np.zeros((len(cohort), cohort.levels.shape[2]), dtype=np.int64)
     for i, feature in enumerate(cohort.schema.discrete):
         counts = np.stack([(cohort.levels[:, :, i] == k).sum(axis=1) for k in range(feature.channels)], axis=1)
@@ -214,20 +197,12 @@ def group_rows(cohort: CohortArrays, positions: list[int], by: str) -> tuple[np.
 
 
 def joint_groups(*rows: np.ndarray) -> tuple[list[np.ndarray], np.ndarray]:
-    """Numbers the joint groups that occur in any of the sets.
-
-    Args:
-        rows: for each set, levels of shape (rows, features).
+    """Numbers the joint groups that occur in any of the sets, each of levels (rows, features).
 
     Returns:
         the group number of every row of each set, and the levels of each group, (groups, features), in their order.
     """
-    stacked = np.concatenate(rows).astype(np.int64)
-    if not len(stacked):
-        return [np.empty(0, dtype=np.int64) for _ in rows], stacked
-    numbers = np.zeros(len(stacked), dtype=np.int64)
-    for column in stacked.T:  # numbered anew after each, so that they stay small
-        numbers, _ = pd.factorize(numbers * (column.max() + 1) + column, sort=True)
-    groups = np.empty((numbers.max() + 1, stacked.shape[1]), dtype=np.int64)
-    groups[numbers] = stacked
+    joined = pd.DataFrame(np.concatenate(rows).astype(np.int64))
+    numbers = joined.groupby(list(joined)).ngroup().to_numpy()
+    groups = joined.drop_duplicates().sort_values(list(joined)).to_numpy()
     return np.split(numbers, np.cumsum([len(r) for r in rows])[:-1]), groups

@@ -21,15 +21,10 @@ log = logging.getLogger("hg_helpers")
 
 #: The simulated cohort that comes with the package.
 DEMO_NAME = "art_hiv_demo.csv.gz"
-
-#: Kuo 2023, doi 10.6084/m9.figshare.22827878.v1.
+#: Kuo 2023, doi 10.6084/m9.figshare.22827878.v1. Its size is known to three digits only, its rows exactly.
 PUBLIC_URL = "https://figshare.com/ndownloader/files/40584980"
 PUBLIC_NAME = "HealthGymV2_CbdrhDatathon_ART4HIV.csv"
-PUBLIC_BYTES = 44_700_000
-PUBLIC_ROWS = 534_960
-
-# The size is known to three digits only, and an older release carries one column more; the row count is exact.
-_SIZE_TOLERANCE = 0.15
+PUBLIC_BYTES, PUBLIC_ROWS = 44_700_000, 534_960
 
 
 class DownloadError(OSError):
@@ -69,8 +64,7 @@ def download_cohort(
         force: download even where there is a copy; that copy stays until the new one has passed the checks.
         url: http or https address of the file.
         folder: where to keep it; by default ``data/raw/`` in a checkout, else the user's cache folder.
-        expected_bytes: size of the file, held to within 15 %; None skips this check.
-        expected_rows: number of data rows, exactly.
+        expected_bytes, expected_rows: of the file, the rows exactly, the size within 15 % or, with None, not at all.
         timeout: seconds to wait for the server's next sign of life.
 
     Raises:
@@ -82,10 +76,8 @@ def download_cohort(
         try:
             _check(target, None, expected_rows)
         except ValueError as error:
-            raise DownloadError(
-                f"{target} is not the public cohort: {error}. Delete it, or download again with force=True "
-                "(on the command line: --force)."
-            ) from error
+            advice = "Delete it, or download again with force=True (on the command line: --force)."
+            raise DownloadError(f"{target} is not the public cohort: {error}. {advice}") from error
         log.info("public cohort: using the copy %s", target)
         return target
     try:
@@ -99,10 +91,8 @@ def download_cohort(
             why = f"cannot write {target} ({error.strerror or error})"
         else:
             why = f"what {url} sent is not the public cohort: {error}"
-        raise DownloadError(
-            f"{why}. To place the file by hand: open {url} in a browser, save it as {target.name} in the folder "
-            f"{target.parent} and run this again."
-        ) from error
+        by_hand = f"open {url} in a browser, save it as {target.name} in the folder {target.parent} and run this again."
+        raise DownloadError(f"{why}. To place the file by hand: {by_hand}") from error
     log.info("public cohort: downloaded to %s", target)
     return target
 
@@ -137,9 +127,8 @@ def _check(path: Path, expected_bytes: int | None, expected_rows: int) -> None:
     if absent:
         raise ValueError(f"its header lacks {', '.join(absent)} (it begins {', '.join(map(str, header[:4]))})")
     if len(rows) != expected_rows or not rows.all():
-        raise ValueError(
-            f"it has {rows.sum():,} complete rows, not {expected_rows:,}; the download may have broken off"
-        )
+        complete = f"it has {rows.sum():,} complete rows, not {expected_rows:,}"
+        raise ValueError(f"{complete}; the download may have broken off")
     size = path.stat().st_size
-    if expected_bytes and abs(size - expected_bytes) > _SIZE_TOLERANCE * expected_bytes:
+    if expected_bytes and abs(size - expected_bytes) > 0.15 * expected_bytes:
         raise ValueError(f"it has {size:,} bytes, not about {expected_bytes:,}")
