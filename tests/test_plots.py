@@ -22,7 +22,9 @@ from hg_helpers import plots
 from hg_helpers.cohort.art import ART_DEMO, ART_FULL
 from hg_helpers.cohort.schema import Feature, Schema
 from hg_helpers.cohort.simulate import simulate_cohort
+from hg_helpers.exercises import toy_gan, toy_points
 from hg_helpers.metrics import association_matrix, c2st_auc, coverage, dcr_share, within_patient_correlation
+from hg_helpers.model import PersistentNoise, UniformNoise
 from hg_helpers.plots.report import report_figures
 from hg_helpers.plots.style import contrast
 
@@ -78,6 +80,12 @@ COVERAGE = {n: coverage(REAL, TABLES[n], SCHEMA, ["Gender", "Ethnic"])[1] for n 
 DISTANCES = {n: dcr_share(REAL, OTHER, TABLES[n], SCHEMA)[1] for n in ("v1", "v2")}
 GIVEAWAYS = {n: c2st_auc(REAL, TABLES[n], SCHEMA)[1] for n in ("v1", "v2")}
 HISTORY = {model: history_of(model) for model in ("v1", "v2")}
+TOY = toy_points(40)
+GANS = {
+    name: toy_gan(TOY, source(2), steps=1, every=1)
+    for name, source in (("v1", UniformNoise), ("kept", PersistentNoise))
+}
+UNITS = {"forgets": ([1, 8, 0.5, 2], [0.3, 0, -1, 1], [2, -4, 0, 0]), "keeps": ([0, 8, 0, 2], [0] * 4, [2, -4, 3, 0])}
 RESULTS = results()
 POINTS = np.random.default_rng(2).normal(size=(60, 1, 5)) * [5, 3, 1, 1, 1]
 ETHNIC = REAL.groupby("PatientID")["Ethnic"].first().to_numpy()
@@ -109,6 +117,8 @@ FIGURES = {
     "models": plots.models,
     "models, one part": lambda: plots.models("memory", ["v1", "v2"]),
     "ablation": lambda: plots.ablation(RESULTS, floor={"ks": 0.1}),
+    "gan_steps": lambda: plots.gan_steps(TOY, GANS, [0, 1]),
+    "lstm_steps": lambda: plots.lstm_steps([0, 1, 0, 0], UNITS),
 }
 
 
@@ -884,3 +894,66 @@ def test_no_table_and_a_synthetic_one_called_real_are_refused():
         plots.joint_shares({}, SCHEMA)
     with pytest.raises(ValueError, match="cannot be called 'real'"):
         plots.distributions(REAL, {"real": V1}, SCHEMA)
+
+
+# --- pictures that move -----------------------------------------------------------------------------------------------
+
+
+def test_the_toys_arrows_are_the_slopes_of_its_landscape_and_the_table_measures_the_fakes():
+    frame = GANS["kept"][1]
+    step = frame.side[1] - frame.side[0]
+    up, across = np.gradient(frame.scores, step)  # rows go up
+    near = np.abs(frame.fakes).max(1) < 1.5
+    place = np.round((frame.fakes[near] - frame.side[0]) / step).astype(int)
+    slopes = np.stack([across[place[:, 1], place[:, 0]], up[place[:, 1], place[:, 0]]], 1)
+    assert near.sum() > 100 and np.abs(slopes - frame.arrows[near]).max() < 0.1 * np.abs(frame.arrows).max()
+    row = plots.gan_steps(TOY, GANS, [1])[1].set_index("run").loc["kept"]
+    assert row["spread"] == pytest.approx(np.sqrt(frame.fakes.var(0).sum()), rel=1e-4) and row["step"] == 1
+    near = [any(np.hypot(*(fake - point)) < 0.15 for fake in frame.fakes) for point in TOY.numpy()]
+    assert row["reached"] == np.mean(near)
+
+
+def test_noise_that_stays_with_a_patient_cures_the_toys_collapse():
+    points = toy_points()
+    runs = {source: toy_gan(points, source(2), steps=80, every=80) for source in (UniformNoise, PersistentNoise)}
+    last = plots.gan_steps(points, runs, [1])[1]["reached"]
+    assert last[0] < 0.4 and last[1] > 0.7  # v1's noise, noise that stays
+
+
+def test_the_gates_and_the_memory_are_those_of_an_lstm(drawn):
+    _, table = drawn["lstm_steps"]
+    for name, weights in UNITS.items():
+        lstm, order = torch.nn.LSTM(1, 1, batch_first=True), [1, 2, 3, 0]  # torch: i, f, a, o
+        with torch.no_grad():
+            weight, hidden, bias = (torch.tensor(part, dtype=torch.float32)[order] for part in weights)
+            lstm.weight_ih_l0[:], lstm.weight_hh_l0[:] = weight[:, None], hidden[:, None]
+            lstm.bias_ih_l0[:], lstm.bias_hh_l0[:] = bias, 0
+            shown, (_, cell) = lstm(torch.tensor([0.0, 1, 0, 0]).view(1, 4, 1))
+        part = table[table["run"] == name]
+        np.testing.assert_allclose(part["h"], shown.flatten(), atol=1e-6)
+        assert part["c"].iloc[-1] == pytest.approx(cell.item(), abs=1e-6)
+    figure, whole = plots.lstm_steps([0, 1, 0, 0], UNITS, until=1)
+    assert_frame_equal(whole, table)
+    lines = [line for axes in figure.axes for line in axes.lines]
+    assert lines and all(len(line.get_xdata()) == 2 for line in lines)  # months 0 and 1, and no more
+
+
+def test_a_picture_plays_frame_by_frame_and_does_without_widgets(monkeypatch, capsys):
+    widgets, display = pytest.importorskip("ipywidgets"), pytest.importorskip("IPython.display")
+    shown, asked = [], []
+
+    def draw(frame: int):
+        asked.append(frame)
+        return plots.lstm_steps([0, 1, 0], UNITS, until=frame)[0]
+
+    monkeypatch.setattr(display, "display", lambda box: shown.append((box, repr(box))))
+    plots.play(draw, 3)
+    (box, before), (controls, page) = shown[0], shown[0][0].children
+    assert len(before) < 400 and isinstance(box, widgets.VBox)  # what is stored with the notebook holds no picture
+    for frame in (2, 1, 2):
+        controls.children[1].value = frame
+        assert '<img alt="Four gates' in page.value
+    assert asked == [0, 2, 1] and [child.max for child in controls.children] == [2, 2]
+    monkeypatch.setitem(__import__("sys").modules, "ipywidgets", None)
+    plots.play(draw, 3)
+    assert "pip install ipywidgets" in capsys.readouterr().out and len(shown) == 1

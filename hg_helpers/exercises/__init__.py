@@ -17,12 +17,12 @@ from . import (
 )
 from .nb05_evaluation import suspects
 from .predictions import predicted
-from .toy import toy_cohort, toy_schema
+from .toy import toy_cohort, toy_gan, toy_points, toy_schema
 
 _MODULES = nb01_preprocessing, nb02_wgan, nb03_autoencoder, nb04_buffer, nb05_evaluation, nb06_usefulness
 _CHECKS = {name: check for module in _MODULES for name, check in vars(module).items() if name.startswith("check_")}
 globals().update(_CHECKS)
-__all__ = ["chosen", "predicted", "suspects", "toy_cohort", "toy_schema"]
+__all__ = ["chosen", "predicted", "suspects", "toy_cohort", "toy_gan", "toy_points", "toy_schema"]
 __all__ += sorted(_CHECKS)
 
 

@@ -9,6 +9,7 @@ from . import style
 from .distributions import distributions
 from .drawing import models
 from .groups import coverage_bars, joint_shares
+from .moving import gan_steps, lstm_steps, play
 from .over_time import regimen_shares, trajectories
 from .patients import patients
 from .privacy import giveaways, privacy_distances
@@ -21,10 +22,13 @@ __all__ = [
     "association",
     "coverage_bars",
     "distributions",
+    "gan_steps",
     "giveaways",
     "joint_shares",
+    "lstm_steps",
     "models",
     "patients",
+    "play",
     "privacy_distances",
     "prototypes",
     "regimen_shares",

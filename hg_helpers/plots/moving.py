@@ -1,0 +1,110 @@
+"""Pictures that move: a GAN among points, and an LSTM, step by step.
+
+``hg.exercises.toy_gan`` takes its noise from any source of the package, so that with v2's memory (notebook 04) it is::
+
+    points, random = hg.exercises.toy_points(), torch.Generator().manual_seed(0)
+    memory = hg.LatentBuffer(2)
+    memory.update(points[:, None] + 0.1 * torch.randn(len(points), 60, 2, generator=random), random)
+    runs = {"v1's noise": toy_gan(points, hg.UniformNoise(2)), "v2's memory": toy_gan(points, memory)}
+    figure, table = hg.plots.gan_steps(points, runs)  # still; and under a slider:
+    hg.plots.play(lambda frame: hg.plots.gan_steps(points, runs, [frame])[0], 9)
+
+>>> _, table = lstm_steps([0.0, 1.0, 0.0], {'forgets': ([0, 8, 0, 2], [0] * 4, [2, -4, 0, 0])})
+>>> [round(c, 2) for c in table['c']]
+[0.0, 0.95, 0.47]
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from . import style
+from .style import Drawn, Picture, picture
+
+
+@picture
+def gan_steps(points: Any, runs: dict[str, list], frames: Sequence[int] = (0, 2, 4, 8)) -> Drawn:
+    """Real points (n, 2), fakes, the critic's scores (darker: higher) and, as arrows, its slope at the fakes.
+
+    ``runs`` are of ``exercises.toy_gan``. The table has the columns ``run, step``; ``spread``, the fakes' root mean
+    squared distance from their mean; ``reached``, the share of real points with a fake within 0.15 of them.
+    """
+    points, rows, many = np.asarray(points), [], len(frames) > 1
+    down, across = (len(runs), len(frames)) if many else (1, len(runs))  # a single frame: the runs side by side
+    figure = style.canvas(style.WIDTH, 0.4 + down * style.WIDTH / max(2, across))
+    grid = figure.subplots(down, across, squeeze=False, sharex=True, sharey=True)
+    for line, (name, run) in zip(grid if many else grid.T, runs.items(), strict=True):
+        for axes, frame in zip(line, [run[number] for number in frames], strict=True):
+            fakes, some, ends = frame.fakes, slice(None, None, 16), (frame.side[0], frame.side[-1])
+            axes.contourf(frame.side, frame.side, frame.scores, 12, cmap=style.SHARES, alpha=0.45)
+            axes.plot(*points.T, "s", color="#404040", markersize=2)
+            arrows = {"angles": "xy", "scale_units": "xy", "scale": 2.5, "width": 0.008, "zorder": 3}
+            axes.quiver(*fakes[some].T, *frame.arrows[some].T, **arrows)
+            axes.scatter(*fakes.T, 18, style.VERMILLION, edgecolors="w", linewidths=0.4, zorder=4)
+            axes.set(xlim=ends, ylim=ends, xticks=[], yticks=[], aspect="equal", title=f"step {frame.step}")
+            spread = np.sqrt(((fakes - fakes.mean(0)) ** 2).sum(1).mean())
+            apart = np.linalg.norm(points[:, None] - fakes, axis=2).min(1)  # from each real point to the nearest fake
+            rows.append((name, frame.step, spread, (apart < 0.15).mean()))
+        line[0].set_ylabel(name)
+    table = pd.DataFrame(rows, columns=["run", "step", "spread", "reached"])
+    last = table.groupby("run", sort=False).tail(1)
+    told = [f"with {r.run}, {r.reached:.0%} are reached at step {r.step}" for r in last.itertuples()]
+    alt = f"Real points in groups, fakes, and arrows up the critic's landscape: {'; '.join(told)}."
+    return style.finish(figure, table, alt)
+
+
+@picture
+def lstm_steps(inputs: Sequence[float], runs: dict[str, tuple], until: int | None = None) -> Drawn:
+    """One LSTM unit that reads one number a month: its four gates as a table, cell and hidden state as lines.
+
+    ``runs`` gives (weight, hidden weight, bias) by name, four numbers each in the order o, i, f, a. Months after
+    ``until`` stay blank. The table has the columns ``run, month, input, o, i, f, a, c, h``.
+    """
+    months, rows = len(inputs), []
+    for name, weights in runs.items():
+        weight, hidden_weight, bias = (torch.as_tensor(part, dtype=torch.float64) for part in weights)
+        h = c = torch.zeros((), dtype=torch.float64)
+        for month, x in enumerate(inputs):
+            o, i, f, a = x * weight + h * hidden_weight + bias
+            o, i, f, a = o.sigmoid(), i.sigmoid(), f.sigmoid(), a.tanh()
+            c = f * c + i * a
+            h = o * c.tanh()
+            rows.append((name, month, x, *(float(part) for part in (o, i, f, a, c, h))))
+    table = pd.DataFrame(rows, columns=["run", "month", "input", "o", "i", "f", "a", "c", "h"])
+    figure, told = style.canvas(style.WIDTH, 4.4), []
+    above, below = figure.subplots(2, len(runs), squeeze=False, sharex=True, sharey="row", height_ratios=[3, 2])
+    for top, low, (name, part) in zip(above, below, table.groupby("run", sort=False), strict=True):
+        seen = part[part["month"] <= (months if until is None else until)]
+        matrix = part.set_index("month")[["input", "o", "i", "f", "a"]].T
+        matrix.index = ["input x", "o shown", "i let in", "f kept", "a new"]
+        hidden = np.broadcast_to(matrix.columns > seen["month"].max(), matrix.shape)
+        style.heat(top, matrix, style.Normalize(-1, 1), style.SIGNED, "{:.2g}".format, 10, hidden=hidden)
+        low.plot(seen["month"], seen["c"], "o-", color=style.BLUE, label="cell c")
+        low.plot(seen["month"], seen["h"], "s--", color=style.VERMILLION, label="hidden state h")
+        top.set_title(name)
+        low.set(xlabel="month", ylim=(-0.1, 1.1), xlim=(-0.5, months - 0.5))
+        told.append(f"{name}: of a largest cell of {seen['c'].max():.2f}, {seen['c'].iloc[-1]:.2f} is left")
+    below[0].legend(loc="upper right")
+    return style.finish(figure, table, f"Four gates of an LSTM over {months} months. {'; '.join(told)}.", 10)
+
+
+def play(draw: Callable[[int], Picture], frames: int, pause: int = 800) -> None:
+    """Show pictures 0 to ``frames`` - 1 under play and a slider; print a sentence where there is no ipywidgets."""
+    try:
+        import ipywidgets
+        from IPython.display import display
+    except ImportError:
+        print("ipywidgets is not installed: the still pictures have to do. To move them: pip install ipywidgets")
+        return
+    shown, html = ipywidgets.HTML(), functools.cache(lambda frame: draw(frame)._repr_mimebundle_()[0]["text/html"])
+    button, slider = ipywidgets.Play(max=frames - 1, interval=pause), ipywidgets.IntSlider(max=frames - 1)
+    ipywidgets.jslink((button, "value"), (slider, "value"))
+    slider.observe(lambda change: setattr(shown, "value", html(change["new"])), "value")
+    display(ipywidgets.VBox([ipywidgets.HBox([button, slider]), shown]))
+    shown.value = html(0)
