@@ -49,8 +49,8 @@ def test_a_wrong_answer_is_refused_and_its_mistake_named(name, number, capsys):
 @pytest.mark.parametrize("name", CHECKS)
 def test_each_known_mistake_is_refused_and_told_by_its_own_sentence(name):
     check = CHECKS[name]
-    sentences = [sentence for _, sentence in check.mistakes]
-    for wrong, sentence in check.mistakes:
+    sentences = [sentence for _, sentence in check.known]
+    for wrong, sentence in check.known:
         problem = check.problem(wrong() if check.is_value else wrong)
         assert problem is not None, sentence
         assert any(other in problem for other in sentences), f"{sentence}: {problem}"

@@ -13,9 +13,8 @@ from scipy import stats
 from ..cohort.art import ART_DEMO
 from ..cohort.simulate import simulate_cohort
 from ..metrics import autocorrelation_difference, copies, coverage, ks
-from .judging import UNFILLED, Case, Exercise, numbers
-
-# --- the floor --------------------------------------------------------------------------------------------------------
+from .comparing import numbers
+from .judging import UNFILLED, Case, Exercise, each, written
 
 
 class _Metric:
@@ -106,180 +105,132 @@ check_floor = Exercise(
     examine=_drawn,
 )
 
-# --- KS ---------------------------------------------------------------------------------------------------------------
+
+def largest_gap(first, second):
+    at = np.concatenate([first, second])
+    gaps = (first[:, None] <= at).mean(0) - (second[:, None] <= at).mean(0)
+    return abs(gaps).max()
 
 
-def _samples() -> list[Case]:
-    random = np.random.default_rng(0)
-    pairs = {
-        "five each": ([1.0, 1.4, 2.0, 3.0, 4.6], [1.6, 1.8, 2.2, 2.4, 5.0]),
-        "ties": ([3.0, 4, 5, 9], [1.0, 2, 2, 6, 7]),
-        "two and three": ([1.0, 9], [2.0, 3, 4]),
-        "one each": ([2.0], [5.0]),
-        "the same values": ([3.0, 1, 2], [1.0, 2, 3]),
-        "wholly above": ([7.0, 9, 8, 6], [1.0, 3, 2]),
-        "close together and one far off": ([1.0, 1.01, 1.02, 1.03, 9000], [1.005, 1.015, 1.04, 1.05]),
-        "many": (random.lognormal(3, 2, 200), random.lognormal(3.4, 2, 150)),
-        "equal numbers": (random.normal(0, 1, 40).round(1), random.normal(0.3, 2, 40).round(1)),
-    }
-    return [Case(label, tuple(np.array(part) for part in pair)) for label, pair in pairs.items()]
-
-
-def _shares(x: np.ndarray, at: np.ndarray) -> np.ndarray:
-    return (x[:, None] <= at).mean(0)
-
-
-def _gap(a: np.ndarray, b: np.ndarray, at: np.ndarray | None = None) -> np.ndarray:
-    at = np.concatenate([a, b]) if at is None else at
-    return _shares(a, at) - _shares(b, at)
-
-
-_SIGN = "the sign is in the way: a gap counts in either direction, so take abs first."
-_GRID = "the gap was read on a grid; it can be widest between its points. Read it at all values of both."
+_BOTH = "np.concatenate([first, second])"
+_GRIDS = tuple(f"{_BOTH} -> np.linspace({_BOTH}.min(), {_BOTH}.max(), {n})" for n in (10, 20, 50, 100, 101, 200, 1000))
 check_ks = Exercise(
-    lambda first, second: stats.ks_2samp(first, second).statistic,
-    _samples,
+    largest_gap,
+    written(
+        {
+            "five each": ([1.0, 1.4, 2.0, 3.0, 4.6], [1.6, 1.8, 2.2, 2.4, 5.0]),
+            "ties": ([3.0, 4, 5, 9], [1.0, 2, 2, 6, 7]),
+            "two and three": ([1.0, 9], [2.0, 3, 4]),
+            "one each": ([2.0], [5.0]),
+            "the same values": ([3.0, 1, 2], [1.0, 2, 3]),
+            "wholly above": ([7.0, 9, 8, 6], [1.0, 3, 2]),
+            "close together and one far off": ([1.0, 1.01, 1.02, 1.03, 9000], [1.005, 1.015, 1.04, 1.05]),
+            "many": tuple(np.random.default_rng(n).lognormal(5 - n / 100, 2, n) for n in (200, 150)),
+            "equal numbers": tuple(np.random.default_rng(0).normal([[0], [0.3]], [[1], [2]], (2, 40)).round(1)),
+        }
+    ),
     "the largest gap of the two step functions, wherever it lies.",
     "one number, the largest absolute gap between the two empirical distribution functions.",
-    (
-        (lambda a, b: _gap(a, b).max(), _SIGN),
-        (lambda a, b: _gap(b, a).max(), _SIGN),
-        (lambda a, b: np.abs(_gap(a, b)).mean(), "that is the mean gap; the statistic is the largest one."),
-        (lambda a, b: np.abs(_gap(a, b)).sum(), "that is the sum of gaps; the statistic is the largest one."),
-        (lambda a, b: np.abs(_gap(a, b)), "those are all gaps; return the largest."),
-        (lambda a, b: np.abs(_gap(a, b, a)).max(), "the gap was read at the values of the first sample only."),
-        (lambda a, b: np.abs(_gap(a, b, b)).max(), "the gap was read at the values of the second sample only."),
-        *(
-            (
-                lambda a, b, n=n: np.abs(
-                    _gap(a, b, np.linspace(min(a.min(), b.min()), max(a.max(), b.max()), n))
-                ).max(),
-                _GRID,
-            )
-            for n in (10, 20, 50, 100, 101, 200, 1000)
-        ),
-        (
-            lambda a, b: np.abs((a[:, None] <= np.r_[a, b]).sum(0) - (b[:, None] <= np.r_[a, b]).sum(0)).max(),
-            "those are counts; divide each sample's by its own size to get shares.",
-        ),
-        (lambda a, b: np.abs(a.mean() - b.mean()), "that is the difference of the means."),
-        (lambda a, b: np.abs(np.median(a) - np.median(b)), "that is the difference of the medians."),
-        (lambda a, b: stats.ks_2samp(a, b).pvalue, "that is the p-value; the statistic is asked for."),
-        (lambda a, b: stats.ks_2samp(a, b), "statistic and p-value come back; return the statistic alone."),
-        (
-            lambda a, b: stats.wasserstein_distance(a, b),
-            "that is the area between the two; the largest gap is asked for.",
-        ),
-    ),
+    {
+        ("gaps.max()", "(-gaps).max()"): "the sign is in the way: a gap counts in either direction, so take abs first.",
+        "abs(gaps).mean()": "that is the mean gap; the statistic is the largest one.",
+        "abs(gaps).sum()": "that is the sum of gaps; the statistic is the largest one.",
+        "abs(gaps)": "those are all gaps; return the largest.",
+        "[first, second] -> [first]": "the gap was read at the values of the first sample only.",
+        "[first, second] -> [second]": "the gap was read at the values of the second sample only.",
+        _GRIDS: "the gap was read on a grid; it can be widest between its points. Read it at all values of both.",
+        "mean -> sum": "those are counts; divide each sample's by its own size to get shares.",
+        "abs(first.mean() - second.mean())": "that is the difference of the means.",
+        "abs(np.median(first) - np.median(second))": "that is the difference of the medians.",
+        "stats.ks_2samp(first, second).pvalue": "that is the p-value; the statistic is asked for.",
+        stats.ks_2samp: "statistic and p-value come back; return the statistic alone.",
+        stats.wasserstein_distance: "that is the area between the two, not the largest gap.",
+    },
 )
 
-# --- the mean of correlations -----------------------------------------------------------------------------------------
+
+def mean_correlation(r):
+    z = np.arctanh(r[~np.isnan(r)])
+    return np.tanh(z.mean())
 
 
-def _correlations() -> list[Case]:
-    rows = {
-        "two": [0.9, -0.1],
-        "one undefined": [0.8, np.nan, 0.2, -0.5],
-        "one left": [0.3, np.nan],
-        "all defined": [0.1, 0.95, -0.7],
-        "negative": [-0.9, -0.2, np.nan, -0.99],
-        "a true zero": [0.0, 0.9, np.nan, 0.0],
-    }
-    random = np.tanh(np.random.default_rng(0).normal(0.5, 1, 50))
-    random[::7] = np.nan
-    return [*(Case(label, (np.array(r),)) for label, r in rows.items()), Case("fifty", (random,))]
-
-
-def _mean(of: Callable = np.nanmean, there: Callable = np.arctanh, back: Callable = np.tanh) -> Callable:
-    return lambda r: back(of(there(r)))
-
-
-_AS_ZERO = "undefined correlations were counted as 0. Undefined is not zero: leave them out, of the number too."
+_MANY = np.tanh(np.random.default_rng(0).normal(0.5, 1, 50))
+_MANY[::7] = np.nan
 check_mean_correlation = Exercise(
-    lambda r: np.tanh(np.nanmean(np.arctanh(r))),
-    _correlations,
+    mean_correlation,
+    written(
+        {
+            "two": ([0.9, -0.1],),
+            "one undefined": ([0.8, np.nan, 0.2, -0.5],),
+            "one left": ([0.3, np.nan],),
+            "all defined": ([0.1, 0.95, -0.7],),
+            "negative": ([-0.9, -0.2, np.nan, -0.99],),
+            "a true zero": ([0.0, 0.9, np.nan, 0.0],),
+            "fifty": (_MANY,),
+        }
+    ),
     "averaged where averaging is fair, and the undefined left out.",
     "one number: the mean of arctanh(r) over those that are defined, brought back by tanh.",
-    (
-        (np.nanmean, "that averages the correlations themselves; average arctanh(r), then tanh."),
-        (np.mean, "NaN is not left out, and the correlations are averaged as they are: arctanh, mean, tanh."),
-        (_mean(back=lambda z: z), "that is still on Fisher's scale, which has no bounds; go back with tanh."),
-        (_mean(of=np.mean), "one undefined patient makes the whole mean undefined: leave NaN out first."),
-        (lambda r: _mean()(np.nan_to_num(r)), _AS_ZERO),
-        (_mean(np.nansum), "that is a sum; take the mean."),
-        (_mean(np.nanmedian), "that is the median on Fisher's scale; take the mean."),
-        (_mean(there=lambda r: r), "arctanh is missing before the mean."),
-        (_mean(there=np.tanh, back=np.arctanh), "tanh and arctanh have changed places: first arctanh, back with tanh."),
-        (lambda r: np.tanh(np.arctanh(r[~np.isnan(r)])), "the mean is missing: those are the correlations themselves."),
-        (lambda r: _mean()(np.where(r == 0, np.nan, r)), "true zeros were left out; only NaN is undefined."),
-    ),
+    {
+        "np.nanmean(r)": "that averages the correlations themselves; average arctanh(r), then tanh.",
+        "r.mean()": "NaN is not left out, and the correlations are averaged as they are: arctanh, mean, tanh.",
+        "z.mean()": "that is still on Fisher's scale, which has no bounds; go back with tanh.",
+        "[~np.isnan(r)] -> ": "one undefined patient makes the whole mean undefined: leave NaN out first.",
+        "r[~np.isnan(r)] -> np.nan_to_num(r)": "undefined is not zero: leave NaN out, of the number too.",
+        "mean -> sum": "that is a sum; take the mean.",
+        "np.tanh(np.median(z))": "that is the median on Fisher's scale; take the mean.",
+        "np.arctanh -> ": "arctanh is missing before the mean.",
+        "np.arctanh(np.nanmean(np.tanh(r)))": "tanh and arctanh have changed places: first arctanh, back with tanh.",
+        "np.tanh(z)": "the mean is missing: those are the correlations themselves.",
+        "~np.isnan(r) -> ~np.isnan(r) & (r != 0)": "true zeros were left out; only NaN is undefined.",
+    },
 )
 
-# --- coverage ---------------------------------------------------------------------------------------------------------
+
+def covered_share(real_shares, synthetic_shares):
+    counted = real_shares >= 0.005
+    real, synthetic = real_shares[counted], synthetic_shares[counted]
+    covered = synthetic >= 0.25 * real
+    return covered.mean()
 
 
-def _groups() -> list[Case]:
-    pairs = {
-        "five groups": ([0.60, 0.30, 0.08, 0.017, 0.003], [0.80, 0.18, 0.02, 0.0, 0.0]),
-        "four groups": ([0.50, 0.40, 0.06, 0.04], [0.95, 0.02, 0.02, 0.01]),
-        "three groups": ([0.90, 0.096, 0.004], [0.20, 0.80, 0.0]),
-        "exactly a quarter": ([0.5, 0.25, 0.25], [0.125, 0.0625, 0.8125]),
-        "exactly 0.5 %": ([0.995, 0.005], [1.0, 0.0]),
-        "one group": ([1.0], [1.0]),
-        "far too many": ([0.4, 0.35, 0.246, 0.004], [0.0, 0.08, 0.9, 0.02]),
-    }
-    random = np.random.default_rng(0)
-    pairs["forty groups"] = (random.dirichlet(np.full(40, 0.3)), random.dirichlet(np.full(40, 0.3)))
-    pairs["in no order"] = (random.permutation([0.002, 0.298, 0.5, 0.2]), random.dirichlet(np.full(4, 0.5)))
-    return [Case(label, tuple(np.array(part) for part in pair)) for label, pair in pairs.items()]
-
-
-def _covered(
-    enough: Callable = lambda r, s: s >= 0.25 * r,
-    counted: Callable = lambda r, s: r >= 0.005,
-    finish: Callable = lambda covered, r: covered.mean(),
-) -> Callable:
-    def covered(real_shares, synthetic_shares):
-        kept = counted(real_shares, synthetic_shares)
-        real, synthetic = real_shares[kept], synthetic_shares[kept]
-        return finish(enough(real, synthetic), real)
-
-    return covered
-
-
-_RARE = "groups below 0.5 % of the real months were counted too; leave them out."
+_RANDOM = np.random.default_rng(0)
 check_coverage = Exercise(
-    _covered(),
-    _groups,
+    covered_share,
+    written(
+        {
+            "five groups": ([0.60, 0.30, 0.08, 0.017, 0.003], [0.80, 0.18, 0.02, 0.0, 0.0]),
+            "four groups": ([0.50, 0.40, 0.06, 0.04], [0.95, 0.02, 0.02, 0.01]),
+            "three groups": ([0.90, 0.096, 0.004], [0.20, 0.80, 0.0]),
+            "exactly a quarter": ([0.5, 0.25, 0.25], [0.125, 0.0625, 0.8125]),
+            "exactly 0.5 %": ([0.995, 0.005], [1.0, 0.0]),
+            "one group": ([1.0], [1.0]),
+            "far too many": ([0.4, 0.35, 0.246, 0.004], [0.0, 0.08, 0.9, 0.02]),
+            "forty groups": tuple(_RANDOM.dirichlet(np.full(40, 0.3), 2)),
+            "in no order": (_RANDOM.permutation([0.002, 0.298, 0.5, 0.2]), _RANDOM.dirichlet(np.full(4, 0.5))),
+        }
+    ),
     "every group counts once, however few people are in it.",
     "of the groups with a real share >= 0.005, the share whose synthetic share is >= 0.25 * the real one.",
-    (
-        (_covered(lambda r, s: s > 0), "anybody there was enough; a group needs a quarter of its real share."),
-        (_covered(counted=lambda r, s: r >= 0), _RARE),
-        (_covered(counted=lambda r, s: r > 0), _RARE),
-        (_covered(lambda r, s: s > 0.25 * r), "a group at exactly a quarter is covered: >=, not >."),
-        (_covered(counted=lambda r, s: r > 0.005), "a group at exactly 0.005 counts: >=, not >."),
-        (
-            _covered(counted=lambda r, s: s >= 0.005),
-            "synthetic groups were selected; the real share decides who counts.",
-        ),
-        (_covered(counted=lambda r, s: r >= 0.05), "0.05 is 5 %; half a percent is 0.005."),
-        (_covered(lambda r, s: s >= 0.25), "0.25 was taken as a share of months; it is 0.25 x real share."),
-        (_covered(lambda r, s: r >= 0.25 * s), "real and synthetic are the wrong way round."),
-        (_covered(lambda r, s: s <= 0.25 * r), "that is the share of groups that are lost; >=."),
-        (
-            _covered(lambda r, s: np.abs(s - r) <= 0.25 * r),
-            "more than the real share is covered as well.",
-        ),
-        (_covered(finish=lambda c, r: c.sum()), "that is a number of groups; divide by how many count."),
-        (_covered(finish=lambda c, r: c), "one answer a group; take the mean."),
-        (_covered(finish=lambda c, r: (c * r).sum()), "groups were weighted by their share; each group counts once."),
-        (lambda r, s: ((r >= 0.005) & (s >= 0.25 * r)).mean(), "divided by all groups; only those that count."),
-        (lambda r, s: np.minimum(r, s).sum(), "that is the overlap of the two distributions."),
-    ),
+    {
+        "= synthetic >= 0.25 * real -> = synthetic > 0": "anybody there is enough; a quarter of the real is needed.",
+        (">= 0.005 -> >= 0", ">= 0.005 -> > 0"): "groups below 0.5 % of the real months were counted; leave them out.",
+        ">= 0.25 -> > 0.25": "a group at exactly a quarter is covered: >=, not >.",
+        ">= 0.005 -> > 0.005": "a group at exactly 0.005 counts: >=, not >.",
+        "counted = real -> counted = synthetic": "synthetic groups were selected; the real share decides who counts.",
+        "0.005 -> 0.05": "0.05 is 5 %; half a percent is 0.005.",
+        "0.25 * real -> 0.25": "0.25 was taken as a share of months; it is 0.25 x real share.",
+        "= synthetic >= 0.25 * real -> = real >= 0.25 * synthetic": "real and synthetic are the wrong way round.",
+        "synthetic >= 0.25 -> synthetic <= 0.25": "that is the share of groups that are lost; >=.",
+        "synthetic >= 0.25 * real -> abs(synthetic - real) <= 0.25 * real": "more than the real share is covered too.",
+        "covered.sum()": "that is a number of groups; divide by how many count.",
+        "covered": "one answer a group; take the mean.",
+        "(covered * real).sum()": "groups were weighted by their share; each group counts once.",
+        "covered.sum() / len(real_shares)": "divided by all groups; only those that count.",
+        "np.minimum(real_shares, synthetic_shares).sum()": "that is the overlap of the two distributions.",
+    },
 )
 
-# --- who is who -------------------------------------------------------------------------------------------------------
 
 _WHO = {"A": "single mode", "B": "real", "C": "shuffled", "D": "copies"}
 _TELLS = {
@@ -345,7 +296,7 @@ def _unmasked(cases: list[Case], values: list) -> tuple[str, int] | None:
 
 check_suspects = Exercise(
     lambda: dict(_WHO),
-    lambda: [Case("the four cohorts", ())],
+    each(tuple, [()]),
     "no single row would have told you; four rows beside their floor did.",
     "a dictionary from A, B, C, D to names.",
     examine=_unmasked,

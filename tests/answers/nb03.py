@@ -299,7 +299,7 @@ DRAW = (
         (lambda m, v, n: m + n * 0.5 * v.exp(), "exponent"),
         (lambda m, v, n: m + n / torch.exp(0.5 * v), "multiply"),
         (lambda m, v, n: m + n, "variance 1"),
-        (lambda m, v, n: n * torch.exp(0.5 * v), "mean is missing"),
+        (lambda m, v, n: n * torch.exp(0.5 * v), "`mean` makes no difference"),
         (lambda m, v, n: m + torch.exp(0.5 * v), "noise is missing"),
         (lambda m, v, n: m * torch.exp(0.5 * v) + n, "changed places"),
         (lambda m, v, n: (m + n) * torch.exp(0.5 * v), "brackets"),
