@@ -205,7 +205,7 @@ def test_tick_labels_do_not_overlap(drawn, name):
             assert not any(box.overlaps(other) for other in boxes[i + 1 :]), [label.get_text() for label in labels]
 
 
-@pytest.mark.parametrize("name", [name for name in FIGURES if not name.startswith("models")])  # a drawing, not a result
+@pytest.mark.parametrize("name", FIGURES)
 def test_figures_are_as_wide_as_a_page_and_of_one_resolution(drawn, name):
     figure, _ = drawn[name]
     assert figure.get_size_inches()[0] == plots.style.WIDTH and figure.dpi == plots.style.DPI
@@ -820,7 +820,7 @@ def test_the_map_of_the_models_marks_the_part_of_today_where_a_model_has_it():
     assert len(framed) == 5 and figure.alt.endswith("today's part: critic, memory.")
     added = table[table["new"]].groupby("model")["part"].apply(set).to_dict()
     assert added == {"v2": {"memory", "mix", "autoencoder"}, "v2_plus": {"heads", "critic"}}
-    with pytest.raises(KeyError, match=r"no .'head'.; parts: noise, memory"):
+    with pytest.raises(KeyError, match=r"no .'head'.; parts: noise, generator"):
         plots.models("head")
 
 

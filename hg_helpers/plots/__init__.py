@@ -10,30 +10,11 @@ from .distributions import distributions
 from .drawing import models
 from .groups import coverage_bars, joint_shares
 from .moving import gan_steps, lstm_steps, play
-from .over_time import regimen_shares, trajectories
-from .patients import patients
+from .over_time import patients, regimen_shares, trajectories
 from .privacy import giveaways, privacy_distances
-from .prototypes import prototypes
 from .relations import association, trends_and_cycles
-from .training import ablation, training_curves
+from .training import ablation, prototypes, training_curves
 
-__all__ = [
-    "ablation",
-    "association",
-    "coverage_bars",
-    "distributions",
-    "gan_steps",
-    "giveaways",
-    "joint_shares",
-    "lstm_steps",
-    "models",
-    "patients",
-    "play",
-    "privacy_distances",
-    "prototypes",
-    "regimen_shares",
-    "style",
-    "training_curves",
-    "trajectories",
-    "trends_and_cycles",
-]
+__all__ = ["ablation", "association", "coverage_bars", "distributions", "gan_steps", "giveaways", "joint_shares"]
+__all__ += ["lstm_steps", "models", "patients", "play", "privacy_distances", "prototypes", "regimen_shares", "style"]
+__all__ += ["training_curves", "trajectories", "trends_and_cycles"]

@@ -1,5 +1,7 @@
 """The three models side by side, as boxes and arrows: the map that README and the notebooks share.
 
+Its words and places stand in ``drawing.yaml``.
+
 >>> _, table = models(only=['v1', 'v2'])
 >>> table.attrs['alt'].split(':')[0]
 'v1'
@@ -8,122 +10,77 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import pandas as pd
+import yaml
 from matplotlib.axes import Axes
-from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
+from matplotlib.colors import to_rgba
+from matplotlib.patches import FancyBboxPatch
+from matplotlib.transforms import Bbox
 
 from . import style
 from .style import Drawn, picture
 
-#: Where each part stands in a panel: left, bottom, width, height, in tenths of an inch. One part, one place, in all.
-PLACES = {
-    "noise": (0, 42, 23, 6),
-    "memory": (26, 36, 12, 12),
-    "mix": (0, 34, 23, 4.5),
-    "generator": (0, 25, 23, 5.5),
-    "heads": (0, 11.5, 23, 10.5),
-    "autoencoder": (26, 17, 12, 13),
-    "synthetic": (0, 4, 23, 4),
-    "real": (26, 4, 12, 4),
-    "critic": (0, -6, 38, 6.5),
-}
-#: What stands in each box; a list is several boxes, one below the other.
-V1 = {
-    "noise": "noise z\nnew for each month",
-    "generator": "generator\nLSTM that reads both ways",
-    "heads": "heads\nnumbers: sigmoid\nlevels: softmax",
-    "synthetic": "synthetic patients",
-    "real": "real patients",
-    "critic": "critic\nsoft embedding, LSTM, one score a patient",
-}
-V2 = V1 | {
-    "memory": "memory\na prototype\na patient;\nT_SD",
-    "mix": "z' = z · T_SD + prototype",
-    "autoencoder": "auto-\nencoder\na month in,\na latent\nvector out",
-}
-PLUS = V2 | {
-    "heads": ["sex, ethnicity: drawn once", "drugs: hold or switch", "laboratory: own noise"],
-    "critic": "two critics\nof months (convolutions), of summaries",
-}
-MODELS = {
-    "v1": (V1, "nothing stays with a patient"),
-    "v2": (V2, "a memory tells patients apart"),
-    "v2_plus": (PLUS, "a head for each kind of data"),
-}
-NEW = {"v2": ("memory", "mix", "autoencoder"), "v2_plus": ("heads", "critic")}
-ARROWS = [
-    *(("noise", "mix"), ("mix", "generator"), ("generator", "heads"), ("heads", "synthetic"), ("synthetic", "critic")),
-    *(("real", "critic"), ("real", "autoencoder"), ("autoencoder", "memory")),
-]
-ALT = {
-    "v1": "v1: noise, new each month, goes through generator and heads to synthetic patients; the critic compares them "
-    "with real ones.",
-    "v2": "v2: an autoencoder turns real patients into prototypes; a memory keeps them, and one is added to all of a "
-    "synthetic patient's noise.",
-    "v2_plus": "v2_plus: as v2, with a head for each kind of data: sex and ethnicity drawn once, drugs held or "
-    "switched, laboratory values with noise of their own; a second critic reads summaries of whole patients.",
-}
+MODELS, PARTS, ARROWS = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8")).values()
 PLAIN = {"facecolor": "#F2F2F2", "edgecolor": "#595959"}
-FRESH = {
-    "v2": {"facecolor": "#E1EEF7", "edgecolor": style.BLUE, "linewidth": 2.6},
-    "v2_plus": {"facecolor": "#FBE6DA", "edgecolor": style.VERMILLION, "linewidth": 2.6},
-}
 TODAY = {"facecolor": "#FFE98A", "edgecolor": "#000000", "linewidth": 3.2}
+APART = 30.2  # from model to model, tenths of an inch
 
 
 @picture
 def models(mark: str | Sequence[str] = (), only: Sequence[str] = tuple(MODELS)) -> Drawn:
-    """v1, v2 and v2_plus as boxes and arrows; what a model adds to the one before has a colour and a thick frame.
+    """v1, v2 and v2_plus as boxes and arrows; what a model adds to the one before has its colour and a thick frame.
 
-    Args:
-        mark: parts to show as today's: ``noise``, ``memory``, ``mix``, ``generator``, ``heads``, ``autoencoder``,
-            ``synthetic``, ``real``, ``critic``.
-        only: which of the models, in this order.
-
-    Returns:
-        The figure, and a table with the columns ``model``, ``part``, ``words``, ``new``, ``today``.
+    ``mark`` shows parts as today's: ``noise``, ``generator``, ``heads``, ``synthetic``, ``real``, ``critic``,
+    ``memory``, ``mix``, ``autoencoder``. ``only`` says which of the models, in this order. The table has the columns
+    ``model, part, words, new, today``.
     """
     mark, only = [mark] if isinstance(mark, str) else list(mark), list(only)
-    if strange := [m for m in mark if m not in PLACES] + [m for m in only if m not in MODELS]:
-        raise KeyError(f"the drawing has no {strange}; parts: {', '.join(PLACES)}; models: {', '.join(MODELS)}")
-    figure, rows = style.canvas(4.05 * len(only), 6.1), []
-    figure.set_dpi(74)  # three models are 900 pixels wide in a notebook
-    for name, axes in zip(only, figure.subplots(1, len(only), squeeze=False)[0], strict=True):
-        parts, motto = MODELS[name]
-        axes.set(xlim=(-1, 39), ylim=(-7, 55), aspect="equal")
-        axes.axis("off")
-        axes.text(0, 53, name, size=18, weight="bold", va="center")
-        axes.text(0, 50, motto, size=13, va="center", style="italic")
-        for part, words in parts.items():
-            boxes, new = words if isinstance(words, list) else [words], part in NEW.get(name, ())
-            look = TODAY if part in mark else FRESH[name] if new else PLAIN
-            left, bottom, width, height = PLACES[part]
-            each = (height - 0.9 * (len(boxes) - 1)) / len(boxes)
-            for number, text in enumerate(reversed(boxes)):  # one below the other
-                low, corners = bottom + number * (each + 0.9), "round,pad=0,rounding_size=0.9"
-                axes.add_patch(FancyBboxPatch((left, low), width, each, boxstyle=corners, **look))
-                axes.text(left + width / 2, low + each / 2, text, ha="center", va="center", size=11, linespacing=1.15)
-            rows.append((name, part, "; ".join(boxes).replace("-\n", "").replace("\n", " "), new, part in mark))
-        for start, end in ARROWS if "mix" in parts else [*ARROWS, ("noise", "generator")]:
-            if start in parts and end in parts:
-                _arrow(axes, PLACES[start], PLACES[end])
-        if "mix" in parts:
-            (left, *_), (_, y, width, height) = PLACES["memory"], PLACES["mix"]
-            _line(axes, (left, y + height / 2 + 2), (width, y + height / 2))
+    if strange := [m for m in mark if m not in PARTS] + [m for m in only if m not in MODELS]:
+        raise KeyError(f"the drawing has no {strange}; parts: {', '.join(PARTS)}; models: {', '.join(MODELS)}")
+    figure, rows = style.canvas(style.WIDTH, 5.8), []
+    figure.set_layout_engine("none")
+    axes = figure.add_axes((0, 0, 1, 1), xlim=(-0.3, 89.7), ylim=(-1.9, 56.1))
+    axes.axis("off")
+    for left, name in zip((0, APART, 2 * APART), only, strict=False):
+        axes.text(left, 54.2, name, size=18, weight="bold", va="center")
+        axes.text(left, 51.6, MODELS[name]["motto"], size=12, va="center", style="italic")
+        fresh = {"edgecolor": style.MODELS[name]["color"], "linewidth": 2.6}
+        fresh["facecolor"] = to_rgba(fresh["edgecolor"], 0.12)
+        known, places = list(MODELS)[: list(MODELS).index(name) + 1], {}
+        for part, of_part in PARTS.items():
+            if versions := [model for model in known if model in of_part]:
+                words, new = of_part[versions[-1]], versions[-1] == name != "v1"
+                places[part] = Bbox.from_bounds(*of_part["place"]).translated(left, 0)
+                _boxes(axes, places[part], words, TODAY if part in mark else fresh if new else PLAIN)
+                rows.append((name, part, "; ".join(words).replace("-\n", "").replace("\n", " "), new, part in mark))
+        for start, end in ARROWS[1:] if "mix" in places else ARROWS:
+            if start in places and end in places:
+                _arrow(axes, places[start], places[end])
     table = pd.DataFrame(rows, columns=["model", "part", "words", "new", "today"])
-    said, today = [ALT[name] for name in only], ", ".join(dict.fromkeys(table.loc[table["today"], "part"]))
-    return style.finish(figure, table, " ".join([*said, f"Marked as today's part: {today}."] if today else said))
+    told = [f"{name}: {MODELS[name]['alt']}" for name in only]
+    if table["today"].any():
+        told.append(f"Marked as today's part: {', '.join(table.loc[table['today'], 'part'].unique())}.")
+    return style.finish(figure, table, " ".join(told))
 
 
-def _arrow(axes: Axes, start: tuple, end: tuple) -> None:
-    """From the one box to the other, up or down in the middle of the narrower."""
-    narrow = start if start[2] <= end[2] else end
-    across, down = narrow[0] + narrow[2] / 2, start[1] > end[1]
-    tail, head = (start[1], end[1] + end[3]) if down else (start[1] + start[3], end[1])
-    _line(axes, (across, tail), (across, head))
+def _boxes(axes: Axes, place: Bbox, words: list[str], look: dict) -> None:
+    """One below the other, as high as their lines of text."""
+    lines = [text.count("\n") + 1.7 for text in words]
+    line, top = (place.height - 0.8 * (len(words) - 1)) / sum(lines), place.y1
+    for text, number in zip(words, lines, strict=True):
+        height, style_of_it = line * number, "round,pad=0,rounding_size=0.8"
+        axes.add_patch(FancyBboxPatch((place.x0, top - height), place.width, height, boxstyle=style_of_it, **look))
+        axes.text(place.x0 + place.width / 2, top - height / 2, text, ha="center", va="center", size=10)
+        top -= height + 0.8
 
 
-def _line(axes: Axes, tail: tuple[float, float], head: tuple[float, float]) -> None:
-    look = {"arrowstyle": "-|>", "mutation_scale": 14, "color": "#404040", "shrinkA": 0, "shrinkB": 0}
-    axes.add_patch(FancyArrowPatch(tail, head, **look))
+def _arrow(axes: Axes, start: Bbox, end: Bbox) -> None:
+    """Up or down where the boxes stand one above the other, else to the left, in the middle of what they share."""
+    x, y = (max(start.x0, end.x0) + min(start.x1, end.x1)) / 2, (max(start.y0, end.y0) + min(start.y1, end.y1)) / 2
+    tail, head = ((x, start.y0), (x, end.y1)) if start.y0 > end.y0 else ((x, start.y1), (x, end.y0))
+    if start.x0 > end.x1:
+        tail, head = (start.x0, y), (end.x1, y)
+    look = {"arrowstyle": "-|>", "mutation_scale": 12, "color": "#404040", "shrinkA": 0, "shrinkB": 0}
+    axes.annotate("", head, tail, arrowprops=look)

@@ -28,9 +28,7 @@ def named(tables: Tables, label: str = "synthetic") -> dict[str, pd.DataFrame]:
     return tables
 
 
-def with_real(
-    real: pd.DataFrame, synthetic: Tables, label: str = "synthetic", real_label: str = "real"
-) -> dict[str, pd.DataFrame]:
+def with_real(real: pd.DataFrame, synthetic: Tables, label: str, real_label: str) -> dict[str, pd.DataFrame]:
     """The real table under its name, then the synthetic ones under theirs."""
     others = named(synthetic, label)
     if real_label in others:
@@ -48,8 +46,8 @@ def require(table: pd.DataFrame, names: Sequence[str], label: str) -> None:
 def column(table: pd.DataFrame, feature: Feature, name: str) -> pd.Series:
     """A feature's known values: numbers, or an ordered categorical of level names that keeps absent levels.
 
-    Raises:
-        KeyError, ValueError: naming table and column: it is absent, nothing is known, or the schema lacks a value.
+    A column that is absent, of which nothing is known, or with a value that the schema lacks is a KeyError or
+    ValueError that names table and column.
     """
     require(table, [feature.name], name)
     where, values = f"table {name!r}: column {feature.name!r}", table[feature.name].dropna()
@@ -85,7 +83,7 @@ def row_noun(schema: Schema) -> str:
     return "months" if schema.regular else "visits"
 
 
-def is_logarithmic(feature: Feature, values: Sequence[pd.Series]) -> bool:
+def is_logarithmic(feature: Feature, *values: pd.Series) -> bool:
     """True for a lab that is never zero or negative here and spans at least a decade."""
     low, high = min(v.min() for v in values), max(v.max() for v in values)
     return feature.transform == "box-cox" and low > 0 and high >= 10 * low

@@ -8,7 +8,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -32,15 +31,10 @@ def joint_shares(
 ) -> Drawn:
     """Heat maps of joint shares of two or more features, one a table, on one colour scale, the shares written in.
 
-    The feature with most levels makes the rows, all combinations of the others the columns. The colour grows with the
-    square root of the share, so that rare groups can be seen.
-
-    Args:
-        tables: ``{name: table}``; the others are compared with the first, which should be the real cohort.
-        features: two or more discrete features, which make at most 16 columns.
-
-    Returns:
-        The figure, and a table with the columns ``source``, one a feature (level names), and ``share`` (of months).
+    The feature with most levels makes the rows, all combinations of the others the columns, at most 16. The colour
+    grows with the square root of the share, so that rare groups can be seen. The first of ``tables`` should be the real
+    cohort: the others are compared with it. The table has the columns ``source``, one a feature (level names), and
+    ``share`` (of the months in which all are known).
     """
     tables, features = named(tables), list(features)
     if len(features) < 2 or len(set(features)) < len(features):
@@ -48,34 +42,32 @@ def joint_shares(
     chosen = {name: level_names(discrete(schema, name)) for name in features}
     longest = max(chosen, key=lambda name: len(chosen[name]))
     rest = [name for name in features if name != longest]
-    across = math.prod(len(chosen[name]) for name in rest)
-    if across > MOST_COLUMNS:
-        raise ValueError(
-            f"{features} make {across} columns, more than {MOST_COLUMNS} cannot be read; choose fewer features"
-        )
+    heads = ["\n".join(names) for names in pd.MultiIndex.from_product([chosen[name] for name in rest])]
+    if len(heads) > MOST_COLUMNS:
+        why = f"more than {MOST_COLUMNS} cannot be read; choose fewer features"
+        raise ValueError(f"{features} make {len(heads)} columns, {why}")
     shares = pd.DataFrame({name: _joint(table, schema, chosen, name) for name, table in tables.items()})
     told = {name: [f"{int((share > 0).sum())} of {len(share)} groups"] for name, share in shares.items()}
     for name in list(tables)[1:]:
         told[name].append(f"total variation {(shares[name] - shares.iloc[:, 0]).abs().sum() / 2:.2f}")
-    heads = ["\n".join(names) for names in pd.MultiIndex.from_product([chosen[name] for name in rest])]
     widest = max(len(line) for head in heads for line in head.split("\n"))
-    wide = max(0.2 + across * max(0.8, 0.08 * widest + 0.15), 1.8)
+    wide = max(0.2 + len(heads) * max(0.8, 0.08 * widest + 0.15), 1.8)
     tall = 1.2 + 0.6 * len(chosen[longest]) + 0.2 * len(rest)
     beside = max(1, int((style.WIDTH - 0.5 - 0.085 * max(map(len, chosen[longest]))) // wide))
-    figure, all_axes = style.panels(len(tables), beside, tall, 0.9)
+    figure, panels = style.panels(len(tables), beside, tall, 0.9)
     cells = pd.MultiIndex.from_product([chosen[name] for name in [longest, *rest]])
     norm = PowerNorm(0.5, 0.0, shares.max(axis=None))
-    for name, axes in zip(tables, all_axes, strict=True):
-        ordered = shares[name].reorder_levels([longest, *rest]).reindex(cells).to_numpy()
-        grid = pd.DataFrame(ordered.reshape(-1, across), chosen[longest], heads).replace(0.0, np.nan)
+    for axes, (name, share) in zip(panels, shares.items(), strict=True):
+        ordered = share.reorder_levels([longest, *rest]).reindex(cells).to_numpy().reshape(-1, len(heads))
+        grid = pd.DataFrame(ordered, chosen[longest], heads).replace(0.0, np.nan)
         image = style.heat(axes, grid, norm, style.SHARES, percent, empty="absent")
-        axes.set_title(name, loc="left", fontweight="bold", pad=36)
+        axes.set_title(name, loc="left", pad=36)
         words = "\n".join([*told[name], ""][:2])
         axes.annotate(words, (0, 1), (0, 6), "axes fraction", "offset points", va="bottom", size=11)
         axes.set(xlabel=" × ".join(rest), ylabel=longest)
         axes.label_outer()
     what = f"share of {row_noun(schema)} (colour grows with its square root)"
-    style.percent_axis(style.bar_below(figure, image, all_axes, what, style.root_ticks(norm.vmax)))
+    style.percent_axis(style.bar_below(figure, image, panels, what, style.root_ticks(norm.vmax)))
     long = pd.concat(dict(shares.items()), names=["source"]).rename("share")
     long = long.rename_axis(index=["source", *apart(features, ["source", "share"])]).reset_index()
     most = {n: f"{' '.join(share.idxmax())} ({percent(share.max())})" for n, share in shares.items()}
@@ -86,12 +78,11 @@ def joint_shares(
 def _joint(table: pd.DataFrame, schema: Schema, chosen: dict[str, list[str]], name: str) -> pd.Series:
     """Share of each combination of levels among the months in which all features are known."""
     table = table.reset_index(drop=True)
-    values = pd.concat({n: column(table, schema[n], name).cat.codes for n in chosen}, axis=1, join="inner")
+    values = pd.concat({n: column(table, schema[n], name).astype(str) for n in chosen}, axis=1, join="inner")
     if values.empty:
         raise ValueError(f"table {name!r} has no row in which all of {list(values)} are known")
     every = pd.MultiIndex.from_product(chosen.values(), names=list(chosen))
-    flat = np.ravel_multi_index(tuple(values.to_numpy().T), every.levshape)
-    return pd.Series(np.bincount(flat, minlength=len(every)) / len(flat), every)
+    return values.value_counts(normalize=True).reindex(every, fill_value=0.0)
 
 
 @picture
@@ -113,36 +104,43 @@ def coverage_bars(tables: Tables, label: str = "synthetic", most: int = 40, real
     long = _long_coverage(tables, most, real_label)
     if long.empty:
         raise ValueError("the coverage table has no group to draw")
-    drawn = long[long["drawn"]].set_index(["source", "group"])
-    groups, look = drawn.loc[real_label].index, style.looks(tables)
+    of_source = {name: part.set_index("group") for name, part in long.groupby("source", sort=False)}
+    real, told = of_source[real_label]["share"], []
+    groups, look, reach = real.index[:most], style.looks(tables), float(long.loc[long["drawn"], "share"].max())
     figure = style.canvas(style.WIDTH, 0.22 * len(groups) + 1.6)
-    room = style.WIDTH - 0.075 * max(map(len, groups)) - 0.5  # beside the names
-    axes, strip = figure.subplots(1, 2, sharey=True, width_ratios=[room - 0.62 * len(tables), 0.62 * len(tables)])
-    handles: list = [axes.barh(groups, drawn.loc[real_label, "share"], 0.8, color="#C4C4C4", label=real_label)]
-    reach, rows = float(drawn["share"].max()), np.arange(len(groups))
+    strip_width = 0.72 * len(tables)  # words of two tables do not touch, also where the picture is shown small
+    room = style.WIDTH - 0.075 * max(map(len, groups)) - 0.5 - strip_width  # beside the names
+    axes, strip = figure.subplots(1, 2, sharey=True, width_ratios=[room, strip_width])
+    handles: list = [axes.barh(groups, real[groups], 0.8, color="#C4C4C4", label=real_label)]
     for number, name in enumerate(tables):
-        part = drawn.loc[name]
+        every = of_source[name]
+        lacks = every.index[~every["covered"].astype(bool)]
+        largest = [
+            f", the largest uncovered one {group} ({percent(real[group])} of {real_label})" for group in lacks[:1]
+        ]
+        told.append(f"{name} covers {len(every) - len(lacks)} of {len(every)} groups{''.join(largest)}")
+        share = every.loc[groups, "share"]
         mark = {k: look[name][k] for k in ("color", "marker")} | {"linestyle": "", "markersize": 8}
-        at = rows + 0.5 * ((number + 0.5) / len(tables) - 0.5)
-        handles += axes.plot(part["share"], at, markeredgecolor="white", label=name, **mark)
+        at = np.arange(len(groups)) + 0.5 * ((number + 0.5) / len(tables) - 0.5)
+        handles += axes.plot(share, at, markeredgecolor="white", label=name, **mark)
         strip.plot([number], [-1.1], clip_on=False, **mark)
         text = {"ha": "center", "va": "center", "size": 10, "style": "italic", "color": style.ink(look[name]["color"])}
-        for row in rows[~part["covered"].astype(bool)]:
-            strip.text(number, row, "too few" if part["share"].iloc[row] else "absent", **text)
+        for group in groups.intersection(lacks):
+            strip.text(number, groups.get_loc(group), "too few" if share[group] else "absent", **text)
     axes.set_xscale("function", functions=(lambda x: np.sqrt(np.clip(x, 0, None)), np.square))
     axes.set_xlim(0, (np.sqrt(reach) * 1.05) ** 2)
-    axes.set_xticks(style.root_ticks(reach, 0.17))
+    axes.set_xticks(style.root_ticks(reach, 0.5 / room))
     style.percent_axis(axes.xaxis)
     strip.set_xlim(-0.5, len(tables) - 0.5)
     strip.set_axis_off()
-    hidden = len(long) // (len(tables) + 1) - len(groups)
+    hidden = len(real) - len(groups)
     note = f"\nthe {hidden} smallest groups are not drawn" if hidden else ""
     axes.set(ylim=(len(groups) - 0.4, -0.6), xlabel=f"share (the axis grows with its square root){note}")
     axes.tick_params(axis="y", length=0)
     names = " · ".join(c for c in long.columns if c not in LONG)
     axes.annotate(names, (0, 1), (-6, 2), "axes fraction", "offset points", ha="right", va="bottom", style="italic")
     figure.legend(handles=handles, loc="outside upper center", ncols=style.legend_columns([real_label, *tables]))
-    return style.finish(figure, long, _coverage_alt(long, real_label, *tables), 10.5)
+    return style.finish(figure, long, f"Shares of groups: {'; '.join(told)}.", 10.5)
 
 
 def _long_coverage(tables: dict[str, pd.DataFrame], most: int, real_label: str) -> pd.DataFrame:
@@ -166,13 +164,3 @@ def _long_coverage(tables: dict[str, pd.DataFrame], most: int, real_label: str) 
         found = {"share": same["synthetic share"].to_numpy(), "covered": same["covered"].astype("boolean").to_numpy()}
         parts.append(base.assign(source=name, **found))
     return pd.concat(parts, ignore_index=True)[[*own.values(), *LONG]]
-
-
-def _coverage_alt(long: pd.DataFrame, first: str, *names: str) -> str:
-    real, told = long[long["source"] == first].set_index("group")["share"], []
-    for name in names:
-        part = long[long["source"] == name]
-        lacks = part.loc[~part["covered"].astype(bool), "group"]
-        largest = [f", the largest uncovered one {group} ({percent(real[group])} of {first})" for group in lacks[:1]]
-        told.append(f"{name} covers {len(part) - len(lacks)} of {len(part)} groups{''.join(largest)}")
-    return f"Shares of groups: {'; '.join(told)}."

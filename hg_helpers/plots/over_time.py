@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -22,6 +23,9 @@ from .features import column, discrete, is_logarithmic, level_names, named, perc
 from .style import Drawn, Tables, picture
 
 QUARTILES = {0.25: "quartile 1", 0.5: "median", 0.75: "quartile 3"}
+#: Of a single patient, the first real feature on the left axis, the second on the right.
+LABS = ({"color": style.BLUE, "linestyle": "-"}, {"color": style.VERMILLION, "linestyle": (0, (4, 1))})
+BAR = 0.16  # of a single patient's panel, for the regimen
 
 
 @picture
@@ -43,50 +47,51 @@ def trajectories(
     Args:
         real, synthetic, schema, label, real_label: as for :func:`distributions`.
         feature: a real feature, a list of them, or None for all.
-        patients: number of single patients, drawn at random.
-        seed: draws them.
+        patients, seed: how many single patients are drawn at random, and by which seed.
 
     Returns:
         The figure, and a table with the columns ``feature, source, line, time, value``; ``line`` is ``quartile 1``,
         ``median``, ``quartile 3`` or ``patient ID``.
     """
     tables = with_real(real, synthetic, label, real_label)
-    chosen = reals_to_draw(schema, feature)
-    figure = style.canvas(style.WIDTH, 2.7 * len(chosen) + 0.4)
-    grid = figure.subplots(len(chosen), len(tables), sharex=True, sharey="row", squeeze=False)
-    drawn = []
-    for row, each in zip(grid, chosen, strict=True):
-        parts = [_lines(table, schema, each, name, patients, seed) for name, table in tables.items()]
-        lines = pd.concat(parts, ignore_index=True)
-        for axes, (name, look) in zip(row, style.looks(tables).items(), strict=True):
-            _path_panel(axes, lines, name, look, real_label)
-        if is_logarithmic(each, [column(table, each, name) for name, table in tables.items()]):
-            style.logarithmic_axis(row[0].yaxis, lines["value"].min() / 1.2, lines["value"].max() * 1.2)
-        row[0].set_ylabel(each.label)
-        drawn.append(lines.assign(feature=each.name))
-    for top, bottom, name in zip(grid[0], grid[-1], tables, strict=True):
-        top.set_title(name, fontweight="bold")
-        bottom.set_xlabel(row_noun(schema)[:-1])
+    chosen, looks = _reals(schema, feature), style.looks(tables)
+    each_panel = list(itertools.product(chosen, tables))
+    parts = [_lines(tables[name], schema, each, name, patients, seed) for each, name in each_panel]
+    table = pd.concat(parts)[["feature", "source", "line", "time", "value"]]
+    figure, panels = style.panels(len(parts), len(tables), 2.7, 0.4, sharex=True, sharey="row")
+    middle, told = table[table["line"] == "median"].groupby(["feature", "source"]), []
+    for axes, part, (each, name) in zip(panels, parts, each_panel, strict=True):
+        own, look = dict(iter(part.groupby("line"))), looks[name]
+        low, median, high = (own.pop(line) for line in QUARTILES.values())
+        axes.fill_between(median["time"], low["value"], high["value"], facecolor=look["color"], alpha=0.25, linewidth=0)
+        for single in own.values():
+            axes.plot(single["time"], single["value"], color=look["color"], linewidth=0.9, alpha=0.9)
+        if name != real_label:
+            truth = middle.get_group((each.name, real_label))
+            axes.plot(truth["time"], truth["value"], color="black", linewidth=1.6, zorder=3)
+        shown = {"color": look["color"], "linewidth": 3.2, "linestyle": look["linestyle"]}
+        style.outlined(axes, median["time"], median["value"], **shown)
+        axes.set(title=name if each is chosen[0] else "", xlabel=row_noun(schema)[:-1], ylabel=each.label)
+        axes.label_outer()
+        first, last = median["value"].iloc[[0, -1]]
+        told.append(f"{each.name} {name} from {first:,.4g} to {last:,.4g} {each.unit}".rstrip())
+    for axes, each in zip(panels[:: len(tables)], chosen, strict=True):
+        values = table.loc[table["feature"] == each.name, "value"]
+        if is_logarithmic(each, *(column(t, each, name) for name, t in tables.items())):
+            style.logarithmic_axis(axes.yaxis, values.min() / 1.2, values.max() * 1.2)
     keys = [
         Line2D([], [], color=style.GREY, linewidth=3.2, label="median"),
         Patch(facecolor=style.GREY, alpha=0.35, label="middle half of patients"),
-        Line2D([], [], color=style.GREY, linewidth=0.9, label="single patients"),
+        *[Line2D([], [], color=style.GREY, linewidth=0.9, label="single patients")] * bool(patients),
         Line2D([], [], color="black", linewidth=1.6, label=f"median of {real_label}"),
     ]
-    if not patients:
-        del keys[2]
     figure.legend(handles=keys, loc="outside lower center", ncols=2, handlelength=2.5)
-    table = pd.concat(drawn)[["feature", "source", "line", "time", "value"]]
-    middle, told = table[table["line"] == "median"], []
-    for (name, source), part in middle.groupby(["feature", "source"], sort=False):
-        first, last = part["value"].iloc[[0, -1]]
-        told.append(f"{name} {source} from {first:,.4g} to {last:,.4g} {schema[name].unit}".rstrip())
     single = " and single patients" if patients else ""
     span = f"{int(table['time'].max()) + 1} {row_noun(schema)}"
     return style.finish(figure, table, f"Median over {span} with interquartile band{single}: {'; '.join(told)}.")
 
 
-def reals_to_draw(schema: Schema, feature: str | Sequence[str] | None) -> list[Feature]:
+def _reals(schema: Schema, feature: str | Sequence[str] | None) -> list[Feature]:
     """The real features asked for, or all."""
     names = [feature] if isinstance(feature, str) else feature
     chosen = schema.real if names is None else [schema[name] for name in names]
@@ -98,47 +103,34 @@ def reals_to_draw(schema: Schema, feature: str | Sequence[str] | None) -> list[F
     return list(chosen)
 
 
-def visit_of(table: pd.DataFrame, schema: Schema, name: str) -> pd.Series:
-    """Month of each row; where time is irregular, the visit's rank within its patient."""
+def _visits(table: pd.DataFrame, schema: Schema, feature: Feature, name: str) -> pd.DataFrame:
+    """A feature's known values by patient and month; where time is irregular, by the visit's rank in its patient."""
     require(table, [schema.patient, schema.time], name)
-    if table[schema.time].isna().any():
+    table = table.reset_index(drop=True)
+    time, known = table[schema.time], column(table, feature, name)
+    if time.isna().any():
         raise ValueError(f"table {name!r}: column {schema.time!r} has missing values; clean it with validate_cohort")
-    if schema.regular:
-        return table[schema.time]
-    return table.groupby(schema.patient)[schema.time].rank(method="first").sub(1).astype(int)
+    if not schema.regular:
+        time = time.groupby(table[schema.patient]).rank(method="first").sub(1).astype(int)
+    rows = {"source": name, "patient": table[schema.patient], "time": time, "feature": feature.name}
+    return pd.DataFrame(rows).loc[known.index].assign(value=known)
 
 
-def some_patients(patients: pd.Series, number: int, seed: int) -> pd.Series:
-    """Which rows are of ``number`` patients drawn at random, whatever the order of the rows."""
+def _some(patients: pd.Series, number: int, seed: int) -> np.ndarray:
+    """Patients drawn at random, whatever the order of the rows."""
     ids = np.sort(patients.unique())
-    return patients.isin(np.random.default_rng(seed).choice(ids, min(number, len(ids)), replace=False))
+    return np.random.default_rng(seed).choice(ids, min(number, len(ids)), replace=False)
 
 
 def _lines(table: pd.DataFrame, schema: Schema, feature: Feature, name: str, patients: int, seed: int) -> pd.DataFrame:
     """Quartiles of each month, then the courses of a few patients."""
-    table = table.reset_index(drop=True)
-    time, patient = visit_of(table, schema, name), table[schema.patient]
-    known = pd.DataFrame({"value": column(table, feature, name), "time": time, "patient": patient})
-    known = known[known["value"].notna() & (known["time"] < (schema.length or np.inf))]
+    known = _visits(table, schema, feature, name)
+    known = known[known["time"] < (schema.length or np.inf)]
     bands = known.groupby("time")["value"].quantile(list(QUARTILES)).rename_axis(["time", "line"]).reset_index()
     bands["line"] = bands["line"].map(QUARTILES)
-    single = known[some_patients(known["patient"], patients, seed)].sort_values(["patient", "time"])
+    single = known[known["patient"].isin(_some(known["patient"], patients, seed))].sort_values(["patient", "time"])
     single = single.assign(line="patient " + single["patient"].astype(str))
-    return pd.concat([bands, single], ignore_index=True).assign(source=name)[["source", "line", "time", "value"]]
-
-
-def _path_panel(axes: Axes, lines: pd.DataFrame, name: str, look: dict, first: str) -> None:
-    own = {line: part.sort_values("time") for line, part in lines[lines["source"] == name].groupby("line")}
-    low, middle, high = (own.pop(line) for line in QUARTILES.values())
-    axes.fill_between(middle["time"], low["value"], high["value"], facecolor=look["color"], alpha=0.25, linewidth=0)
-    for part in own.values():
-        axes.plot(part["time"], part["value"], color=look["color"], linewidth=0.9, alpha=0.9)
-    if name != first:
-        truth = lines[(lines["source"] == first) & (lines["line"] == "median")].sort_values("time")
-        axes.plot(truth["time"], truth["value"], color="black", linewidth=1.6, zorder=3)
-    style.outlined(
-        axes, middle["time"], middle["value"], color=look["color"], linewidth=3.2, linestyle=look["linestyle"]
-    )
+    return pd.concat([bands, single], ignore_index=True).assign(source=name, feature=feature.name)
 
 
 @picture
@@ -153,22 +145,28 @@ def regimen_shares(tables: Tables, schema: Schema, feature: str | None = None) -
         raise ValueError("the schema has no feature with role 'regimen'; name a feature to draw")
     chosen = discrete(schema, schema.regimen[0].name if feature is None else feature)
     levels = level_names(chosen)
-    figure = style.canvas(style.WIDTH, 4.2)
-    panels, drawn, told = figure.subplots(1, len(tables), sharey=True, squeeze=False)[0], {}, []
+    figure, panels = style.panels(len(tables), len(tables), 4.2, sharey=True)
+    drawn, told = {}, []
     for axes, (name, table) in zip(panels, tables.items(), strict=True):
-        table = table.reset_index(drop=True)
-        values, time = column(table, chosen, name), visit_of(table, schema, name)
-        shares = pd.crosstab(time[values.index], values, normalize="index").reindex(columns=levels, fill_value=0.0)
-        shares = shares[shares.index < (schema.length or np.inf)].rename_axis(index="time", columns="level")
-        _stack(axes, shares)
-        axes.set_title(name, fontweight="bold")
-        axes.set_xlabel(row_noun(schema)[:-1])
+        known = _visits(table, schema, chosen, name)
+        shares = pd.crosstab(known["time"], known["value"], normalize="index").reindex(columns=levels, fill_value=0.0)
+        shares = shares[shares.index < (schema.length or np.inf)].rename_axis(columns="level")
+        layers = axes.stackplot(shares.index, shares.to_numpy().T, edgecolor="white", linewidth=0.4)
+        for layer, look in zip(layers, style.category_looks(len(levels)), strict=True):
+            layer.set(facecolor=look["color"], hatch=look["hatch"])
+        if absent := list(shares.columns[shares.max() == 0]):
+            words = "\n".join(["absent:", *absent] if len(absent) < 9 else [f"{len(absent)} levels absent"])
+            place = {"transform": axes.transAxes, "ha": "center", "style": "italic", "size": 11}
+            axes.text(0.5, 0.03, words, bbox=style.BOX, **place)
+        months = shares.index
+        axes.set(ylim=(0, 1), xlim=(months.min(), max(months.max(), months.min() + 1)), title=name)
+        axes.set(xlabel=row_noun(schema)[:-1], ylabel="share of patients")
+        axes.label_outer()
         top, there = shares.mean().idxmax(), int((shares.max() > 0).sum())
         first, last = percent(shares[top].iloc[0]), percent(shares[top].iloc[-1])
         told.append(f"{name} shows {there} of {len(levels)} levels, most often {top}, from {first} to {last}")
         drawn[name] = shares
     style.percent_axis(panels[0].yaxis)
-    panels[0].set_ylabel("share of patients")
     shape = {"ncols": style.legend_columns(levels), "handlelength": 2.2}
     figure.legend(handles=style.level_keys(levels), title=chosen.name, loc="outside lower center", **shape)
     table = pd.concat({n: s.stack() for n, s in drawn.items()}, names=["source"]).rename("share").reset_index()
@@ -176,13 +174,94 @@ def regimen_shares(tables: Tables, schema: Schema, feature: str | None = None) -
     return style.finish(figure, table, f"Shares of {chosen.name} over {span}: {'; '.join(told)}.")
 
 
-def _stack(axes: Axes, shares: pd.DataFrame) -> None:
-    layers = axes.stackplot(shares.index, shares.to_numpy().T, edgecolor="white", linewidth=0.4)
-    for layer, look in zip(layers, style.category_looks(len(layers)), strict=True):
-        layer.set(facecolor=look["color"], hatch=look["hatch"])
-    absent = list(shares.columns[shares.max() == 0])
-    if absent:
-        words = "\n".join(["absent:", *absent] if len(absent) < 9 else [f"{len(absent)} levels absent"])
-        box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.9, "pad": 3}
-        axes.text(0.5, 0.03, words, transform=axes.transAxes, ha="center", style="italic", size=11, bbox=box)
-    axes.set(ylim=(0, 1), xlim=(shares.index.min(), max(shares.index.max(), shares.index.min() + 1)))
+@picture
+def patients(
+    real: pd.DataFrame,
+    synthetic: pd.DataFrame,
+    schema: Schema,
+    features: Sequence[str] | None = None,
+    bar: str | None = None,
+    label: str = "synthetic",
+    real_label: str = "real",
+    number: int = 10,
+    seed: int = 0,
+) -> Drawn:
+    """Single patients at random, real on the left and synthetic on the right: labs as lines, the regimen as a bar.
+
+    Args:
+        real, synthetic, schema, label, real_label: as for :func:`distributions`, one synthetic table.
+        features: one or two real features; None takes the first two.
+        bar: a discrete feature; None takes the first of the regimen, else the first that may change.
+        number, seed: patients of each table (all where there are fewer), and the seed that draws them.
+
+    Returns:
+        The figure, and a table with the columns ``source, patient, time, feature, value, level``.
+    """
+    tables = with_real(real, synthetic, label, real_label)
+    labs = list(schema.real if features is None else _reals(schema, features))[:2]
+    moving = [*schema.regimen, *(f for f in schema.discrete if not f.static), *schema.discrete]
+    if bar is None and not moving:
+        raise ValueError("the schema has no feature with levels to draw as a bar")
+    regimen = discrete(schema, moving[0].name if bar is None else bar)
+    long = pd.concat([_long(t, schema, [*labs, regimen], name, number, seed) for name, t in tables.items()])
+    people = long.groupby("source", sort=False)["patient"].unique()
+    rows, told = people.map(len).max(), []
+    figure, panels = style.panels(2 * rows, 2, 0.85, 1.5, sharex=True)
+    for place, (name, ids) in enumerate(people.items()):
+        own, column_of_it, stays = long[long["source"] == name], panels[place::2], []
+        for axes, patient in zip(column_of_it, ids, strict=False):
+            for side, lab in enumerate(labs):
+                values = long.loc[long["feature"] == lab.name, "value"]
+                _lab(axes.twinx() if side else axes, own[own["patient"] == patient], lab, side, values, place == side)
+            stays.append(_bar(axes, own[own["patient"] == patient], regimen))
+        for axes in column_of_it[len(ids) :]:
+            axes.set_visible(False)
+        column_of_it[0].set_title(name)
+        column_of_it[len(ids) - 1].set_xlabel(row_noun(schema)[:-1])
+        column_of_it[len(ids) - 1].tick_params(labelbottom=True)
+        medians = own.groupby("feature")["value"].median()
+        labs_of = [f"{lab.name} median {medians[lab.name]:,.3g}" for lab in labs]
+        told.append(", ".join([f"{len(ids)} {name} patients", *labs_of, f"{np.mean(stays):.1f} stays each"]))
+    keys = [Line2D([], [], linewidth=2, label=lab.label, **look) for lab, look in zip(labs, LABS, strict=False)]
+    keys += style.level_keys(level_names(regimen))
+    figure.legend(handles=keys, loc="outside lower center", ncols=4, handlelength=2.6)
+    lines = f"{' and '.join(lab.name for lab in labs)} as lines, " if labs else ""
+    alt = f"Single patients over {row_noun(schema)}, {lines}{regimen.name} as a bar: {'; '.join(told)}."
+    return style.finish(figure, long, alt, 10)
+
+
+def _long(t: pd.DataFrame, schema: Schema, features: list[Feature], name: str, number: int, seed: int) -> pd.DataFrame:
+    """The chosen patients' visits, one row a feature; labs have a value, the bar's feature a level."""
+    parts = [_visits(t, schema, feature, name) for feature in features]
+    parts[-1] = parts[-1].assign(level=parts[-1]["value"].astype(str), value=np.nan)
+    long = pd.concat(parts).fillna({"level": ""})
+    long = long[long["patient"].isin(_some(t[schema.patient], number, seed))]
+    columns = ["source", "patient", "time", "feature", "value", "level"]
+    return long.sort_values(["patient", "time"], kind="stable")[columns]
+
+
+def _lab(axes: Axes, own: pd.DataFrame, lab: Feature, side: int, values: pd.Series, outside: bool) -> None:
+    """One patient's line, on a scale for all ``values`` that leaves room for the bar below."""
+    part, look, edge = own[own["feature"] == lab.name], LABS[side], ("left", "right")[side]
+    axes.plot(part["time"], part["value"], linewidth=1.5, marker="." if len(part) == 1 else "", **look)
+    logarithmic = is_logarithmic(lab, values)
+    low, high = np.log10([values.min(), values.max()]) if logarithmic else (values.min(), values.max())
+    span = (high - low) or 1.0
+    low, high = low - span * (BAR + 0.12), high + 0.05 * span
+    style.logarithmic_axis(axes.yaxis, 10**low, 10**high) if logarithmic else axes.set_ylim(low, high)
+    axes.tick_params(axis="y", colors=style.ink(look["color"]), **{edge: outside, f"label{edge}": outside})
+    axes.minorticks_off()
+
+
+def _bar(axes: Axes, own: pd.DataFrame, regimen: Feature) -> int:
+    """What a patient's regimen was, visit by visit; returns the number of stays."""
+    levels = own[own["feature"] == regimen.name]
+    places = dict(zip(level_names(regimen), style.category_looks(len(regimen.levels)), strict=True))
+    new = (levels["level"] != levels["level"].shift()) | (levels["time"].diff() > 1)  # nobody knows what a gap hides
+    stays = levels.groupby(new.cumsum())
+    for _, stay in stays:
+        look = places[stay["level"].iloc[0]]
+        ends = stay["time"].min() - 0.5, stay["time"].max() + 0.5
+        axes.axvspan(*ends, 0.0, BAR, linewidth=0, facecolor=look["color"], hatch=look["hatch"], edgecolor="white")
+    axes.margins(x=0.01)
+    return stays.ngroups

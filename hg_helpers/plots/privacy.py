@@ -31,29 +31,27 @@ def privacy_distances(tables: Tables, label: str = "synthetic") -> Drawn:
     the columns ``source, set, distance, share``: the steps of each curve.
     """
     tables = named(tables, label)
-    figure, all_axes = style.panels(len(tables), 3, 3.6, sharex=True, sharey=True)
+    figure, panels = style.panels(len(tables), 3, 3.6, sharex=True, sharey=True)
     drawn, told = [], []
-    for axes, (name, look) in zip(all_axes, style.looks(tables).items(), strict=True):
+    for axes, (name, look) in zip(panels, style.looks(tables).items(), strict=True):
         table = tables[name]
         require(table, [*SETS, "to train", "closer to train"], name)
-        for column, seen in zip(SETS, (look, {"color": "black", "linestyle": (0, (1, 1))}), strict=True):
+        for (column, who), seen in zip(SETS.items(), (look, {"color": "black", "linestyle": (0, (1, 1))}), strict=True):
             distance = np.sort(table[column].to_numpy(float))
             if np.isnan(distance).any():
                 raise ValueError(f"table {name!r}: column {column!r} holds undefined distances")
+            line = {"color": seen["color"], "linestyle": seen["linestyle"], "linewidth": 2.4, "label": who}
+            axes.ecdf(distance, **line)
             share = np.arange(1, len(distance) + 1) / len(distance)
-            line = {"color": seen["color"], "linestyle": seen["linestyle"], "linewidth": 2.4, "label": SETS[column]}
-            axes.step(np.r_[distance[0], distance], np.r_[0.0, share], where="post", **line)
-            drawn.append(pd.DataFrame({"source": name, "set": SETS[column], "distance": distance, "share": share}))
-        closer, copies = float(table["closer to train"].mean()), float((table["to train"] == 0).mean())
-        axes.set_title(f"{name}\ncloser to training: {closer:.2f}", fontweight="bold")
-        axes.set(xlabel="distance to the closest patient", ylabel="share at most this far")
+            drawn.append(pd.DataFrame({"source": name, "set": who, "distance": distance, "share": share}))
+        closer, copies = table["closer to train"].mean(), (table["to train"] == 0).mean()
+        axes.set(title=f"{name}\ncloser to training: {closer:.2f}", xlabel="distance to the closest patient")
+        axes.set_ylabel("share at most this far")
         axes.label_outer()
         axes.legend(loc="lower right", handlelength=2.4)
         told.append(f"{name} {closer:.2f} (copies {copies:.1%}, median distance {table['to train'].median():.3f})")
-    alt = (
-        "Distances of synthetic patients to the closest training and held-out patient; share closer to training, 0.5 "
-        f"being ideal: {'; '.join(told)}."
-    )
+    what = "Distances of synthetic patients to the closest training and held-out patient"
+    alt = f"{what}; share closer to training, 0.5 being ideal: {'; '.join(told)}."
     return style.finish(figure, pd.concat(drawn), alt)
 
 
@@ -78,10 +76,9 @@ def giveaways(tables: Tables, label: str = "synthetic", most: int = 10) -> Drawn
         if len(part) != len(keys) or set(part.index) != set(keys):
             raise ValueError(f"table {name!r} has other summaries than {first!r}")
         parts[name], top = part.loc[keys], part.loc[part["auc"].idxmax()]
-        told.append(
-            f"{name} is told best by {', '.join(part['auc'].idxmax())} (AUC {top['auc']:.2f}; mean {top['real']:.3g} "
-            f"real, {top['synthetic']:.3g} synthetic), {(part['auc'] > 0.75).sum()} of {len(part)} summaries above 0.75"
-        )
+        means = f"mean {top['real']:.3g} real, {top['synthetic']:.3g} synthetic"
+        many = f"{(part['auc'] > 0.75).sum()} of {len(part)} summaries above 0.75"
+        told.append(f"{name} is told best by {', '.join(top.name)} (AUC {top['auc']:.2f}; {means}), {many}")
     long = pd.concat(parts, names=["source"]).reset_index()
     long["drawn"] = np.tile(np.arange(len(keys)) < most, len(tables))
     shown, names = keys[:most], []
@@ -93,5 +90,5 @@ def giveaways(tables: Tables, label: str = "synthetic", most: int = 10) -> Drawn
     axes = figure.subplots()
     style.bars_beside(axes, names, {name: part.loc[shown, "auc"] - 0.5 for name, part in parts.items()}, look, left=0.5)
     axes.set(xlim=(0.5, 1.0), xlabel="AUC of this summary alone: 0.5 tells nothing")
-    style.legend_of(figure, look, loc="outside upper center")
+    style.legend_of(figure, look)
     return style.finish(figure, long, f"Summaries of single patients that tell synthetic from real: {'; '.join(told)}.")

@@ -41,22 +41,24 @@ def association(
         raise ValueError("associations need a schema of at least two features")
     value, table = association_difference(real, synthetic, schema)
     table["difference"] = table["synthetic"] - table["real"]
+    largest = table.dropna(subset=["difference"])
+    largest = largest.sort_values("difference", key=np.abs, ascending=False, kind="stable")
     few = len(schema) <= FEW
-    figure, all_axes = _triangles(schema.names, 3 if few else 4, 3 if few else 2)
-    for axes, source, title in zip(all_axes, list(table)[2:], (real_label, label, "synthetic − real"), strict=False):
+    figure, panels = _triangles(schema.names, 3 if few else 4, 3 if few else 2)
+    drawn = {"real": real_label, "synthetic": label, "difference": "synthetic − real"}
+    for axes, (source, title) in zip(panels, drawn.items(), strict=False):
         image = _triangle(axes, table, schema.names, source, title, 10)
     if not few:
-        all_axes[1].tick_params(labelbottom=True)  # no matrix stands below it
-        _largest_differences(all_axes[3], table, label, real_label)
-    what = f"Pearson's r, correlation ratio or Cramér's V{_note(schema.names)}; hatched: undefined"
-    style.bar_below(figure, image, all_axes, what, TICKS)
+        panels[1].tick_params(labelbottom=True)  # no matrix stands below it
+        _largest_differences(panels[3], largest[:10], label, real_label)
+    _bar(figure, image, panels, "Pearson's r, correlation ratio or Cramér's V", schema.names)
     lost = int((table["synthetic"].isna() & table["real"].notna()).sum())
-    largest = _largest(table)[:1].itertuples()
-    far = [f"; largest for {p.first} and {p.second}: {p.real:.2f} real, {p.synthetic:.2f} {label}" for p in largest]
-    alt = (
-        f"Associations of {len(table)} pairs of features, real against {label}: mean absolute difference {value:.2f}"
-        f"{''.join(far)}; {lost} pairs undefined in {label} only."
-    )
+    told = [f"mean absolute difference {value:.2f}"]
+    for pair in largest[:1].itertuples():
+        both = f"{pair.real:.2f} real, {pair.synthetic:.2f} {label}"
+        told.append(f"largest for {pair.first} and {pair.second}: {both}")
+    told.append(f"{lost} pairs undefined in {label} only")
+    alt = f"Associations of {len(table)} pairs of features, real against {label}: {'; '.join(told)}."
     return style.finish(figure, table, alt)
 
 
@@ -71,49 +73,39 @@ def _triangle(axes: Axes, pairs: pd.DataFrame, names: Sequence[str], source: str
     """Lower triangle of a symmetric matrix, without its diagonal, from a table of pairs."""
     grid = pairs.pivot(index="second", columns="first", values=source).reindex(index=names[1:], columns=names[:-1])
     above = np.triu(np.ones(grid.shape, bool), 1)
-    image = style.heat(
-        axes, grid, SCALE, style.SIGNED, _short if len(names) <= FEW else _hundredths, size=size, hidden=above
-    )
-    if max(map(len, names)) * 0.09 > axes.figure.get_figwidth() / 3 / len(names):
-        axes.tick_params(axis="x", labelrotation=40)
-        for text in axes.get_xticklabels():
-            text.set(ha="right", rotation_mode="anchor")
+    write = _short if len(names) <= FEW else lambda number: _signed(f"{100 * number:.0f}")
+    image = style.heat(axes, grid, SCALE, style.SIGNED, write, size, hidden=above)
+    if max(map(len, names)) * 0.09 > style.WIDTH / 3 / len(names):
+        axes.set_xticks(axes.get_xticks(), names[:-1], rotation=40, ha="right", rotation_mode="anchor")
+    axes.set_title(title)
     axes.label_outer()
-    axes.set_title(title, fontweight="bold")
     return image
+
+
+def _signed(text: str) -> str:
+    """With a minus sign as it is printed, and none before a zero."""
+    return text.replace("-", "−") if float(text) else text.lstrip("-")
 
 
 def _short(number: float) -> str:
     """Two decimals without the zero before the point: .43, −.43, 1."""
-    text = f"{number:.2f}" if abs(number) < 0.995 else f"{number:.1f}".replace(".0", "")
-    return text.replace("-0.00", "0.00").replace("0.", ".").replace("-", "−")
+    return _signed(f"{number:.2f}").replace("0.", ".", 1).replace("1.00", "1")
 
 
-def _note(names: Sequence[str]) -> str:
-    return "" if len(names) <= FEW else ", written in hundredths"
+def _bar(figure: Picture, image: object, panels: list[Axes], what: str, names: Sequence[str]) -> None:
+    note = "" if len(names) <= FEW else ", written in hundredths"  # many features leave no room for more
+    style.bar_below(figure, image, panels, f"{what}{note}; hatched: undefined", TICKS)
 
 
-def _hundredths(number: float) -> str:
-    """In hundredths: 43, −43, 100; many features leave no room for more."""
-    return f"{100 * number:.0f}".replace("-0", "0").replace("-", "−")
-
-
-def _largest(table: pd.DataFrame) -> pd.DataFrame:
-    """The pairs that differ, most first."""
-    return table.dropna(subset=["difference"]).sort_values("difference", key=np.abs, ascending=False, kind="stable")
-
-
-def _largest_differences(axes: Axes, table: pd.DataFrame, label: str, real_label: str, most: int = 10) -> None:
+def _largest_differences(axes: Axes, largest: pd.DataFrame, label: str, real_label: str) -> None:
     """The pairs that differ most, as two marks each: what the small numbers of a large matrix would hide."""
-    largest = _largest(table).head(most)
     rows = np.arange(len(largest))
-    axes.hlines(rows, largest["real"], largest["synthetic"], color="#8C8C8C", linewidth=2.5, zorder=1)
+    axes.hlines(rows, largest["real"], largest["synthetic"], color=style.GREY, linewidth=2.5, zorder=1)
     for name, source, look in ((real_label, "real", style.REAL), (label, "synthetic", style.looks([label])[label])):
         axes.scatter(largest[source], rows, s=70, color=look["color"], marker=look["marker"], label=name)
     for row, pair in zip(rows, largest["first"] + " × " + largest["second"], strict=True):
         axes.text(0.5, row - 0.45, pair, transform=axes.get_yaxis_transform(), ha="center", va="center", size=11)
-    axes.set(ylim=(most + 0.9, -0.9), yticks=[], xlabel="association")
-    axes.set_title("largest differences", fontweight="bold")
+    axes.set(title="largest differences", xlabel="association", ylim=(len(rows) + 0.9, -0.9), yticks=[])
     axes.spines["left"].set_visible(False)
     axes.margins(x=0.08)
     axes.legend(loc="lower center", ncols=2)
@@ -138,18 +130,18 @@ def trends_and_cycles(
     names = [f.name for f in schema.real] if features is None else list(features)
     if len(names) < 2:
         raise ValueError(f"trends and cycles need at least two features, not {names}")
-    figure, all_axes = _triangles(names, 4, 2)
+    figure, panels = _triangles(names, 4, 2)
     drawn, told = [], []
     for row, (part, metric) in enumerate({"trend": trend_difference, "cycle": cycle_difference}.items()):
         value, pairs = metric(real, synthetic, schema, features=features)
         first, second, *both = pairs.iloc[0][["first", "second", "real", "synthetic"]]
         pair = "{} with {} {:.2f} real, {:.2f} {}".format(first, second, *both, label)
         told.append(f"{part}s differ by {value:.2f} on average ({pair})")
-        for axes, source, name in zip(all_axes[2 * row :], ("real", "synthetic"), (real_label, label), strict=False):
+        for axes, source, name in zip(panels[2 * row :], ("real", "synthetic"), (real_label, label), strict=False):
             image = _triangle(axes, pairs, names, source, f"{name}: {part}s", 13 if len(names) <= FEW else 10)
             long = pairs[["first", "second"]].assign(part=part, source=source, correlation=pairs[source])
             drawn.append(long.assign(patients=pairs[f"{source} patients"]))
-    style.bar_below(figure, image, all_axes, f"correlation within patients{_note(names)}; hatched: undefined", TICKS)
+    _bar(figure, image, panels, "correlation within patients", names)
     table = pd.concat(drawn)[["part", "source", "first", "second", "correlation", "patients"]]
     alt = f"Correlations of {len(names)} features within patients, real against {label}: {'; '.join(told)}."
     return style.finish(figure, table, alt)

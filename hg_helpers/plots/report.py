@@ -19,8 +19,7 @@ from ..cohort.schema import Schema
 from ..metrics import c2st_auc, coverage, dcr_share
 from .distributions import distributions
 from .groups import coverage_bars, joint_shares
-from .over_time import regimen_shares, trajectories
-from .patients import patients
+from .over_time import patients, regimen_shares, trajectories
 from .privacy import giveaways, privacy_distances
 from .relations import association, trends_and_cycles
 from .style import Picture
@@ -38,11 +37,7 @@ def report_figures(
     taken for a group that real patients lack. Groups are those of the training patients. The privacy distances also
     put the second half of the training patients in the synthetic cohort's place. Courses of single patients stand in
     one figure alone, ``patients``. A figure that the schema does not allow (no regimen, one feature) is left out with a
-    line in the log.
-
-    Args:
-        train, holdout, synthetic, schema: as for :func:`hg_helpers.evaluate`, checked tables.
-        seed: draws single patients and the halves.
+    line in the log. Tables are checked ones, as for :func:`hg_helpers.evaluate`; ``seed`` draws patients and halves.
     """
     sets = {"holdout": holdout, "training": train, "synthetic": synthetic}
     sets = {f"{name} (n = {t[schema.patient].nunique():,})": t for name, t in sets.items()}
@@ -50,19 +45,31 @@ def report_figures(
     others, pair = {name: sets[name] for name in (trained, made)}, (holdout, synthetic, schema)
     names = {"label": made, "real_label": held}
     who = [f.name for f in sorted(schema.discrete, key=lambda f: not f.static)][:2]  # static ones say who patients are
+
+    def of_groups() -> dict[str, pd.DataFrame]:
+        return {name: coverage(train, sets[name], schema)[1] for name in (held, made)}
+
+    def of_distances() -> dict[str, pd.DataFrame]:
+        """Also of half of the training patients in the synthetic cohort's place, as the report's floor has it."""
+        found = {made: dcr_share(train, holdout, synthetic, schema)[1]}
+        ids = np.random.default_rng(seed).permutation(train[schema.patient].unique())
+        if len(ids) > 1:
+            half = train[schema.patient].isin(ids[: len(ids) // 2])
+            other = f"other real patients (n = {len(ids) - len(ids) // 2:,})"
+            found[other] = dcr_share(train[half], holdout, train[~half], schema)[1]
+        return found
+
     drawn: dict[str, Callable] = {
         "distributions": lambda: distributions(holdout, others, schema, real_label=held),
         "association": lambda: association(*pair, **names),
         "trends_and_cycles": lambda: trends_and_cycles(*pair, **names),
         "joint_shares": lambda: joint_shares(sets, schema, who),
-        "coverage": lambda: coverage_bars(
-            {name: coverage(train, sets[name], schema)[1] for name in (held, made)}, real_label=trained
-        ),
+        "coverage": lambda: coverage_bars(of_groups(), real_label=trained),
         "trajectories": lambda: trajectories(holdout, others, schema, real_label=held, patients=0),
         "regimen_shares": lambda: regimen_shares(sets, schema),
         "patients": lambda: patients(*pair, **names, seed=seed),
         "giveaways": lambda: giveaways(c2st_auc(*pair, seed=seed)[1], made),
-        "privacy_distances": lambda: privacy_distances(_distances(train, holdout, synthetic, schema, seed, made)),
+        "privacy_distances": lambda: privacy_distances(of_distances()),
     }
     for name, draw in drawn.items():
         try:
@@ -71,16 +78,3 @@ def report_figures(
             log.warning("figure %s is left out: %s", name, error)
         else:
             yield name, figure
-
-
-def _distances(
-    train: pd.DataFrame, holdout: pd.DataFrame, synthetic: pd.DataFrame, schema: Schema, seed: int, made: str
-) -> dict[str, pd.DataFrame]:
-    """Of the synthetic cohort, and of half of the training patients in its place, as the report's floor has it."""
-    found = {made: dcr_share(train, holdout, synthetic, schema)[1]}
-    patients = np.random.default_rng(seed).permutation(train[schema.patient].unique())
-    if len(patients) > 1:
-        half = train[schema.patient].isin(patients[: len(patients) // 2])
-        other = f"other real patients (n = {len(patients) - len(patients) // 2:,})"
-        found[other] = dcr_share(train[half], holdout, train[~half], schema)[1]
-    return found

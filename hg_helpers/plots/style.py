@@ -1,8 +1,8 @@
 """What all figures share: colours, line styles, the canvas and the parts that several of them are made of.
 
 Figures are made without pyplot, so that drawing a hundred of them leaks none and a reader's own settings are neither
-used nor changed. IPython shows a bare ``Figure`` as a picture only once pyplot has loaded the inline backend;
-:class:`Picture` therefore shows itself: as the last value of a cell it appears exactly once, with its alternative text.
+used nor changed. IPython shows a bare ``Figure`` only once pyplot has loaded the inline backend; a :class:`Picture`
+shows itself: as the last value of a cell it appears exactly once, with its alternative text.
 
 >>> list(looks(['real', 'v1', 'v2_plus'])['real'])
 ['color', 'linestyle', 'hatch', 'marker']
@@ -38,24 +38,18 @@ from PIL import Image  # comes with matplotlib
 ORANGE, SKY, GREEN, YELLOW = "#E69F00", "#56B4E9", "#009E73", "#F0E442"
 BLUE, VERMILLION, PURPLE, GREY = "#0072B2", "#D55E00", "#CC79A7", "#8C8C8C"
 
-#: All pictures are as wide as a page of a notebook, inches, and come in one resolution on a screen and one in files.
+#: All pictures are 900 pixels wide, a notebook's page on a laptop of 1366 x 768; files have 150 dots an inch.
 WIDTH, DPI, FILE_DPI = 9.0, 100, 150
 
-STYLE = {
-    "font.size": 12,
-    "axes.titlesize": 13,
-    "axes.labelsize": 12,
+STYLE = {"font.size": 12, "axes.titlesize": 13, "axes.labelsize": 12, "legend.fontsize": 12, "lines.linewidth": 2.0}
+STYLE |= {
+    "axes.titleweight": "bold",
     "xtick.labelsize": 11,
     "ytick.labelsize": 11,
-    "legend.fontsize": 12,
     "legend.frameon": False,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
     "hatch.linewidth": 1.2,
-    "lines.linewidth": 2.0,
-    "figure.dpi": DPI,
-    "savefig.dpi": "figure",
 }
+STYLE |= {"axes.spines.top": False, "axes.spines.right": False, "figure.dpi": DPI, "savefig.dpi": "figure"}
 
 #: The look of the real cohort, and of another one beside it; then of each synthetic one in turn: colour, line, hatching
 #: and marker all differ.
@@ -69,20 +63,14 @@ SYNTHETIC = (
     {"color": ORANGE, "linestyle": (0, (8, 3)), "hatch": "ooo", "marker": "P"},
 )
 MODELS = dict(zip(("v1", "v2", "v2_plus"), SYNTHETIC, strict=False))
-#: Categories of one feature: colour and hatching, in the schema's order.
-CATEGORIES = (
-    {"color": BLUE, "hatch": "", "marker": "o"},
-    {"color": ORANGE, "hatch": "///", "marker": "s"},
-    {"color": GREEN, "hatch": "...", "marker": "^"},
-    {"color": VERMILLION, "hatch": "\\\\\\", "marker": "D"},
-    {"color": SKY, "hatch": "xx", "marker": "v"},
-    {"color": GREY, "hatch": "", "marker": "X"},
-    {"color": PURPLE, "hatch": "++", "marker": "P"},
-    {"color": YELLOW, "hatch": "oo", "marker": "*"},
-)
+#: Categories of one feature in the schema's order: colours, hatchings and markers.
+COLOURS, MARKERS = (BLUE, ORANGE, GREEN, VERMILLION, SKY, GREY, PURPLE, YELLOW), "os^DvXP*"
+HATCHES = ("", "///", "...", "\\\\\\", "xx", "", "++", "oo")
 #: Both colour scales get evenly darker away from white; the signed one is never read without its written numbers.
 SHARES = LinearSegmentedColormap.from_list("shares", ["#FFFFFF", "#9CCBE8", BLUE, "#00243D"])
 SIGNED = LinearSegmentedColormap.from_list("signed", ["#00243D", BLUE, "#FFFFFF", VERMILLION, "#4A1E00"])
+#: What lies under words that stand on a drawing.
+BOX = {"facecolor": "white", "edgecolor": "none", "alpha": 0.9, "pad": 1.5}
 #: What a picture is drawn of: one table, or several by name.
 Tables = pd.DataFrame | dict[str, pd.DataFrame]
 
@@ -94,7 +82,7 @@ class Picture(Figure):
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> tuple[dict, dict]:
         drawn, small = io.BytesIO(), io.BytesIO()
-        self.savefig(drawn, format="png", dpi="figure", bbox_inches="tight")
+        self.savefig(drawn, format="png", dpi="figure")
         Image.open(drawn).convert("RGB").quantize(240, dither=Image.Dither.NONE).save(small, "png", optimize=True)
         png = small.getvalue()
         # a page reads the words aloud only from <img alt>; image/png is for whatever shows no HTML
@@ -111,7 +99,7 @@ def picture(draw: Callable) -> Callable:
 
     @functools.wraps(draw)
     def styled(*args: Any, **kwargs: Any) -> Drawn:
-        with style.context(["default", STYLE]):
+        with style.context(["default", STYLE, {"axes.titleweight": "bold"}]):
             return draw(*args, **kwargs)
 
     return styled
@@ -126,10 +114,15 @@ def panels(number: int, most: int, height: float, beside: float = 0.0, **shared:
     """A picture with panels in even rows of at most ``most``, each row of ``height`` inches, and room ``beside``."""
     down = math.ceil(number / most)
     figure = canvas(WIDTH, down * height + beside)
-    axes = list(figure.subplots(down, math.ceil(number / down), squeeze=False, **shared).flat)
-    for spare in axes[number:]:
+    return figure, even_rows(figure, number, math.ceil(number / down), **shared)
+
+
+def even_rows(figure: FigureBase, number: int, across: int, **shared: Any) -> list[Axes]:
+    """Panels in rows of ``across``; the last row may have fewer."""
+    grid = figure.subplots(math.ceil(number / across), min(number, across), squeeze=False, **shared).flat
+    for spare in grid[number:]:
         spare.remove()
-    return figure, axes[:number]
+    return list(grid[:number])
 
 
 def finish(figure: Picture, table: pd.DataFrame, alt: str, size: float = 11) -> Drawn:
@@ -160,7 +153,7 @@ def contrast(first: Any, second: Any) -> float:
     light = []
     for colour in (first, second):
         linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in to_rgb(colour)]
-        light.append(0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2] + 0.05)
+        light.append(np.dot([0.2126, 0.7152, 0.0722], linear) + 0.05)
     return max(light) / min(light)
 
 
@@ -172,8 +165,8 @@ def ink(colour: Any) -> str:
 
 def category_looks(number: int) -> list[dict]:
     """Looks for the levels of one feature; past the eighth, colours come again with another hatching."""
-    hatches = [look["hatch"] for look in CATEGORIES]
-    return [{**CATEGORIES[i % 8], "hatch": hatches[(i + i // 8) % 8]} for i in range(number)]
+    places = ((i % 8, (i + i // 8) % 8) for i in range(number))
+    return [{"color": COLOURS[i], "hatch": HATCHES[other], "marker": MARKERS[i]} for i, other in places]
 
 
 def legend_columns(names: Iterable[str], lines: bool = False) -> int:
@@ -182,14 +175,15 @@ def legend_columns(names: Iterable[str], lines: bool = False) -> int:
     return max(1, min(len(names), int(WIDTH / (0.1 * max(map(len, names)) + (1.3 if lines else 0.8)))))
 
 
-def legend_of(part: FigureBase, look: dict[str, dict], lines: bool = False, loc: str = "center") -> None:
-    """A legend of hatched patches, and the line that belongs to each where there are lines too."""
+def legend_of(figure: Picture, look: dict[str, dict], lines: bool = False) -> None:
+    """A legend above all, of hatched patches, and the line that belongs to each where there are lines too."""
     handles: list[Any] = [Patch(facecolor=s["color"], edgecolor="white", hatch=s["hatch"]) for s in look.values()]
     if lines:
         both = zip(handles, look.values(), strict=True)
         handles = [(p, Line2D([], [], color=s["color"], linestyle=s["linestyle"], linewidth=2.5)) for p, s in both]
     shape = {"ncols": legend_columns(look, lines), "handlelength": 5.0 if lines else 2.5, "columnspacing": 1.2}
-    part.legend(handles, list(look), loc=loc, handler_map={tuple: HandlerTuple(ndivide=None)}, **shape)
+    shape["handler_map"] = {tuple: HandlerTuple(ndivide=None)}
+    figure.legend(handles, list(look), loc="outside upper center", **shape)
 
 
 def level_keys(levels: Sequence[str]) -> list[Patch]:
@@ -198,16 +192,19 @@ def level_keys(levels: Sequence[str]) -> list[Patch]:
     return [Patch(facecolor=s["color"], edgecolor="white", hatch=s["hatch"], label=level) for level, s in looks]
 
 
-def bars_beside(
-    axes: Axes, names: Sequence[str], widths: dict[str, Any], look: dict[str, dict], left: float = 0
-) -> None:
+def bars_beside(axes: Axes, names: Sequence[str], widths: dict[str, Any], look: dict, left: float = 0) -> None:
     """Groups of horizontal bars from ``left``, one group a name and one bar a table."""
     thick = 0.84 / len(widths)
     for place, (name, width) in enumerate(widths.items()):
         at = np.arange(len(names)) + (place - (len(widths) - 1) / 2) * thick
-        style = {"color": look[name]["color"], "hatch": look[name]["hatch"], "edgecolor": "white", "linewidth": 0.5}
-        axes.barh(at, width, thick, left=left, **style)
-    axes.set_yticks(range(len(names)), names)
+        shown = {"color": look[name]["color"], "hatch": look[name]["hatch"], "edgecolor": "white", "linewidth": 0.5}
+        axes.barh(at, width, thick, left=left, **shown)
+    name_rows(axes, names)
+
+
+def name_rows(axes: Axes, names: Sequence[Any]) -> None:
+    """Names at the left, the first one on top."""
+    axes.set_yticks(range(len(names)), [str(name) for name in names])
     axes.set_ylim(len(names) - 0.5, -0.5)
     axes.tick_params(axis="y", length=0)
 
@@ -260,16 +257,14 @@ def heat(
     """Draw a matrix of numbers with its names; NaN cells are hatched and say ``empty``, ``hidden`` ones stay blank."""
     numbers = values.to_numpy(float)
     hidden = np.zeros(numbers.shape, bool) if hidden is None else hidden
-    image = axes.imshow(np.ma.masked_invalid(np.where(hidden, np.nan, numbers)), colours, norm, aspect="auto")
+    image = axes.imshow(np.ma.masked_where(hidden | np.isnan(numbers), numbers), colours, norm, aspect="auto")
     for row, place in np.argwhere(~hidden):
         number, missing = numbers[row, place], np.isnan(numbers[row, place])
         frame = {"fill": False, "edgecolor": "#C8C8C8", "hatch": "///" if missing else "", "linewidth": 0.8}
         axes.add_patch(Rectangle((place - 0.5, row - 0.5), 1, 1, **frame))
-        if missing:
-            look = {"color": "#404040", "bbox": {"facecolor": "white", "edgecolor": "none", "pad": 1.5}}
-        else:
-            under = colours(norm(number))[:3]
-            look = {"color": "w" if contrast("w", under) >= contrast("k", under) else "k"}
+        under = colours(norm(number))[:3]
+        light = not missing and contrast("w", under) >= contrast("k", under)
+        look = {"color": "w" if light else "k", "bbox": BOX if missing else None}
         axes.text(place, row, empty if missing else write(number), ha="center", va="center", size=size, **look)
     axes.set_xticks(range(values.shape[1]), [str(c) for c in values.columns])
     axes.set_yticks(range(values.shape[0]), [str(i) for i in values.index])
@@ -281,7 +276,6 @@ def heat(
 def bar_below(figure: Picture, image: Any, panels: list[Axes], label: str, ticks: Sequence[float]) -> Axis:
     """One colour bar for all heat maps, a thin line below them; returns its axis."""
     width, height = figure.get_size_inches()
-    bar = figure.colorbar(image, ax=panels, location="bottom", aspect=width / 0.23, pad=0.11 / height)
+    bar = figure.colorbar(image, ax=panels, location="bottom", aspect=width / 0.23, pad=0.11 / height, ticks=ticks)
     bar.set_label(label)
-    bar.set_ticks(ticks)
     return bar.ax.xaxis

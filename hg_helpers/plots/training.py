@@ -1,6 +1,5 @@
-"""How models learnt: one training batch by batch, and what many of them reached.
+"""Models from inside: how a training went, what many of them reached, and the prototypes in a memory.
 
->>> import pandas as pd
 >>> history = pd.DataFrame({'step': [0, 1, 2], 'epoch': 1, 'length': 60, 'wasserstein': [0.4, 0.3, 0.2]})
 >>> _, table = training_curves(history)
 >>> list(table)
@@ -9,28 +8,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.colors import LogNorm, Normalize
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
+from sklearn.decomposition import PCA
 
+from ..cohort.schema import Feature
 from ..metrics import METRICS
 from . import style
-from .features import require
+from .features import column, is_logarithmic, require
 from .style import Drawn, picture
 
-CURVES = {
-    "wasserstein": "Wasserstein estimate",
-    "critic_loss": "Critic loss",
-    "generator_loss": "Generator loss",
-    "penalty": "Gradient penalty",
-    "correlation_loss": "Correlation loss",
-    "moment_loss": "Moment loss",
-    "reconstruction": "Reconstruction error",
-    "kl": "KL divergence",
-    "learning_rate": "Learning rate",
-}
+CURVES = ["wasserstein", "critic_loss", "generator_loss", "penalty", "correlation_loss", "moment_loss"]
+CURVES += ["reconstruction", "kl", "learning_rate"]
+#: Titles of those that a reader would not know by the column's name.
+TITLES = {"wasserstein": "Wasserstein estimate", "penalty": "Gradient penalty"}
+TITLES |= {"reconstruction": "Reconstruction error", "kl": "KL divergence"}
 #: Metrics of an ablation as a reader says them.
 WORDS = {
     "coverage_month": "groups covered,\nby month",
@@ -75,11 +74,11 @@ def training_curves(history: pd.DataFrame) -> Drawn:
         style.outlined(axes, part["step"], part["median"], color="black", linewidth=1.8)
         _robust_limits(axes, part)
         axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
-        axes.set(title=CURVES[curve], xlabel="generator step")
+        axes.set(title=TITLES.get(curve, curve.replace("_", " ").capitalize()), xlabel="generator step")
         drawn.append(part[["curve", "step", "epoch", "length", "value", "median"]])
         first, last = part["median"].dropna().iloc[[0, -1]]
         told.append(f"{curve.replace('_', ' ')} from {first:.3g} to {last:.3g}")
-    shown = lengths[np.unique(np.linspace(0, len(lengths) - 1, min(6, len(lengths))).round().astype(int))]
+    shown = lengths[np.unique(np.linspace(0, len(lengths) - 1, 6).round().astype(int))]
     handles = [Line2D([], [], linestyle="", label="months per patient:")]
     handles += [Line2D([], [], linestyle="", marker="o", color=shades[n], label=f"{n:g}") for n in shown]
     handles.append(Line2D([], [], color="black", linewidth=1.8, label=f"median over {window} batches"))
@@ -93,11 +92,10 @@ def _robust_limits(axes: Axes, part: pd.DataFrame) -> None:
     low, high = part["value"].quantile([0.01, 0.99])
     low, high = min(low, part["median"].min()), max(high, part["median"].max())
     margin = 0.08 * (high - low) or 0.05 * abs(high) or 1.0
-    outside = int((~part["value"].between(low - margin, high + margin) & part["value"].notna()).sum())
     axes.set_ylim(low - margin, high + margin)
-    if outside:
-        box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1}
-        axes.text(0.99, 0.97, f"{outside} outside", transform=axes.transAxes, ha="right", va="top", size=10.5, bbox=box)
+    if outside := int((~part["value"].dropna().between(low - margin, high + margin)).sum()):
+        place = {"transform": axes.transAxes, "ha": "right", "va": "top", "size": 10.5}
+        axes.text(0.99, 0.97, f"{outside} outside", bbox=style.BOX, **place)
 
 
 @picture
@@ -115,7 +113,7 @@ def ablation(results: pd.DataFrame, floor: dict[str, float] | None = None) -> Dr
     require(results, ["configuration", "seed", "metric", "value"], "results")
     if results.empty:
         raise ValueError("the results hold no row to draw")
-    table = results.reset_index(drop=True)
+    table, floor, told = results.reset_index(drop=True), floor or {}, []
     if "decode" not in table:
         table["decode"] = ""
     table["panel"] = table["metric"].astype(str)
@@ -123,24 +121,27 @@ def ablation(results: pd.DataFrame, floor: dict[str, float] | None = None) -> Dr
         single = table["feature"].isna() | (table["feature"] == "all")
         table["panel"] = table["panel"].where(single, table["panel"] + ": " + table["feature"].astype(str))
     table["median"] = table.groupby(["configuration", "panel", "decode"])["value"].transform("median")
-    configurations, decodings = list(table["configuration"].unique()), list(table["decode"].unique())
-    names, floor, told = list(table["panel"].unique()), floor or {}, []
-    height = 0.26 * len(configurations) + 1.2
-    figure, all_axes = style.panels(len(names), 4, height, 0.5, sharey=True)
-    for axes, name in zip(all_axes, names, strict=True):
-        part = table[table["panel"] == name]
-        _ablation_panel(axes, part, configurations, decodings)
+    rows = {name: row for row, name in enumerate(table["configuration"].unique())}
+    looks = {}
+    for number, decode in enumerate(table["decode"].unique()):
+        look = style.SYNTHETIC[(1, 0, 2, 3, 4)[number % 5]]
+        filling = "none" if number else look["color"]  # later decodings are open, so that both show where they meet
+        looks[decode] = {"marker": look["marker"], "color": look["color"], "markersize": 6, "linestyle": ""}
+        looks[decode]["markerfacecolor"] = filling
+    panels = table.groupby("panel", sort=False)
+    figure, all_axes = style.panels(len(panels), 4, 0.26 * len(rows) + 1.2, 0.5, sharey=True)
+    for axes, (name, part) in zip(all_axes, panels, strict=True):
+        _ablation_panel(axes, part, rows, looks)
         if name in floor:
             axes.axvline(floor[name], **FLOOR)
         metric, _, feature = name.partition(": ")
         words = WORDS.get(metric, metric.replace("_", " ")) + f"\n({feature})" * bool(feature)
-        axes.set_title(words, size=12)
+        axes.set_title(words, size=12, weight="normal")
         axes.set_xlabel(_better(metric), size=11)
         if not (ordered := part.dropna(subset=["value"]).sort_values("median", kind="stable")).empty:
             ends = [f"{r.median:.3g} ({f'{r.configuration} {r.decode}'.strip()})" for r in ordered.itertuples()]
             told.append(f"{name} from {ends[0]} to {ends[-1]}")
-    all_axes[0].set_ylim(len(configurations) - 0.5, -0.5)
-    handles = [Line2D([], [], linestyle="", label=d or "one seed", **_seed_look(i)) for i, d in enumerate(decodings)]
+    handles = [Line2D([], [], label=decode or "one seed", **look) for decode, look in looks.items()]
     bar = {"marker": "|", "markersize": 14, "markeredgewidth": 2.5}
     handles.append(Line2D([], [], color="black", linestyle="", label="median over seeds", **bar))
     if floor:
@@ -148,10 +149,9 @@ def ablation(results: pd.DataFrame, floor: dict[str, float] | None = None) -> Dr
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
     undefined = int(table["value"].isna().sum())
     alt = (
-        f"{len(configurations)} configurations with {table['seed'].nunique()} seeds, medians: "
-        f"{'; '.join(told) or 'none defined'}" + (f"; {undefined} values undefined." if undefined else ".")
+        f"{len(rows)} configurations with {table['seed'].nunique()} seeds, medians: {'; '.join(told) or 'none defined'}"
     )
-    return style.finish(figure, table, alt)
+    return style.finish(figure, table, alt + (f"; {undefined} values undefined." if undefined else "."))
 
 
 def _better(metric: str) -> str:
@@ -162,25 +162,88 @@ def _better(metric: str) -> str:
     return ends.get(METRICS[metric].best, f"best at {METRICS[metric].best:g}")
 
 
-def _seed_look(number: int) -> dict:
-    look = style.SYNTHETIC[(1, 0, 2, 3, 4)[number % 5]]
-    filling = "none" if number else look["color"]  # later decodings are open, so that both show where they meet
-    return {"marker": look["marker"], "color": look["color"], "markersize": 6, "markerfacecolor": filling}
-
-
-def _ablation_panel(axes: Axes, part: pd.DataFrame, configurations: list, decodings: list) -> None:
-    for row in range(0, len(configurations), 2):
+def _ablation_panel(axes: Axes, part: pd.DataFrame, rows: dict[str, int], looks: dict[str, dict]) -> None:
+    for row in range(0, len(rows), 2):
         axes.axhspan(row - 0.5, row + 0.5, color="#F0F0F0", zorder=0, linewidth=0)
-    for number, decode in enumerate(decodings):
+    for number, (decode, look) in enumerate(looks.items()):
         chosen = part[part["decode"] == decode]
-        row = pd.Series(map(configurations.index, chosen["configuration"]), chosen.index, float)  # also of no run
-        at = row + 0.34 * ((number + 0.5) / len(decodings) - 0.5) * 2
+        at = chosen["configuration"].map(rows).astype(float) + 0.34 * ((2 * number + 1) / len(looks) - 1)
         axes.vlines(chosen["median"], at - 0.2, at + 0.2, color="black", linewidth=2.5, zorder=5)
         for place in at[chosen["median"].isna()].unique():
-            text = {"size": 10, "va": "center", "style": "italic", "color": style.ink(_seed_look(number)["color"])}
+            text = {"size": 10, "va": "center", "style": "italic", "color": style.ink(look["color"])}
             axes.annotate("undefined", (0, place), (4, 0), ("axes fraction", "data"), "offset points", **text)
-        axes.plot(chosen["value"], at, linestyle="", zorder=4, alpha=0.85, **_seed_look(number))
-    axes.set_yticks(range(len(configurations)), [str(c) for c in configurations])
-    axes.tick_params(axis="y", length=0)
+        axes.plot(chosen["value"], at, zorder=4, alpha=0.85, **look)
+    style.name_rows(axes, list(rows))
     axes.xaxis.set_major_locator(MaxNLocator(4))
     axes.margins(x=0.08)
+
+
+@picture
+def prototypes(points: Any, values: Sequence[Any], name: str | Feature) -> Drawn:
+    """The two main directions of prototype vectors, coloured by a feature of their patients.
+
+    Args:
+        points: (n, Z) or (n, 1, Z), array or tensor: one prototype a patient.
+        values: (n,) the patients' values of the feature: numbers, or categories.
+        name: what the values are; a :class:`Feature` gives unit, order and names of levels (``values`` then hold its
+            codes), and without one, numbers with more than eight different values count as real.
+
+    Returns:
+        The figure, and a table with the columns ``first, second, value``; ``attrs["explained"]`` holds the two
+        directions' shares of the variance.
+    """
+    points = np.asarray(points.detach().cpu() if hasattr(points, "detach") else points, dtype=float)
+    points = points[:, 0] if points.ndim == 3 and points.shape[1] == 1 else points
+    if points.ndim != 2 or len(points) < 3 or points.shape[1] < 2 or len(points) != len(values):
+        needs = "at least 3 points of at least 2 dimensions and a value each"
+        raise ValueError(f"prototypes need {needs}, not {points.shape} and {len(values)} values")
+    if not np.isfinite(points).all():
+        raise ValueError("prototypes hold values that are not finite")
+    pca = PCA(2, svd_solver="full").fit(points)
+    shares = [float(s) for s in np.nan_to_num(pca.explained_variance_ratio_)]
+    table = pd.DataFrame(pca.transform(points), columns=["first", "second"]).assign(value=_values(values, name))
+    figure = style.canvas(style.WIDTH, 5.0)
+    axes = figure.subplots()
+    feature = name if isinstance(name, Feature) else Feature(name, "real")
+    if isinstance(table["value"].dtype, pd.CategoricalDtype):
+        told = _colour_levels(axes, table)
+        figure.legend(title=feature.name, loc="outside right center", markerscale=1.6)
+    else:
+        numbers = table["value"]
+        norm = (LogNorm if is_logarithmic(feature, numbers) else Normalize)(numbers.min(), numbers.max())
+        look = {"cmap": "cividis", "norm": norm, "edgecolors": "#404040", "linewidths": 0.3}
+        dots = axes.scatter(table["first"], table["second"], s=26, c=numbers, **look)
+        figure.colorbar(dots, ax=axes, label=feature.label).ax.yaxis.set_major_formatter(style.plain_numbers)
+        told = f"values from {numbers.min():,.4g} to {numbers.max():,.4g}, median {numbers.median():,.4g}"
+    axes.set_xlabel(f"first principal direction ({shares[0]:.0%} of variance)")
+    axes.set_ylabel(f"second ({shares[1]:.0%})")
+    hold = f"which hold {shares[0]:.0%} and {shares[1]:.0%} of the variance"
+    alt = f"{len(table)} prototypes along their two main directions, {hold}, coloured by {feature.name}: {told}."
+    figure, table = style.finish(figure, table, alt)
+    table.attrs["explained"] = shares
+    return figure, table
+
+
+def _values(values: Sequence[Any], name: str | Feature) -> pd.Series:
+    """The values as floats or as an ordered categorical of level names."""
+    values = pd.Series(np.asarray(values))
+    if isinstance(name, Feature):
+        known = column(pd.DataFrame({name.name: values}), name, "values")
+        if len(known) < len(values):
+            raise ValueError(f"{len(values) - len(known)} of the values of {name.name!r} are missing")
+        return known
+    if pd.api.types.is_numeric_dtype(values) and values.nunique() > len(style.COLOURS):
+        return values.astype(float)
+    return values.astype(str).astype("category")
+
+
+def _colour_levels(axes: Axes, table: pd.DataFrame) -> str:
+    """One colour and marker a level, rare levels on top; absent ones stay in the legend."""
+    counts = table["value"].value_counts(sort=False)
+    ranks = counts.rank(ascending=False)
+    for (level, count), look in zip(counts.items(), style.category_looks(len(counts)), strict=True):
+        part = table[table["value"] == level]
+        look = {"color": look["color"], "marker": look["marker"], "edgecolors": "white", "linewidths": 0.4}
+        text = f"{level} ({count:,})" if count else f"{level} (absent)"
+        axes.scatter(part["first"], part["second"], s=26, alpha=0.85, zorder=2 + ranks[level], label=text, **look)
+    return ", ".join(f"{level} {count:,}" for level, count in table["value"].value_counts().items())
