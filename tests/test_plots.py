@@ -285,6 +285,7 @@ def test_a_picture_shows_itself_with_its_alternative_text_even_before_pyplot_is_
     assert data["image/png"].startswith(b"\x89PNG")
     assert metadata == {"image/png": {"alt": table.attrs["alt"]}}
     assert f'<img alt="{escape(table.attrs["alt"])}" src="data:image/png;base64,' in data["text/html"]
+    assert int.from_bytes(data["image/png"][16:20], "big") == 900  # pixels: the page of a laptop of 1366 x 768
 
 
 def test_a_notebook_shows_a_picture_exactly_once(drawn):
@@ -506,6 +507,19 @@ def test_coverage_bars_draw_the_largest_groups_and_say_how_many_they_leave_out()
     assert len(table) == 2 * len(full) and table["drawn"].sum() == 10
     assert table.loc[table["drawn"], "share"].max() == table["share"].max()
     assert f"the {len(full) - 5} smallest groups are not drawn" in figure.axes[0].get_xlabel()
+
+
+def test_words_and_ticks_of_coverage_bars_stand_apart_at_half_width_too():
+    tables = {n: coverage(REAL, t, SCHEMA, minimum=0)[1] for n, t in {**TABLES, "v2_plus": OTHER}.items()}
+    figure, _ = plots.coverage_bars(tables, most=14, real_label="training")
+    figure.set_dpi(plots.style.DPI / 2)
+    renderer = rendered(figure).get_renderer()
+    ticks = [t for t in tick_labels(figure)[0][0] if t.get_text()]
+    missing = [t for t in figure.findobj(Text) if t.get_text() in ("absent", "too few")]
+    assert len(missing) > 20 and len(ticks) > 2 and ticks[0].get_text() == "0%"
+    for texts in (ticks, missing):
+        boxes = [t.get_window_extent(renderer).padded(1) for t in texts]
+        assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[i + 1 :])
 
 
 def test_a_group_with_somebody_but_under_the_floor_is_not_called_absent():

@@ -42,13 +42,7 @@ BLUE, VERMILLION, PURPLE, GREY = "#0072B2", "#D55E00", "#CC79A7", "#8C8C8C"
 WIDTH, DPI, FILE_DPI = 9.0, 100, 150
 
 STYLE = {"font.size": 12, "axes.titlesize": 13, "axes.labelsize": 12, "legend.fontsize": 12, "lines.linewidth": 2.0}
-STYLE |= {
-    "axes.titleweight": "bold",
-    "xtick.labelsize": 11,
-    "ytick.labelsize": 11,
-    "legend.frameon": False,
-    "hatch.linewidth": 1.2,
-}
+STYLE |= {"xtick.labelsize": 11, "ytick.labelsize": 11, "legend.frameon": False, "hatch.linewidth": 1.2}
 STYLE |= {"axes.spines.top": False, "axes.spines.right": False, "figure.dpi": DPI, "savefig.dpi": "figure"}
 
 #: The look of the real cohort, and of another one beside it; then of each synthetic one in turn: colour, line, hatching
