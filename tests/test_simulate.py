@@ -12,7 +12,7 @@ from scipy.stats import boxcox
 
 from hg_helpers.cohort import simulate
 from hg_helpers.cohort.art import ART_DEMO, ART_FULL
-from hg_helpers.cohort.simulate import bundled_cohort, simulate_cohort, truth
+from hg_helpers.cohort.simulate import simulate_cohort, truth
 
 BUNDLE = Path(__file__).resolve().parents[1] / "data" / "art_hiv_demo.csv.gz"
 REGIMEN = [feature.name for feature in ART_FULL.regimen]
@@ -465,6 +465,10 @@ def test_a_policy_that_names_no_regimen_is_an_error(answer):
 
 
 # --- the bundled file -----------------------------------------------------------------------------------------------
+
+
+def bundled_cohort() -> pd.DataFrame:
+    return simulate_cohort(1000, seed=75)
 
 
 def test_the_bundled_file_is_regenerated_to_the_last_printed_digit():

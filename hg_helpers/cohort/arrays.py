@@ -66,7 +66,7 @@ class CohortArrays:
         reals = laid_out([values[f.name] for f in schema.real], np.nan, np.float64)
         levels = laid_out([np.nan_to_num(values[f.name], nan=-1) for f in schema.discrete], -1, np.int32)
         times = None if schema.regular else laid_out([time_values(table, schema)], np.nan, np.float64)[:, :, 0]
-        scaled = None if encoder is None else laid_out(encoder.scale(table, name).T, np.nan, np.float64)
+        scaled = None if encoder is None else laid_out(encoder.scale(table, name), np.nan, np.float64)
         whole = not (np.isnan(reals).any() or (levels < 0).any() or not there.all())
         patients = table[schema.patient].to_numpy()[np.cumsum(sizes) - sizes]
         # a copy: an encoder that is fitted again has another scale, and these arrays do not

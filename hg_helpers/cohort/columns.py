@@ -126,10 +126,8 @@ def level_positions(table: pd.DataFrame, feature: Feature, schema: Schema) -> np
         where, value = f"column {feature.name!r}: {row_name(table, row, schema)}", shown(column.iloc[row])
         allowed = ", ".join(map(repr, feature.codes))
         hold = f"{', '.join(map(shown, others[:5]))}{' ...' if len(others) > 5 else ''}"
-        raise ValueError(
-            f"{where} has {value}, which is not one of the allowed {allowed} ({int(unknown.sum())} such rows in all; "
-            f"they hold {hold}). {_meant(others, feature)}"
-        )
+        such = f"({int(unknown.sum())} such rows in all; they hold {hold}). {_meant(others, feature)}"
+        raise ValueError(f"{where} has {value}, which is not one of the allowed {allowed} {such}")
     return found[number]
 
 

@@ -88,16 +88,15 @@ def first_rows(table: pd.DataFrame, schema: Schema, log: TableLog) -> pd.DataFra
     elif short and schema.shorter == "keep" and schema.length:  # else nobody said how long a course should be
         log.info("%d of %d patients have %s: courses that end early", short, all_, visits)
     if schema.regular:
-        _check_grid(table, time, courses, kept, length, schema)
+        _check_grid(table, time, kept, length, schema)
         if time.dtype != np.int64 and (time == np.round(time)).all():  # also where they are text, or floats
             table[schema.time] = time.astype(np.int64)
     return table if kept.all() else table[kept].reset_index(drop=True)
 
 
-def _check_grid(
-    table: pd.DataFrame, time: np.ndarray, courses: Courses, kept: np.ndarray, length: int, schema: Schema
-) -> None:
+def _check_grid(table: pd.DataFrame, time: np.ndarray, kept: np.ndarray, length: int, schema: Schema) -> None:
     """Refuse gaps, late starts and short patients, naming the first patient and the month that is missing."""
+    courses = Courses.of(table[schema.patient])
     first, step = grid_of(time, courses.rank)
     place = (time - first) / step
     wrong = kept & (np.abs(place - courses.rank) > 1e-6)
@@ -123,12 +122,10 @@ def _check_grid(
         problem = f"has no {month(courses.rank[row])}"
     most, needed = courses.sizes.max(), f"{length} " if schema.shorter == "error" else ""
     longest = f" (no patient has more than {most} rows)" if most < length else ""
-    raise ValueError(
-        f"column {schema.time!r}: patient {table[schema.patient].iloc[rows[0]]} {problem}; {int(bad.sum())} of "
-        f"{len(bad)} patients have such a fault. Each needs {needed}consecutive months from {month(0)}{longest}: "
-        "complete the table, set another length in the schema, or regular=False, which takes a patient's first "
-        f"{length} rows at times of their own"
-    )
+    said = f"column {schema.time!r}: patient {table[schema.patient].iloc[rows[0]]} {problem}; {int(bad.sum())} of "
+    said += f"{len(bad)} patients have such a fault. Each needs {needed}consecutive months from {month(0)}{longest}: "
+    said += "complete the table, set another length in the schema, or regular=False, which takes a patient's first "
+    raise ValueError(f"{said}{length} rows at times of their own")
 
 
 # --- values that are missing ------------------------------------------------------------------------------------------
@@ -141,21 +138,18 @@ def typical(observed: np.ndarray, real: bool) -> float:
     return float(np.median(observed)) if real else float(np.bincount(observed.astype(np.intp)).argmax())
 
 
-def fill_missing(
-    values: dict[str, np.ndarray], table: pd.DataFrame, courses: Courses, schema: Schema, log: TableLog
-) -> None:
+def fill_missing(values: dict[str, np.ndarray], table: pd.DataFrame, schema: Schema, log: TableLog) -> None:
     """Refuse missing values (NaN), leave them, or fill them in place and say how many, as ``schema.missing`` asks."""
+    courses = Courses.of(table[schema.patient])
     missing = {name: np.isnan(column) for name, column in values.items() if np.isnan(column).any()}
     counts = {name: int(where.sum()) for name, where in missing.items()}
     if counts and schema.missing == "error":
         name, *others = counts
         first = row_name(table, int(missing[name].argmax()), schema)
         also = "".join(f", {other!r} has {counts[other]}" for other in others)
-        raise ValueError(
-            f"column {name!r} has {counts[name]} missing values, the first for {first}{also}. Complete them, or say in "
-            "the schema or in load_cohort what they are: missing='measured' (gaps, to be reproduced) or "
-            "missing='forward' (to be filled)"
-        )
+        ways = "missing='measured' (gaps, to be reproduced) or missing='forward' (to be filled)"
+        said = f"column {name!r} has {counts[name]} missing values, the first for {first}{also}"
+        raise ValueError(f"{said}. Complete them, or say in the schema or in load_cohort what they are: {ways}")
     told = []
     for name, where in missing.items():
         feature, observed, count = schema[name], values[name][~where], counts[name]
@@ -167,10 +161,8 @@ def fill_missing(
         rest = np.isnan(filled)
         if feature.static and rest.any():
             patient, such = table[schema.patient].iloc[int(rest.argmax())], len(np.unique(courses.number[rest]))
-            raise ValueError(
-                f"column {name!r}: patient {patient} has no value at all ({such} such patients), and a static feature "
-                "is not filled from other people; complete it, or use missing='measured'"
-            )
+            said = f"column {name!r}: patient {patient} has no value at all ({such} such patients), and a static"
+            raise ValueError(f"{said} feature is not filled from other people; complete it, or use missing='measured'")
         usual, left = typical(observed, feature.is_real), int(rest.sum())
         values[name] = np.where(rest, usual, filled)
         source = f"the median {usual:g}" if feature.is_real else f"the most frequent level {feature.levels[int(usual)]}"

@@ -58,7 +58,8 @@ def download_cohort(
     """Fetch the public ART-for-HIV cohort once and return where it lies.
 
     A copy that is there already is checked and used. A download gets its final name only once size, header and number
-    of rows have been checked, so that a broken one never looks like data.
+    of rows have been checked, so that a broken one never looks like data; else a DownloadError says what happened and
+    how to place the file by hand.
 
     Args:
         force: download even where there is a copy; that copy stays until the new one has passed the checks.
@@ -66,10 +67,6 @@ def download_cohort(
         folder: where to keep it; by default ``data/raw/`` in a checkout, else the user's cache folder.
         expected_bytes, expected_rows: of the file, the rows exactly, the size within 15 % or, with None, not at all.
         timeout: seconds to wait for the server's next sign of life.
-
-    Raises:
-        DownloadError: where there is no network, the server refuses, the body breaks off or is something else, or the
-            folder cannot be written to; the message says what happened and how to place the file by hand.
     """
     target = Path(folder if folder is not None else raw_folder()).expanduser().resolve() / PUBLIC_NAME
     if target.is_file() and not force:

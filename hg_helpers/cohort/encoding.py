@@ -80,10 +80,8 @@ class CohortEncoder:
     def transform(self, cohort: pd.DataFrame) -> torch.Tensor:
         """Encode a cohort: float32 tensor (patients, months, channels), patients in the order of their ids.
 
-        Raises:
-            RuntimeError: before :meth:`fit`.
-            ValueError: as :func:`hg_helpers.validate_cohort`, and for what the training table had not: courses that end
-                early, or gaps in a column without.
+        A ValueError is as :func:`hg_helpers.validate_cohort`'s, or for what the training table had not: courses that
+        end early, or gaps in a column without.
         """
         self._fitted()
         schema, layout, length = self.schema, self.layout, self.schema.length
@@ -109,20 +107,18 @@ class CohortEncoder:
             x = x[first[:, None] + np.minimum(np.arange(length), courses.sizes[:, None] - 1)]
         return torch.from_numpy(x).view(-1, length, layout.channels)
 
-    def scale(self, table: pd.DataFrame, name: str = "") -> np.ndarray:
-        """The real features of a validated table on the encoded scale, (rows, real features), NaN in a gap.
+    def scale(self, table: pd.DataFrame, name: str = "") -> list[np.ndarray]:
+        """Of a validated table, called ``name`` in the log, each real column on the encoded scale, NaN in a gap.
 
-        A feature with a part of its own for zeros stands by its share of the largest training value. The log calls the
-        table ``name``.
+        A feature with a part of its own for zeros stands by its share of the largest training value.
         """
-        self.clipped, out = {}, np.empty((len(table), len(self.schema.real)))
-        columns = checked_values(table, self.schema)
-        for i, feature in enumerate(self.schema.real):
+        self.clipped, out, columns = {}, [], checked_values(table, self.schema)
+        for feature in self.schema.real:
             values = columns[feature.name]
             if not_zero_flag(feature) in self.layout.names:  # its channel speaks of the other values alone
-                out[:, i] = np.clip(values / self.largest(feature.name), -1, 1)
+                out.append(np.clip(values / self.largest(feature.name), -1, 1))
             else:
-                out[:, i] = self._unit(feature.name, values, ~np.isnan(values))
+                out.append(self._unit(feature.name, values, ~np.isnan(values)))
         self._say_clipped(name)
         return out
 
@@ -141,14 +137,11 @@ class CohortEncoder:
             TableLog(table).info("values outside the range of the training patients were clipped to it: %s", said)
 
     def inverse_transform(self, x: torch.Tensor, first_patient: int = 0) -> pd.DataFrame:
-        """Decode a tensor to a table in the layout, codes and units of the cohort that was fitted.
+        """Decode a tensor, of any number of months, to a table in the layout, codes and units of the fitted cohort.
 
-        A discrete feature takes the level with the largest channel (the first of equals).
-
-        Args:
-            x: (patients, months, channels), any number of months.
-            first_patient: number of the first patient. Ids count upwards from it; where they are text in the training
-                table they follow its pattern, from the first number that no training patient has.
+        A discrete feature takes the level with the largest channel (the first of equals). Ids count upwards from
+        ``first_patient``; where they are text in the training table they follow its pattern, from the first number that
+        no training patient has.
         """
         codes, layout, schema = self._fitted(), self.layout, self.schema
         if x.ndim != 3 or x.shape[-1] != layout.channels:

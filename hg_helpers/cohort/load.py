@@ -32,7 +32,7 @@ def load_cohort(
     missing: str | None = None,
     **reading: str,
 ) -> pd.DataFrame:
-    """Load a cohort and check it against a schema.
+    """Load a cohort, and check it against a schema as :func:`validate_cohort` does, which says what comes back.
 
     Args:
         source: None for the simulated cohort that comes with the package, a path to a ``.csv``, ``.csv.gz``,
@@ -43,12 +43,8 @@ def load_cohort(
         reading: of a file, ``separator``, ``decimal``, ``encoding`` (UTF-8 unless said) or ``sheet``; separator and
             decimal mark are found out where they are not given.
 
-    Returns:
-        One row a patient and month, as :func:`validate_cohort` returns it.
-
     Raises:
-        FileNotFoundError: naming the file that is not there.
-        ValueError: naming the file, column, patient and month, and what to do.
+        FileNotFoundError, ValueError: naming the file, column, patient and month, and what to do.
         DownloadError: where the public cohort cannot be fetched.
     """
     schema = _checked_schema(ART_FULL if schema is None else schema)
@@ -63,32 +59,28 @@ def load_cohort(
         source = download_cohort()
     elif not isinstance(source, (str, Path)):
         raise ValueError(f"source must be a path, a DataFrame, 'figshare' or None, not {type(source).__name__}")
-    path = Path(source).expanduser()
-    table = read_table(path, {name: _as_text(name, schema) for name in schema.columns}, schema.patient, **reading)
+    path, columns = Path(source).expanduser(), dict.fromkeys(schema.columns, ())
+    for feature in schema:  # what must not become numbers: text, and codes longer than a float tells apart
+        if any(isinstance(code, str) or (isinstance(code, int) and abs(code) > 2**53) for code in feature.codes):
+            columns[feature.name] = feature.codes
+    table = read_table(path, columns, schema.patient, **reading)
     try:
         return validate_cohort(table, schema)
     except ValueError as error:
         raise ValueError(f"{path.name}: {error}") from None
 
 
-def _as_text(name: str, schema: Schema) -> tuple[Any, ...]:
-    """A column's values where a file's must not become numbers: they are text, or longer than a float tells apart."""
-    codes = schema[name].codes if name in schema.names else ()
-    return codes if any(isinstance(c, str) or (isinstance(c, int) and abs(c) > 2**53) for c in codes) else ()
-
-
 def validate_cohort(table: pd.DataFrame, schema: Schema, name: str = "") -> pd.DataFrame:
     """Check a table, which is not changed, against a schema, and give it the form that all other functions expect.
 
-    Rows are put in the order of patient and time, and each patient's first ``schema.length`` of them are used; what
-    becomes of patients with fewer, ``schema.shorter`` says. With ``regular=True`` times must follow each other in equal
-    steps, beginning with the same time for all. Values are checked, and filled, in the rows that are used. ``name`` is
-    what the log calls the table, where there are several.
+    Each patient's first ``schema.length`` rows are used; what becomes of patients with fewer, ``schema.shorter`` says.
+    With ``regular=True`` times must follow each other in equal steps, beginning with the same time for all. Values are
+    checked, and filled, in the rows that are used. ``name`` is what the log calls the table, where there are several.
 
     Returns:
-        At most ``schema.length`` rows a patient, sorted by patient and time, index 0 ... n - 1, the schema's columns in
-        the order in which they stand in ``table``; real columns int64 where they are integers in ``table``, else
-        float64, the others the schema's codes; gaps, with ``missing="measured"``, as pandas writes them.
+        The rows sorted by patient and time, index 0 ... n - 1, the schema's columns in the order in which they stand in
+        ``table``; real columns int64 where they are integers in ``table``, else float64, the others the schema's codes;
+        gaps, with ``missing="measured"``, as pandas writes them.
 
     Raises:
         ValueError: naming column, patient, month and value, how many there are, and what to do.
@@ -98,7 +90,7 @@ def validate_cohort(table: pd.DataFrame, schema: Schema, name: str = "") -> pd.D
     table = first_rows(_select_columns(table, schema, log), schema, log)
     values = {f.name: (real_values if f.is_real else level_positions)(table, f, schema) for f in schema}
     courses = Courses.of(table[schema.patient])
-    fill_missing(values, table, courses, schema, log)
+    fill_missing(values, table, schema, log)
     for feature in schema:
         column, people = values[feature.name], len(courses.sizes)
         changing = courses.changing(column) if feature.static else 0
@@ -138,8 +130,8 @@ def split_patients(
     elif isinstance(holdout, Real) and not isinstance(holdout, Integral) and 0 < holdout < 1:
         count = min(max(round(holdout * len(names)), 1), most)
     else:
-        what = f"a share between 0 and 1 or a number of patients from 1 to {most}"
-        raise ValueError(f"holdout {holdout!r} must be {what}")
+        allowed = f"a share between 0 and 1 or a number of patients from 1 to {most}"
+        raise ValueError(f"holdout {holdout!r} must be {allowed}")
     held = np.isin(patient, np.random.default_rng(seed).permutation(len(names))[:count])
     return cohort[~held].reset_index(drop=True), cohort[held].reset_index(drop=True)
 

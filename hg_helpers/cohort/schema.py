@@ -99,7 +99,8 @@ class Feature:
     def __post_init__(self) -> None:
         name = _name("a feature's name", self.name)
         try:
-            vars(self).update(self._checked(), name=name)  # past the dataclass's own guard: it is frozen
+            label = f"{name} ({self.unit})" if self.unit else name
+            vars(self).update(self._checked(), name=name, label=label)  # past the dataclass's own guard: it is frozen
         except ValueError as error:
             raise ValueError(f"feature {name!r}: {error}") from None
 
@@ -129,8 +130,7 @@ class Feature:
             raise ValueError(f"threshold {threshold!r} must be a number (in YAML, 1000 and not 1e3, a text there)")
         for problem in (problem for problem, wrong in problems.items() if wrong):
             raise ValueError(problem)
-        label = f"{normal(self.name)} ({self.unit})" if self.unit else normal(self.name)
-        found = {"is_real": real, "channels": 1 if real else len(levels), "label": label}
+        found = {"is_real": real, "channels": 1 if real else len(levels)}
         return found | {"levels": levels, "codes": codes, "embedding": width}
 
 
@@ -187,23 +187,14 @@ class Schema:
         one_of("shorter", self.shorter, "keep", "drop", "error")
         if not isinstance(self.date_format, (str, type(None))):
             raise ValueError(f"date_format {self.date_format!r} must be text such as '%d.%m.%Y'")
+        real, discrete = [f for f in features if f.is_real], [f for f in features if not f.is_real]
+        static, regimen = [f for f in features if f.static], [f for f in features if f.role == "regimen"]
+        course = next((f for f in features if f.role == COURSE), None)
+        vars(self).update(features=features, patient=patient, time=time, names=names, columns=columns)
+        vars(self).update(real=real, discrete=discrete, static=static, regimen=regimen, course=course)
         channels, widths = [f.channels for f in features], [f.embedding for f in features]
-        vars(self).update(
-            features=features,
-            patient=patient,
-            time=time,
-            names=names,
-            columns=columns,
-            real=[f for f in features if f.is_real],
-            discrete=[f for f in features if not f.is_real],
-            static=[f for f in features if f.static],
-            regimen=[f for f in features if f.role == "regimen"],
-            course=next((f for f in features if f.role == COURSE), None),
-            channels=sum(channels),
-            spans=_spans(names, channels),
-            width=sum(widths),
-            embedded_spans=_spans(names, widths),
-        )
+        vars(self).update(channels=sum(channels), spans=_spans(names, channels))
+        vars(self).update(width=sum(widths), embedded_spans=_spans(names, widths))
 
     def __iter__(self):
         return iter(self.features)

@@ -1,6 +1,7 @@
 """A simulated ART-for-HIV cohort with known truth: the default data of this package, no patient in it.
 
-Patients belong to a demographic group, take a regimen, keep to it or lapse, and their laboratory values follow:
+Patients belong to a demographic group, take a regimen, keep to it or lapse, and their laboratory values follow.
+``simulate_cohort(1000, seed=75)`` is the bundled one.
 
 * treatment (adherence, resistance, switches) is a Markov chain in which *when* a patient switches never depends on
   *what* they take, and whose switches leave the shares of :func:`truth` as they are, in every month;
@@ -26,9 +27,6 @@ import pandas as pd
 
 from ..runtime.checks import real_number, whole_number
 from .art import ART_FULL
-
-BUNDLED_SEED = 75
-BUNDLED_PATIENTS = 1000
 
 #: Per 10,000 patients of each Gender x Ethnic group; African patients are far more often female than the others.
 _DEMOGRAPHICS = """
@@ -154,11 +152,6 @@ def _month(month: int, course: _Course, values: dict[str, np.ndarray], group: np
     return pd.DataFrame(columns).assign(PatientID=np.arange(len(group)), Timestep=month)
 
 
-def bundled_cohort() -> pd.DataFrame:
-    """The cohort in ``data/art_hiv_demo.csv.gz``, drawn anew."""
-    return simulate_cohort(BUNDLED_PATIENTS, months=60, seed=BUNDLED_SEED)
-
-
 def _systematic(rng: np.random.Generator, n: int) -> np.ndarray:
     """Uniform draws, one from each of n equal slices of [0, 1), in random order: a group of 0.4 % gets its share."""
     slices = np.argsort(rng.random(n), kind="stable")
@@ -245,8 +238,8 @@ def _laboratory(rng: np.random.Generator, course: _Course) -> Generator[dict[str
 
 def _bend(*simulated: np.ndarray) -> dict[str, np.ndarray]:
     tables, digits = np.array(_BEND.split(), dtype=float).reshape(3, 2, -1), {"VL": 2, "CD4": 2, "Rel CD4": 3}
-    bent = [10.0 ** np.interp(x, *table) for x, table in zip(simulated, tables, strict=True)]
-    return {name: x.round(digits[name]) for name, x in zip(digits, bent, strict=True)}
+    rows = zip(digits.items(), simulated, tables, strict=True)
+    return {name: (10.0 ** np.interp(x, *table)).round(places) for (name, places), x, table in rows}
 
 
 def _measured_flags(rng: np.random.Generator, n: int, months: int) -> dict[str, np.ndarray]:
