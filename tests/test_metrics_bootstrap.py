@@ -10,16 +10,9 @@ from hg_helpers.cohort.arrays import as_arrays
 from hg_helpers.cohort.art import ART_DEMO
 from hg_helpers.cohort.simulate import simulate_cohort
 from hg_helpers.metrics import coverage, joint_tv, ks
-from hg_helpers.metrics.bootstrap import (
-    auc_replicates,
-    cluster_replicates,
-    coverage_replicates,
-    draw_weights,
-    group_shares,
-    interval,
-    ks_replicates,
-    tv_replicates,
-)
+from hg_helpers.metrics.comparisons import auc_replicates, cluster_replicates, draw_weights, interval, ks_replicates
+from hg_helpers.metrics.diversity import is_counted, is_covered
+from hg_helpers.metrics.fidelity import joint_shares, total_variation
 
 SCHEMA = replace(ART_DEMO, length=6)
 
@@ -40,15 +33,16 @@ def test_a_replicate_is_the_metric_of_the_drawn_patients(many, by):
     rng = np.random.default_rng(0)
     a, b = many.take(np.arange(40)), many.take(np.arange(100, 130))
     weights = [draw_weights(len(c), 2, rng) for c in (a, b)]
-    shares = group_shares(a, b, [0, 1, 2], by, weights)
+    names = [f.name for f in SCHEMA.discrete][:3]
+    _, shares = joint_shares((a, b), names, by, weights)
     found = ks_replicates(a.reals[:, :, 0], b.reals[:, :, 0], weights)
     for i in range(2):
         drawn = [c.take(np.repeat(np.arange(len(c)), w[i].astype(int))) for c, w in zip((a, b), weights, strict=True)]
         assert found[i] == pytest.approx(ks(*drawn, SCHEMA)[1]["value"][0], abs=1e-12)
-        names = [f.name for f in SCHEMA.discrete][:3]
-        assert tv_replicates(shares)[i] == pytest.approx(joint_tv(*drawn, SCHEMA, names, by)[0], abs=1e-12)
-        counted = shares[0][i] >= 0.005 - 1e-12
-        assert coverage_replicates(shares, counted)[i] == coverage(*drawn, SCHEMA, names, by)[0]
+        assert total_variation(shares)[i] == pytest.approx(joint_tv(*drawn, SCHEMA, names, by)[0], abs=1e-12)
+        counted = is_counted(shares[0][i])
+        covered = is_covered(*(s[:, counted] for s in shares))
+        assert covered[i].mean() == coverage(*drawn, SCHEMA, names, by)[0]
 
 
 def test_weighted_auc_equals_that_of_repeated_rows():
@@ -79,9 +73,9 @@ def test_the_spread_is_that_of_new_samples(many):
         order = rng.permutation(len(many))
         a, b = many.take(order[:150]), many.take(order[150:450])
         weights = [draw_weights(len(c), 60, rng) for c in (a, b)]
-        shares = group_shares(a, b, [0, 1, 2, 3, 4], "month", weights)
+        _, shares = joint_shares((a, b), None, "month", weights)
         truth.append((ks(a, b, SCHEMA)[1]["value"][0], joint_tv(a, b, SCHEMA)[0]))
-        spread.append((ks_replicates(a.reals[:, :, 0], b.reals[:, :, 0], weights).std(), tv_replicates(shares).std()))
+        spread.append((ks_replicates(a.reals[:, :, 0], b.reals[:, :, 0], weights).std(), total_variation(shares).std()))
     ratio = np.mean(spread, axis=0) / np.std(truth, axis=0)
     assert ((ratio > 0.7) & (ratio < 1.5)).all()
     # months drawn one by one, as if a patient's were strangers, would be far too sure of themselves

@@ -6,27 +6,21 @@ why a value is NaN. ``METRICS`` holds what each is at best and its range. :func:
 floors.
 """
 
+# ruff: noqa: I001 (a module's names in full lines, not one a line)
 from ..cohort.arrays import CohortArrays, as_arrays, most_frequent_levels
-from .disclosure import DISCLOSURE_THRESHOLD, disclosure_risk
 from .distances import flatten
 from .diversity import coverage, joint_tv, log_cluster, patient_spread, prdc_coverage, prdc_density
-from .dynamics import (
-    autocorrelation_difference,
-    cycle_difference,
-    dwell_times,
-    static_constant,
-    switching_ratio,
-    trend_difference,
-    within_patient_correlation,
-)
-from .fidelity import association_difference, association_matrix, contingency_similarity, cramers_v, ks, tv, wasserstein
+from .dynamics import autocorrelation_difference, cycle_difference, dwell_times, static_constant, switching_ratio
+from .dynamics import trend_difference, within_patient_correlation
+from .fidelity import association_difference, association_matrix, contingency_similarity, cramers_v
+from .fidelity import gap_clustering, gap_shares, ks, length_ks, step_ks, tv, wasserstein
 from .metric import METRICS
-from .privacy import copies, copy_threshold, dcr_share, membership_auc, nndr, privacy_distances
+from .privacy import DISCLOSURE_THRESHOLD, copies, copy_threshold, dcr_share, disclosure_risk, membership_auc
+from .privacy import nndr, privacy_distances
 from .report import BEST, evaluate
 from .two_sample import c2st_auc, c2st_other_auc
 from .usefulness import fitted_q, kaplan_meier, restricted_mean, time_to_outcome
 from .utility import trtr_auc, tstr_auc
-from .visits import gap_clustering, gap_shares, length_ks, step_ks
 
 __all__ = ["BEST", "DISCLOSURE_THRESHOLD", "METRICS", "CohortArrays", "as_arrays", "evaluate", "most_frequent_levels"]
 __all__ += ["association_difference", "association_matrix", "contingency_similarity", "cramers_v", "ks", "tv"]

@@ -1,41 +1,45 @@
 """What is compared with what: every metric once for the synthetic cohort and once, as its floor, for real patients.
 
->>> joined(['Gender', 'Ethnic'])
-'Gender x Ethnic'
+And how sure its value is: for the intervals patients, not months, are drawn with replacement. A replicate weighs each
+patient by the number of times that patient was drawn, instead of copying tables.
+
+>>> draw_weights(patients=20, replicates=3, rng=np.random.default_rng(0)).sum(axis=1).tolist()
+[20.0, 20.0, 20.0]
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..cohort.arrays import CohortArrays
-from . import diversity, dynamics, fidelity, privacy, two_sample, utility, visits
-from .disclosure import DISCLOSURE_THRESHOLD, disclosure_risk
-from .metric import NAN, Result, mean_defined
+from . import diversity, dynamics, fidelity, privacy, two_sample
+from .fidelity import joint_shares, total_variation
+from .metric import Cohort, Result, mean_defined
+from .utility import Prediction
 
 Score = tuple[str, str, float, str]  # metric, feature, value, note
+Replicates = dict[tuple[str, str], np.ndarray]  # by metric and feature
 
 #: Distances between whole patients are taken of at most this many of each cohort in the diversity metrics.
 PATIENTS_FOR_NEIGHBOURS = 2000
+#: With fewer patients than this a bootstrap says more of its own coarseness than of the cohort.
+MINIMUM_PATIENTS = 10
 
 
-@dataclass(frozen=True, eq=False)
-class Comparison:
+class Comparison(NamedTuple):
     """The three cohorts of a report, encoded on the training patients' scale, and what is asked of them."""
 
-    train: CohortArrays
-    holdout: CohortArrays
-    synthetic: CohortArrays
+    train: Cohort
+    holdout: Cohort
+    synthetic: Cohort
     joints: list[list[str]]
     quasi_identifiers: list[str]
     population: int | None
     seed: int
 
-    def drawn(self, draw: int) -> tuple[CohortArrays, CohortArrays]:
+    def drawn(self, draw: int) -> tuple[Cohort, Cohort]:
         """The synthetic and the training patients who meet the holdout in one draw.
 
         As many of both, 0.8 of the smaller number so that several draws differ; all where there are fewer than 20.
@@ -50,17 +54,17 @@ def joined(names: Iterable[str]) -> str:
     return " x ".join(names) or "all"
 
 
-def overall(metric: Callable[..., Result], *cohorts: CohortArrays, feature: str = "all", **options: Any) -> Score:
+def overall(metric: Callable[..., Result], *cohorts: Cohort, feature: str = "all", **options: Any) -> Score:
     """The score of a metric that has one value for the whole cohort."""
     value, table = metric(*cohorts, **options)
     return metric.__name__, feature, value, table.attrs.get("note", "")
 
 
-def by_feature(metric: Callable[..., Result], *cohorts: CohortArrays, features: Sequence[str]) -> Iterator[Score]:
+def by_feature(metric: Callable[..., Result], *cohorts: Cohort, features: Sequence[str]) -> Iterator[Score]:
     """One score a feature: the mean of its rows; where there is no feature, one for all with the reason."""
     name, (_, table) = metric.__name__, metric(*cohorts)
     if not features:
-        yield name, "all", NAN, table.attrs["note"]
+        yield name, "all", np.nan, table.attrs["note"]
     column = "difference" if "difference" in table else "value"
     for feature in features:
         rows = table[table["feature"] == feature]
@@ -71,21 +75,26 @@ def by_feature(metric: Callable[..., Result], *cohorts: CohortArrays, features: 
         yield name, feature, value, reason
 
 
-def against_holdout(c: Comparison, chosen: CohortArrays, seed: int) -> Iterator[Score]:
+def against_holdout(c: Comparison, chosen: Cohort, seed: int) -> Iterator[Score]:
     """Fidelity, diversity, dynamics, visits and the two-sample tests of ``chosen`` patients against the held-out."""
-    schema, pair = c.holdout.schema, (c.holdout, chosen)
+    schema, pair, everybody = c.holdout.schema, (c.holdout, chosen), (c.train, c.holdout, c.synthetic)
     reals, discrete = [f.name for f in schema.real], [f.name for f in schema.discrete]
     switching = [joined(names) for names in dynamics.switching_names(schema)]
-    yield from by_feature(fidelity.tv, *pair, features=discrete)
-    for metric in (fidelity.ks, fidelity.wasserstein, diversity.patient_spread, dynamics.autocorrelation_difference):
-        yield from by_feature(metric, *pair, features=reals)
-    pairs = (fidelity.association_difference, fidelity.contingency_similarity)
-    for metric in (*pairs, dynamics.trend_difference, dynamics.cycle_difference):
-        yield overall(metric, *pair)
-    yield from by_feature(dynamics.switching_ratio, *pair, features=switching)
-    yield overall(dynamics.dwell_times, *pair, feature=switching[0] if switching else "all")
-    yield overall(dynamics.static_constant, *pair, feature=joined(f.name for f in schema.static))
-    yield from _of_visits(c, pair)
+    gaps = fidelity.gappy(*everybody)
+    by_real = fidelity.ks, fidelity.wasserstein, diversity.patient_spread, dynamics.autocorrelation_difference
+    each = dict.fromkeys(by_real, reals) | {fidelity.tv: discrete, dynamics.switching_ratio: switching}
+    each |= dict.fromkeys((fidelity.gap_shares, fidelity.gap_clustering), gaps) if gaps else {}
+    for metric, features in each.items():
+        yield from by_feature(metric, *pair, features=features)
+    of_pairs = fidelity.association_difference, fidelity.contingency_similarity
+    whole = dict.fromkeys((*of_pairs, dynamics.trend_difference, dynamics.cycle_difference), "all")
+    whole[dynamics.dwell_times] = (switching or ["all"])[0]
+    whole[dynamics.static_constant] = joined(f.name for f in schema.static)
+    # what only tables have whose courses end early, or whose visits have times of their own
+    whole |= {} if all(cohort.there.all() for cohort in everybody) else {fidelity.length_ks: "all"}
+    whole |= {} if c.train.times is None else {fidelity.step_ks: schema.time}
+    for metric, feature in whole.items():
+        yield overall(metric, *pair, feature=feature)
     for names in c.joints:
         joint = {"feature": joined(names), "features": names or None}
         for by in ("month", "patient"):
@@ -95,8 +104,7 @@ def against_holdout(c: Comparison, chosen: CohortArrays, seed: int) -> Iterator[
     few = [cohort.draw(PATIENTS_FOR_NEIGHBOURS, rng) for cohort in pair]
     yield overall(diversity.log_cluster, *few, seed=seed)
     # as many of both: among several times more synthetic patients, everybody would have one nearby
-    as_many = min(map(len, few))
-    few = [cohort.draw(as_many, rng) for cohort in few]
+    few = [cohort.draw(min(map(len, few)), rng) for cohort in few]
     density, table = diversity.prdc_density(*few)
     yield "prdc_density", "all", density, table.attrs["note"]
     yield overall(diversity.prdc_coverage, *few, neighbourhoods=table)
@@ -104,49 +112,127 @@ def against_holdout(c: Comparison, chosen: CohortArrays, seed: int) -> Iterator[
         yield overall(metric, *pair, seed=seed)
 
 
-def _of_visits(c: Comparison, pair: tuple[CohortArrays, CohortArrays]) -> Iterator[Score]:
-    """What only tables have whose courses end early, whose visits have times of their own, or which have gaps."""
-    cohorts = (c.train, c.holdout, c.synthetic)
-    if not all(cohort.there.all() for cohort in cohorts):
-        yield overall(visits.length_ks, *pair)
-    if c.train.times is not None:
-        yield overall(visits.step_ks, *pair, feature=c.train.schema.time)
-    with_gaps = visits.gappy(*cohorts)
-    for metric in (visits.gap_shares, visits.gap_clustering) if with_gaps else ():
-        yield from by_feature(metric, *pair, features=with_gaps)
-
-
-def prediction_scores(answers: Sequence[utility.Prediction], metric: str) -> Iterator[Score]:
-    """AUC of one model's answers to each question, with the question as note."""
-    _, table = utility.predictive_auc(answers)
-    for answer, value in zip(answers, table["value"], strict=True):
-        yield metric, answer.feature, value, answer.note or answer.question
-
-
 def privacy_scores(c: Comparison, draws: int) -> tuple[list[Score], list[Score], privacy.PrivacyDistances]:
     """Privacy metrics of the synthetic cohort; with real patients in its place, their floors; and the distances."""
-    floors: list[Score] = []
 
-    def closeness(*sets: CohortArrays) -> tuple[list[Score], privacy.PrivacyDistances]:
+    def closeness(*sets: Cohort) -> tuple[list[Score], privacy.PrivacyDistances]:
         found = privacy.privacy_distances(*sets)
         return [overall(m, *sets, distances=found) for m in (privacy.dcr_share, privacy.membership_auc)], found
 
+    floors: list[Score] = []
     values, distances = closeness(c.train, c.holdout, c.synthetic)
     for draw in range(draws if len(c.train) > 1 else 0):
         order = np.random.default_rng([c.seed, draw, 1]).permutation(len(c.train))
         half, other = (c.train.take(np.sort(part)) for part in np.array_split(order, 2))
         other = other.draw(len(c.synthetic), np.random.default_rng([c.seed, draw, 2]))
         floors += closeness(half, c.holdout, other)[0]
-    near = {"threshold": privacy.copy_threshold(c.train)}
-    known = {"quasi_identifiers": c.quasi_identifiers, "population": c.population}
-    for chosen, to_train, scores in (
-        (c.synthetic, distances.to_train, values),
-        (c.holdout, privacy.neighbours_of(c.holdout, c.train), floors),
-    ):
-        scores.append(overall(privacy.nndr, c.train, chosen, to_train=to_train))
-        scores.append(overall(privacy.copies, c.train, chosen, to_train=to_train, **near))
-        scores.append(overall(disclosure_risk, c.train, chosen, feature=joined(c.quasi_identifiers), **known))
-    if c.quasi_identifiers:
+    near, names = privacy.copy_threshold(c.train), c.quasi_identifiers
+    asked = {"feature": joined(names), "quasi_identifiers": names, "population": c.population}
+    to_train = distances.to_train, privacy.neighbours_of(c.holdout, c.train)
+    for chosen, found, scores in zip((c.synthetic, c.holdout), to_train, (values, floors), strict=True):
+        scores.append(overall(privacy.nndr, c.train, chosen, to_train=found))
+        scores.append(overall(privacy.copies, c.train, chosen, to_train=found, threshold=near))
+        scores.append(overall(privacy.disclosure_risk, c.train, chosen, **asked))
+    if names:
         release = f"floor: {len(c.holdout)} held-out patients released instead of {len(c.synthetic)}"
-        values[-1] = *values[-1][:3], f"usual limit {DISCLOSURE_THRESHOLD}; {release}"
+        values[-1] = *values[-1][:3], f"usual limit {privacy.DISCLOSURE_THRESHOLD}; {release}"
     return values, floors, distances
+
+
+def headline_replicates(
+    c: Comparison, distances: privacy.PrivacyDistances, answers: dict[str, list[Prediction]], replicates: int
+) -> Replicates:
+    """Replicates of the headline metrics; none with fewer than 10 patients in a set.
+
+    Held-out and synthetic patients of the first draw are drawn with replacement; for the two AUCs of utility only the
+    held-out ones, for the models stay as they are.
+    """
+    if replicates == 0 or min(len(c.train), len(c.holdout), len(c.synthetic)) < MINIMUM_PATIENTS:
+        return {}
+    rng = np.random.default_rng([c.seed, 3])
+    pair, schema = (c.holdout, c.drawn(0)[0]), c.holdout.schema
+    weights = [draw_weights(len(cohort), replicates, rng) for cohort in pair]
+    out: Replicates = {}
+    for feature in schema.real:
+        out["ks", feature.name] = ks_replicates(*(cohort.values(feature.name) for cohort in pair), weights)
+    for feature in schema.discrete:
+        _, shares = joint_shares(pair, [feature.name], weights=weights)
+        out["tv", feature.name] = total_variation(shares)
+    for names in filter(None, c.joints):
+        for by in ("month", "patient"):
+            _, (everybody, _) = joint_shares(pair, names, by)
+            _, shares = joint_shares(pair, names, by, weights)
+            counted = diversity.is_counted(everybody[0])
+            if counted.any():
+                covered = diversity.is_covered(*(s[:, counted] for s in shares))
+                out[f"coverage_{by}", joined(names)] = covered.mean(axis=1)
+            if by == "month":
+                out["joint_tv", joined(names)] = total_variation(shares)
+    _, closer = privacy.dcr_share(c.train, c.holdout, c.synthetic, distances=distances)
+    _, attacked = privacy.membership_auc(c.train, c.holdout, c.synthetic, distances=distances)
+    real = np.concatenate([draw_weights(len(cohort), replicates, rng) for cohort in (c.train, c.holdout)], axis=1)
+    nearest = closer["nearest holdout"].to_numpy()
+    out["dcr_share", "all"] = cluster_replicates(closer["closer to train"].to_numpy(), nearest, replicates, rng)
+    score = -attacked["distance"].to_numpy()
+    out["membership_auc", "all"] = auc_replicates(attacked["member"].to_numpy(), score, real)
+    for metric, predictions in answers.items():
+        for answer in predictions:
+            if answer.score is not None:
+                rows = weights[0][:, answer.patient]
+                out[metric, answer.feature] = auc_replicates(answer.label, answer.score, rows)
+    return out
+
+
+def draw_weights(patients: int, replicates: int, rng: np.random.Generator) -> np.ndarray:
+    """How often each patient is drawn in each replicate; (replicates, patients), each row sums to ``patients``."""
+    return rng.multinomial(patients, np.full(patients, 1 / patients), size=replicates).astype(np.float64)
+
+
+def interval(value: float, replicates: np.ndarray, limits: tuple[float, float]) -> tuple[float, float]:
+    """95 % of the replicates, moved so that their mean lies on the value; NaN where not half of them are defined.
+
+    Drawing with replacement makes two cohorts look less alike than they are (some patients thrice, some never): the
+    spread of the replicates is right, their place is not.
+    """
+    defined = replicates[np.isfinite(replicates)]
+    if not np.isfinite(value) or len(defined) < max(2, len(replicates) / 2):
+        return np.nan, np.nan
+    low, high = np.quantile(defined, [0.025, 0.975]) - defined.mean() + value
+    return float(np.clip(low, *limits)), float(np.clip(high, *limits))
+
+
+def ks_replicates(real: np.ndarray, synthetic: np.ndarray, weights: Sequence[np.ndarray]) -> np.ndarray:
+    """Kolmogorov-Smirnov statistic in every replicate, of values (patients, months) with NaN where there is none."""
+    known = [~np.isnan(x) for x in (real, synthetic)]
+    if not all(k.any() for k in known):
+        return np.full(len(weights[0]), np.nan)
+    _, place = np.unique(np.concatenate([real[known[0]], synthetic[known[1]]]), return_inverse=True)
+    owner = np.concatenate([np.nonzero(known[0])[0], np.nonzero(known[1])[0] + len(real)])
+    totals = [w @ k.sum(axis=1) for w, k in zip(weights, known, strict=True)]
+    steps = [w / np.where(total > 0, total, np.nan)[:, None] for w, total in zip(weights, totals, strict=True)]
+    steps = np.concatenate([steps[0], -steps[1]], axis=1)  # of the difference of both distribution functions
+    return np.array([np.abs(np.cumsum(np.bincount(place, weights=row[owner]))).max() for row in steps])
+
+
+def auc_replicates(label: np.ndarray, score: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Area under the ROC curve in every replicate, from (replicates, rows) weights; NaN with one class only."""
+    _, rank = np.unique(score, return_inverse=True)
+    out = np.full(len(weights), np.nan)
+    for i, weight in enumerate(weights):
+        positive, negative = (np.bincount(rank, weights=weight * answer) for answer in (label, ~label))
+        pairs = positive.sum() * negative.sum()
+        if pairs > 0:  # every positive beats the negatives below it and half of those at its score
+            out[i] = (positive * (np.cumsum(negative) - 0.5 * negative)).sum() / pairs
+    return out
+
+
+def cluster_replicates(
+    values: np.ndarray, cluster: np.ndarray, replicates: int, rng: np.random.Generator
+) -> np.ndarray:
+    """Mean of values in every replicate when whole clusters (patients with one nearest one) are drawn; NaN if few."""
+    _, code, size = np.unique(cluster, return_inverse=True, return_counts=True)
+    if len(size) < MINIMUM_PATIENTS:
+        return np.full(replicates, np.nan)
+    total = np.bincount(code, weights=values)
+    weights = draw_weights(len(size), replicates, rng)
+    return weights @ total / (weights @ size)

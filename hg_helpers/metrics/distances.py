@@ -1,22 +1,20 @@
 """Distances between patients' whole courses, in blocks of bounded memory.
 
->>> import pandas as pd, hg_helpers as hg
->>> schema = hg.Schema([hg.Feature("sex", "binary", levels=("m", "f"))], patient="id", time="month", length=1)
->>> table = pd.DataFrame({"id": [1, 2, 3], "month": 0, "sex": list("mmf")})
->>> three = hg.metrics.as_arrays(table, schema, hg.CohortEncoder(schema).fit(table))
->>> neighbours(three, three, same=True).distance.ravel().round(3).tolist()
-[0.0, 0.0, 1.0]
+>>> import hg_helpers as hg
+>>> flatten(hg.simulate_cohort(5, seed=1), hg.ART_DEMO).shape  # 60 months of 2 reals and 20 levels
+(5, 1320)
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
+from sklearn.metrics.pairwise import euclidean_distances
+from sklearn.utils import gen_batches
 
-from ..cohort.arrays import CohortArrays
-from .metric import metric
+from .metric import Cohort, metric
 
 #: Squared distances below this are rounding of the matrix product; such patients are copies.
 EXACT = 1e-11
@@ -24,7 +22,7 @@ _BLOCK_VALUES = 8_000_000  # of one block of distances: 64 MB
 
 
 @metric(scaled=True)
-def flatten(cohort: CohortArrays) -> np.ndarray:
+def flatten(cohort: Cohort) -> np.ndarray:
     """Patients as vectors whose squared Euclidean distance is a mean over features and months.
 
     A real feature contributes the squared difference on the encoded scale [0, 1], a discrete one 0 (same level) or 1
@@ -43,29 +41,22 @@ def flatten(cohort: CohortArrays) -> np.ndarray:
     return out
 
 
-def blocks(queries: CohortArrays, references: CohortArrays) -> Iterator[tuple[slice, np.ndarray]]:
+def blocks(queries: Cohort, references: Cohort) -> Iterator[tuple[slice, np.ndarray]]:
     """Squared distances of all pairs, some rows of queries at a time: rows, and (rows, references).
 
     Where courses end early, the mean is over the visits of the longer of the two: else all short ones would be alike.
     """
     x, y = flatten(queries), flatten(references)
-    squares = np.einsum("ij,ij->i", y, y)
-    step = max(1, _BLOCK_VALUES // max(1, len(y)))
-    for start in range(0, len(x), step):
-        rows = slice(start, min(start + step, len(x)))
-        block = x[rows] @ y.T
-        block *= -2.0
-        block += squares
-        block += np.einsum("ij,ij->i", x[rows], x[rows])[:, None]
+    visits = [c.there.sum(axis=1) for c in (queries, references)]
+    for rows in gen_batches(len(x), max(1, _BLOCK_VALUES // len(y))):
+        block = euclidean_distances(x[rows], y, squared=True)
         if not queries.whole:
-            visits = [c.there.sum(axis=1) for c in (queries, references)]
             block *= queries.months / np.maximum(visits[0][rows, None], visits[1])
         block[block < EXACT] = 0.0
         yield rows, block
 
 
-@dataclass(frozen=True, eq=False)
-class Neighbours:
+class Neighbours(NamedTuple):
     """What one pass over all pairs of queries and references finds."""
 
     distance: np.ndarray  # (queries, k), to the nearest references, ascending; inf where there are fewer than k
@@ -76,12 +67,9 @@ class Neighbours:
 
 
 def neighbours(
-    queries: CohortArrays, references: CohortArrays, k: int = 1, same: bool = False, radii: np.ndarray | None = None
+    queries: Cohort, references: Cohort, k: int = 1, same: bool = False, radii: np.ndarray | None = None
 ) -> Neighbours:
-    """Nearest references of each query, nearest query of each reference, and counts within ``radii`` of the queries.
-
-    ``same``: the two sets are one, and nobody is their own neighbour.
-    """
+    """Nearest references of each query and the reverse, counts within ``radii``; ``same``: both are one set."""
     n = len(queries)
     distance, position = np.full((n, k), np.inf), np.zeros((n, k), dtype=np.int64)
     reverse = np.full(len(references), np.inf)

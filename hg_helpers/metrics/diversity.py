@@ -1,24 +1,21 @@
 """Diversity: who is missing, and is everybody alike?
 
->>> import pandas as pd, hg_helpers as hg
->>> schema = hg.Schema([hg.Feature("sex", "binary", levels=("m", "f"))], patient="id", time="month", length=1)
->>> real = pd.DataFrame({"id": [1, 2, 3, 4], "month": 0, "sex": list("mmff")})
->>> value, table = hg.metrics.coverage(real, real.assign(sex="m"), schema)
->>> value, list(table["covered"])
-(0.5, [True, False])
+>>> import hg_helpers as hg
+>>> real = hg.simulate_cohort(50, seed=1)
+>>> hg.metrics.coverage(real, real.assign(Gender=1), hg.ART_DEMO, ["Gender"])[0]
+0.5
 """
 
 from __future__ import annotations
-
-from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 from sklearn.cluster import KMeans
 
-from ..cohort.arrays import CohortArrays, discrete_positions, group_rows, joint_groups
+from ..cohort.arrays import discrete_positions
 from .distances import blocks, flatten, neighbours
-from .metric import NAN, NO_DISCRETE, NO_REAL, Result, apart, mean_defined, metric, one_thread, patient_means, with_note
+from .fidelity import joint_shares, total_variation
+from .metric import NO_LEVELS, NO_REAL, Cohort, Names, Result, apart, averaged, metric, noted, one_thread, patient_means
 
 #: A group counts from this share of the real months (or patients); with this part of its real share it is covered.
 COUNTED, COVERED = 0.005, 0.25
@@ -36,9 +33,9 @@ def is_covered(real: np.ndarray, synthetic: np.ndarray, floor: float = COVERED) 
 
 @metric(best=1.0, names=("coverage_month", "coverage_patient"))
 def coverage(
-    real: CohortArrays,
-    synthetic: CohortArrays,
-    features: Sequence[str] | None = None,
+    real: Cohort,
+    synthetic: Cohort,
+    features: Names = None,
     by: str = "month",
     floor: float = COVERED,
     minimum: float = COUNTED,
@@ -48,66 +45,52 @@ def coverage(
     A group is one combination of levels of ``features``. Counted are groups with at least ``minimum`` of the real
     months (or patients) in which all of them are known; one is covered where its synthetic share is at least ``floor``
     times its real share. ``minimum=0`` with a ``floor`` next to nothing is the category coverage of SDMetrics.
-
     ``by="patient"`` counts patients by their most frequent level of each feature (the first level of equals), so that a
     patient who changes sex every month covers one group only. The table holds the levels (in a column "covered
-    (feature)" where a feature has the name of a result), ``real share``, ``synthetic share`` and ``covered``.
+    (feature)" where a feature has the name of a result) and both shares.
     """
-    table = _joint_shares(real, synthetic, features, by)
+    table = _joint_table(real, synthetic, features, by)
     if table.attrs["note"]:
-        return NAN, table
+        return np.nan, table
     table = table[is_counted(table["real share"], minimum)].reset_index(drop=True)
     table["covered"] = is_covered(table["real share"], table["synthetic share"], floor)
     note = "" if len(table) else f"no joint group has {minimum:.1%} of the real {by}s"
-    return mean_defined(table["covered"]), with_note(table, note)
+    return float(table["covered"].mean()), noted(table, note)
 
 
 @metric(best=0.0)
-def joint_tv(
-    real: CohortArrays, synthetic: CohortArrays, features: Sequence[str] | None = None, by: str = "month"
-) -> Result:
+def joint_tv(real: Cohort, synthetic: Cohort, features: Names = None, by: str = "month") -> Result:
     """Total variation of the joint distribution of discrete features: half the sum of |share_real - share_synthetic|.
 
-    With many groups and few patients its floor is far above 0: read it beside the floor. Arguments and table (all
-    groups of either cohort) as in :func:`coverage`.
+    With many groups and few patients its floor is far above 0. Arguments and table (all groups) as :func:`coverage`.
     """
-    table = _joint_shares(real, synthetic, features, by)
+    table = _joint_table(real, synthetic, features, by)
     difference = (table["real share"] - table["synthetic share"]).abs()
-    return (NAN if table.attrs["note"] else float(0.5 * difference.sum())), table
+    return (np.nan if table.attrs["note"] else float(0.5 * difference.sum())), table
 
 
-def _joint_shares(real: CohortArrays, synthetic: CohortArrays, features: Sequence[str] | None, by: str) -> pd.DataFrame:
+def _joint_table(real: Cohort, synthetic: Cohort, features: Names, by: str) -> pd.DataFrame:
     """Every joint group's levels, real and synthetic share, largest real share first."""
-    positions = discrete_positions(real.schema, features)
-    chosen = [real.schema.discrete[p] for p in positions]
-    rows = [group_rows(c, positions, by)[0] for c in (real, synthetic)]
-    note = "" if positions else NO_DISCRETE
-    if positions and not all(map(len, rows)):
-        note = f"no {by} of one of the cohorts has all of these features"
-    codes, groups = joint_groups(*rows) if not note else ([[], []], np.empty((0, len(chosen)), dtype=np.int64))
-    shares = [np.bincount(c, minlength=len(groups)) / max(1, len(c)) for c in codes]
-    columns = [[f.levels[k] for k in groups[:, i]] for i, f in enumerate(chosen)]
+    chosen = [real.schema.discrete[p] for p in discrete_positions(real.schema, features)]
+    groups, shares = joint_shares((real, synthetic), features, by)
     names = apart([f.name for f in chosen], ["real share", "synthetic share", "covered"])
-    columns = {**dict(zip(names, columns, strict=True)), "real share": shares[0], "synthetic share": shares[1]}
-    table = pd.DataFrame(columns).sort_values("real share", ascending=False, kind="stable", ignore_index=True)
-    return with_note(table, note)
-
-
-# --- the shape of the whole cohort ----------------------------------------------------------------------------------
+    levels = [[f.levels[k] for k in column] for f, column in zip(chosen, groups.T, strict=True)]
+    table = pd.DataFrame(dict(zip(names, levels, strict=True)))
+    table["real share"], table["synthetic share"] = shares[0][0], shares[1][0]
+    note = "" if chosen else NO_LEVELS
+    if np.isnan(total_variation(shares)).any():
+        note = f"no {by} of one of the cohorts has all of these features"
+    table = table.sort_values("real share", ascending=False, kind="stable", ignore_index=True)
+    return noted(table.iloc[:0] if note else table, note)
 
 
 @metric(best=-np.inf, limits=(-np.inf, 0.0), scaled=True)
-def log_cluster(
-    real: CohortArrays, synthetic: CohortArrays, clusters: int = 20, rows: int = 10_000, seed: int = 0
-) -> Result:
+def log_cluster(real: Cohort, synthetic: Cohort, clusters: int = 20, rows: int = 10_000, seed: int = 0) -> Result:
     """Log-cluster: how unevenly real and synthetic patient-months share the clusters of both together.
 
     log( 1/G sum_j (n_j,real / n_j - c)^2 ), natural logarithm, with c the real share of all rows; k-means with G =
-    ``clusters`` (the paper's 20, fewer where there are fewer distinct rows) on the encoded patient-months. Lower is
-    better; -inf is a perfect mixture, log(c^2 (or more)) a complete separation.
-
-    At most ``rows`` patient-months of each cohort, drawn with ``seed``.
-
+    ``clusters`` (the paper's 20, fewer where there are fewer distinct rows) on the encoded patient-months, at most
+    ``rows`` of each cohort. Lower is better; -inf is a perfect mixture, log(c^2 (or more)) a complete separation.
     Source: Goncalves et al. 2020, BMC Med. Res. Methodol. 20:108.
     """
     rng = np.random.default_rng(seed)
@@ -118,60 +101,54 @@ def log_cluster(
     merged = np.concatenate(points) * np.sqrt(real.months * len(real.schema))
     distinct = len(np.unique(merged.round(6), axis=0))
     with one_thread():
-        model = KMeans(min(clusters, distinct), n_init=2, random_state=seed).fit(merged)
-    is_real = np.arange(len(merged)) < len(points[0])
-    counts = np.stack([np.bincount(model.labels_[mask], minlength=model.n_clusters) for mask in (is_real, ~is_real)])
-    counts = counts[:, counts.sum(axis=0) > 0]
-    share = counts[0] / counts.sum(axis=0)
-    spread = float(((share - is_real.mean()) ** 2).mean())
-    table = pd.DataFrame({"real": counts[0], "synthetic": counts[1], "real share": share}).rename_axis("cluster")
-    return (float(np.log(spread)) if spread > 0 else -np.inf), with_note(table.reset_index())
+        found = KMeans(min(clusters, distinct), n_init=2, random_state=seed).fit_predict(merged)
+    table = pd.crosstab(found, np.repeat(["real", "synthetic"], list(map(len, points))))
+    table["real share"] = table["real"] / table.sum(axis=1)
+    spread = float(((table["real share"] - len(points[0]) / len(merged)) ** 2).mean())
+    table = table.rename_axis(index="cluster", columns=None).reset_index()
+    return (float(np.log(spread)) if spread > 0 else -np.inf), noted(table)
 
 
 @metric(best=1.0, limits=(0.0, np.inf), scaled=True)
-def prdc_density(real: CohortArrays, synthetic: CohortArrays, k: int = 5) -> Result:
+def prdc_density(real: Cohort, synthetic: Cohort, k: int = 5) -> Result:
     """Density: how many real patients' neighbourhoods a synthetic patient falls into, over k.
 
     1/(k M) sum_j sum_i [ ||Y_j - X_i|| <= NND_k(X_i) ], with NND_k the distance to the k-th nearest other real patient.
     About 1 for real patients; near 0 far from the real ones; above 1 crowded where the real ones are densest.
-
-    Source: Naeem et al. 2020, ICML; distances as :func:`hg_helpers.metrics.distances.flatten`.
+    Source: Naeem et al. 2020, ICML; distances as :func:`hg_helpers.metrics.flatten`.
     """
     table = _neighbourhoods(real, synthetic, k)
     if table.attrs["note"]:
-        return NAN, table
+        return np.nan, table
     return float(table["synthetic within"].sum() / (min(k, len(real) - 1) * len(synthetic))), table
 
 
 @metric(best=1.0, scaled=True)
-def prdc_coverage(
-    real: CohortArrays, synthetic: CohortArrays, k: int = 5, neighbourhoods: pd.DataFrame | None = None
-) -> Result:
+def prdc_coverage(real: Cohort, synthetic: Cohort, k: int = 5, neighbourhoods: pd.DataFrame | None = None) -> Result:
     """Coverage: share of real patients with at least one synthetic patient in their neighbourhood.
 
-    1/N sum_i [ exists j: ||Y_j - X_i|| <= NND_k(X_i) ]. Grows with the number of synthetic patients, so read it beside
-    a floor of the same numbers. Arguments, table and source as :func:`prdc_density`, whose table may be passed as
-    ``neighbourhoods`` to save time.
+    1/N sum_i [ exists j: ||Y_j - X_i|| <= NND_k(X_i) ]; grows with the number of synthetic patients. All else as
+    :func:`prdc_density`, whose table may be passed as ``neighbourhoods`` to save time.
     """
     table = _neighbourhoods(real, synthetic, k) if neighbourhoods is None else neighbourhoods
-    return (NAN if table.attrs["note"] else float((table["synthetic within"] > 0).mean())), table
+    return (np.nan if table.attrs["note"] else float((table["synthetic within"] > 0).mean())), table
 
 
-def _neighbourhoods(real: CohortArrays, synthetic: CohortArrays, k: int) -> pd.DataFrame:
+def _neighbourhoods(real: Cohort, synthetic: Cohort, k: int) -> pd.DataFrame:
     table = pd.DataFrame({"patient": real.patients})
     if len(real) < 2:
-        return with_note(table, "a single real patient has no neighbours")
+        return noted(table, "a single real patient has no neighbours")
     table["radius"] = neighbours(real, real, min(k, len(real) - 1), same=True).distance[:, -1]
     within = np.empty(len(real), dtype=np.int64)
     squared = table["radius"].to_numpy() ** 2
     for rows, block in blocks(real, synthetic):
         within[rows] = (block <= squared[rows, None] * (1 + 1e-9)).sum(axis=1)
     table["synthetic within"] = within
-    return with_note(table)
+    return noted(table)
 
 
 @metric(best=1.0, limits=(0.0, np.inf), scaled=True)
-def patient_spread(real: CohortArrays, synthetic: CohortArrays) -> Result:
+def patient_spread(real: Cohort, synthetic: Cohort) -> Result:
     """Spread of patient means, synthetic over real: sd_p(mean over months of x), on the encoded scale.
 
     0 where all synthetic patients are alike on average, as with noise that is new each month; best 1; above 1 too far
@@ -181,11 +158,8 @@ def patient_spread(real: CohortArrays, synthetic: CohortArrays) -> Result:
     for feature in real.schema.real:
         means = [patient_means(c.values(feature.name, scaled=True)) for c in (real, synthetic)]
         means = [m[~np.isnan(m)] for m in means]
-        if min(map(len, means)) < 2:
-            rows.append((feature.name, NAN, NAN, NAN, "a single patient has no spread"))
-            continue
-        a, b = (m.std(ddof=1) for m in means)
-        alike = "real patients do not differ" if a < 1e-9 else ""
-        rows.append((feature.name, a, b, NAN if alike else b / a, alike))
-    table = pd.DataFrame(rows, columns=["feature", "real", "synthetic", "value", "note"])
-    return mean_defined(table["value"]), with_note(table, "" if rows else NO_REAL)
+        single = min(map(len, means)) < 2
+        a, b = (np.nan if single else m.std(ddof=1) for m in means)
+        note = "a single patient has no spread" if single else "real patients do not differ" * bool(a < 1e-9)
+        rows.append((feature.name, a, b, np.nan if note else b / a, note))
+    return averaged(rows, ["feature", "real", "synthetic", "value", "note"], NO_REAL)

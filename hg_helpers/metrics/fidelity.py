@@ -1,33 +1,34 @@
 """Fidelity: do single columns, and pairs of columns, look as they do among real patients?
 
 All of these pool patient-months; none of them sees a patient or the order of months, and what is not measured is left
-out. Compare synthetic patients with real ones who were *not* used to make them (the holdout).
+out. Compare synthetic patients with real ones who were *not* used to make them (the holdout). And visits: how many a
+patient has, how far apart, and what is measured at them, where one of the tables has courses of unequal length, times
+of their own, or gaps.
 
 >>> import pandas as pd, hg_helpers as hg
 >>> schema = hg.Schema([hg.Feature("drug", "categorical", levels=("a", "b"))], patient="id", time="month", length=2)
 >>> real = pd.DataFrame({"id": [1, 1, 2, 2], "month": [0, 1, 0, 1], "drug": list("aabb")})
->>> value, table = hg.metrics.tv(real, real.assign(drug=list("aaab")), schema)
->>> value, list(table["synthetic"])
-(0.25, [0.75, 0.25])
+>>> hg.metrics.tv(real, real.assign(drug=list("aaab")), schema)[0]
+0.25
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from itertools import combinations
+from collections.abc import Callable, Sequence
+from itertools import combinations, combinations_with_replacement
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+from scipy import sparse, stats
 
-from ..cohort.arrays import CohortArrays, joint_groups
-from .metric import NAN, NO_DISCRETE, NO_REAL, Result, gap, mean_defined, metric, with_note
+from ..cohort.arrays import discrete_positions, group_rows, joint_groups
+from .metric import NO_LEVELS, NO_REAL, Cohort, Names, Result, averaged, gap, mean_defined, metric, noted, undefined
 
 _NONE = "no value in one of the cohorts"
 
 
 @metric(best=0.0)
-def ks(real: CohortArrays, synthetic: CohortArrays) -> Result:
+def ks(real: Cohort, synthetic: Cohort) -> Result:
     """Kolmogorov-Smirnov statistic of each real feature: sup_x |F_real(x) - F_synthetic(x)|, and their mean.
 
     Invariant to any monotone transform, so viral load needs no logarithm. Source: Massey 1951, J. Am. Stat. Assoc. 46.
@@ -36,7 +37,7 @@ def ks(real: CohortArrays, synthetic: CohortArrays) -> Result:
 
 
 @metric(best=0.0, scaled=True)
-def wasserstein(real: CohortArrays, synthetic: CohortArrays) -> Result:
+def wasserstein(real: Cohort, synthetic: Cohort) -> Result:
     """Earth mover's distance of each real feature on the encoded scale, integral of |F_real - F_synthetic|; the mean.
 
     The encoded range of the training patients is the unit. Unlike :func:`ks` it says how far values are off, not only
@@ -45,44 +46,32 @@ def wasserstein(real: CohortArrays, synthetic: CohortArrays) -> Result:
     return _each_real(real, synthetic, True, stats.wasserstein_distance)
 
 
-def _each_real(real: CohortArrays, synthetic: CohortArrays, scaled: bool, distance: Callable) -> Result:
-    names, values = [f.name for f in real.schema.real], []
-    for name in names:
-        pair = [c.values(name, scaled)[c.known(name)] for c in (real, synthetic)]
-        values.append(distance(*pair) if all(map(len, pair)) else NAN)
-    table = pd.DataFrame({"feature": names, "value": np.asarray(values, dtype=float)})
-    return mean_defined(values), with_note(table, NO_REAL if not names else _NONE * bool(np.isnan(values).any()))
+def _each_real(real: Cohort, synthetic: Cohort, scaled: bool, distance: Callable) -> Result:
+    rows = []
+    for feature in real.schema.real:
+        pair = [c.values(feature.name, scaled)[c.known(feature.name)] for c in (real, synthetic)]
+        rows.append((feature.name, distance(*pair) if all(map(len, pair)) else np.nan))
+    return averaged(rows, ["feature", "value"], NO_REAL, _NONE, _NONE)
 
 
 @metric(best=0.0)
-def tv(real: CohortArrays, synthetic: CohortArrays) -> Result:
-    """Total variation of each discrete feature: half the sum over levels of |share_real - share_synthetic|.
+def tv(real: Cohort, synthetic: Cohort) -> Result:
+    """Total variation of each discrete feature: half the sum over levels of |share_real - share_synthetic|; the mean.
 
-    It is the share of months that would have to change their level. The value is the mean over features; in the table
-    each stands on all rows of its feature.
+    It is the share of months that would have to change their level; in the table it stands on all rows of its feature.
     """
-    parts = []
+    rows = []
     for feature in real.schema.discrete:
-        shares = [_level_shares(c, feature.name, feature.channels) for c in (real, synthetic)]
-        part = pd.DataFrame({"level": map(str, feature.levels), "real": shares[0], "synthetic": shares[1]})
-        part.insert(0, "feature", feature.name)
-        parts.append(part.assign(value=0.5 * np.abs(shares[0] - shares[1]).sum()))
-    if not parts:
-        return NAN, with_note(pd.DataFrame(columns=["feature", "level", "real", "synthetic", "value"]), NO_DISCRETE)
-    values = [part["value"].iloc[0] for part in parts]
-    return mean_defined(values), with_note(pd.concat(parts, ignore_index=True), _NONE * bool(np.isnan(values).any()))
-
-
-def _level_shares(cohort: CohortArrays, name: str, levels: int) -> np.ndarray:
-    known = cohort.values(name)[cohort.known(name)]
-    return np.bincount(known, minlength=levels) / len(known) if len(known) else np.full(levels, NAN)
-
-
-# --- pairs of features ----------------------------------------------------------------------------------------------
+        known = [c.values(feature.name)[c.known(feature.name)] for c in (real, synthetic)]
+        shares = [np.bincount(k, minlength=feature.channels) / (len(k) or np.nan) for k in known]
+        value = 0.5 * np.abs(shares[0] - shares[1]).sum()
+        rows += [(feature.name, str(level), *pair, value) for level, *pair in zip(feature.levels, *shares, strict=True)]
+    _, table = averaged(rows, ["feature", "level", "real", "synthetic", "value"], NO_LEVELS, _NONE, _NONE)
+    return mean_defined(table.drop_duplicates("feature")["value"]), table
 
 
 @metric(scaled=True)
-def association_matrix(cohort: CohortArrays) -> pd.DataFrame:
+def association_matrix(cohort: Cohort) -> pd.DataFrame:
     """Association of every pair of features over the months in which both are known, by the measure that fits them.
 
     Two reals: Pearson's r on the encoded scale (-1 to 1). A real and a discrete one: the correlation ratio
@@ -90,20 +79,20 @@ def association_matrix(cohort: CohortArrays) -> pd.DataFrame:
     correction (0 to 1; Bergsma 2013, J. Korean Stat. Soc. 42, 323-328). The diagonal is 1. NaN where a feature never
     varies.
     """
-    columns = {f.name: cohort.values(f.name, scaled=True).ravel() for f in cohort.schema}
-    known = {f.name: cohort.known(f.name).ravel() for f in cohort.schema}
-    out = pd.DataFrame(NAN, index=list(columns), columns=list(columns))
-    for name, column in columns.items():
-        out.loc[name, name] = 1.0 if _varies(column[known[name]]) else NAN
-    for first, second in combinations(cohort.schema, 2):
-        both = known[first.name] & known[second.name]
-        a, b = columns[first.name][both], columns[second.name][both]
-        if not _varies(a) or not _varies(b):
+    out = pd.DataFrame(np.nan, index=cohort.schema.names, columns=cohort.schema.names)
+    for first, second in combinations_with_replacement(cohort.schema, 2):
+        both = cohort.known(first.name, second.name)
+        a, b = (cohort.values(f.name, scaled=True)[both] for f in (first, second))
+        if len(a) < 2 or np.ptp(a) == 0 or np.ptp(b) == 0:
             continue
-        if first.is_real and second.is_real:
-            value = float(stats.pearsonr(a, b).statistic)
-        elif first.is_real != second.is_real:
-            value = _correlation_ratio(*((a, b) if first.is_real else (b, a)))
+        if first is second:
+            value = 1.0
+        elif first.is_real and second.is_real:
+            value = stats.pearsonr(a, b).statistic
+        elif first.is_real or second.is_real:
+            values, levels = (a, b) if first.is_real else (b, a)
+            means = pd.Series(values).groupby(levels).transform("mean")
+            value = min(1.0, np.std(means) / np.std(values))
         else:
             value = cramers_v(a, b)
         out.loc[first.name, second.name] = out.loc[second.name, first.name] = value
@@ -111,35 +100,46 @@ def association_matrix(cohort: CohortArrays) -> pd.DataFrame:
 
 
 @metric(best=0.0, limits=(0.0, 2.0), scaled=True)
-def association_difference(real: CohortArrays, synthetic: CohortArrays) -> Result:
-    """Mean absolute difference of the association matrices of :func:`association_matrix` over all pairs.
+def association_difference(real: Cohort, synthetic: Cohort) -> Result:
+    """Mean absolute difference of two :func:`association_matrix` over all pairs.
 
-    A pair defined in one cohort only counts as 1; a pair defined in neither is left out and stands as NaN in the table:
-    first, second, real, synthetic, difference.
+    A pair defined in one cohort only counts as 1; a pair defined in neither is left out and stands as NaN in the table.
     """
     matrices = [association_matrix(c) for c in (real, synthetic)]
-    rows = [(a, b, *(m.loc[a, b] for m in matrices)) for a, b in combinations(real.schema.names, 2)]
-    return pair_differences(rows, "the schema has one feature only", "no pair of features varies in both columns")
+    return pair_differences(*matrices, "the schema has one feature only", "no pair of features varies in both columns")
 
 
 @metric(best=1.0)
-def contingency_similarity(real: CohortArrays, synthetic: CohortArrays) -> Result:
-    """One minus the total variation of the joint of two discrete features, averaged over all pairs of them.
+def contingency_similarity(real: Cohort, synthetic: Cohort) -> Result:
+    """One minus the total variation of two discrete features' joint, mean over pairs; as SDMetrics defines it."""
+    pairs = combinations([f.name for f in real.schema.discrete], 2)
+    rows = [(*pair, 1 - total_variation(joint_shares((real, synthetic), pair)[1])[0]) for pair in pairs]
+    return averaged(rows, ["first", "second", "value"], "there are fewer than two discrete features", _NONE, _NONE)
 
-    The table holds first, second, value. Source: as ``ContingencySimilarity`` of SDMetrics.
+
+def joint_shares(
+    cohorts: Sequence[Cohort], names: Names, by: str = "month", weights: Sequence[np.ndarray] = ()
+) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Every joint group of these discrete features, (groups, features), and its shares of both cohorts.
+
+    Shares are (replicates, groups): of one replicate, or of as many as each cohort's ``weights`` (replicates, patients)
+    have; NaN where the features of nobody are known.
     """
-    rows = []
-    for pair in combinations([f.name for f in real.schema.discrete], 2):
-        joint = [np.stack([c.values(name)[c.known(*pair)] for name in pair], axis=1) for c in (real, synthetic)]
-        value = NAN
-        if all(map(len, joint)):
-            codes, groups = joint_groups(*joint)
-            shares = [np.bincount(c, minlength=len(groups)) / len(c) for c in codes]
-            value = 1 - 0.5 * np.abs(shares[0] - shares[1]).sum()
-        rows.append((*pair, value))
-    table = pd.DataFrame(rows, columns=["first", "second", "value"])
-    note = _NONE * bool(table["value"].isna().any()) if rows else "there are fewer than two discrete features"
-    return mean_defined(table["value"]), with_note(table, note)
+    positions, shares = discrete_positions(cohorts[0].schema, names), []
+    rows, patients = zip(*(group_rows(c, positions, by) for c in cohorts), strict=True)
+    codes, groups = joint_groups(*rows)
+    for code, patient, weight in zip(codes, patients, weights or [np.ones((1, len(c))) for c in cohorts], strict=True):
+        # sparse: a patient visits few of what may be thousands of groups
+        shape = (weight.shape[1], len(groups))
+        counts = sparse.coo_matrix((np.ones(len(code)), (patient, code)), shape=shape).tocsr()
+        total = weight @ np.bincount(patient, minlength=shape[0])
+        shares.append((counts.T @ weight.T).T / np.where(total > 0, total, np.nan)[:, None])
+    return groups, shares
+
+
+def total_variation(shares: Sequence[np.ndarray]) -> np.ndarray:
+    """Of shares (replicates, groups) of two cohorts, in every replicate; NaN where there is no group."""
+    return 0.5 * np.abs(shares[0] - shares[1]).sum(axis=1) if shares[0].size else np.full(len(shares[0]), np.nan)
 
 
 def cramers_v(a: np.ndarray, b: np.ndarray) -> float:
@@ -148,44 +148,81 @@ def cramers_v(a: np.ndarray, b: np.ndarray) -> float:
     phi2+ = max(0, chi2/n - (r-1)(c-1)/(n-1)), r+ = r - (r-1)^2/(n-1), c+ likewise; V = sqrt(phi2+ / (min(r+, c+) - 1)).
     ``r`` and ``c`` count the levels that occur.
     """
-    (a,), first = joint_groups(a.reshape(-1, 1))
-    (b,), second = joint_groups(b.reshape(-1, 1))
-    r, c, n = len(first), len(second), len(a)
+    counts = stats.contingency.crosstab(a, b).count
+    (r, c), n = counts.shape, len(a)
     if min(r, c) < 2:
-        return NAN
-    counts = np.bincount(a * c + b, minlength=r * c).reshape(r, c)
-    expected = np.outer(counts.sum(axis=1), counts.sum(axis=0)) / n
-    phi2 = ((counts - expected) ** 2 / expected).sum() / n
+        return np.nan
+    phi2 = stats.chi2_contingency(counts, correction=False).statistic / n
     phi2 = max(0.0, phi2 - (r - 1) * (c - 1) / (n - 1))
     narrow = min(r - (r - 1) ** 2 / (n - 1), c - (c - 1) ** 2 / (n - 1)) - 1
     # with as many levels as rows the correction leaves nothing to divide by: nothing can be said
-    return float(min(1.0, np.sqrt(phi2 / narrow))) if narrow > 0 else NAN
+    return float(min(1.0, np.sqrt(phi2 / narrow))) if narrow > 0 else np.nan
 
 
-def _varies(column: np.ndarray) -> bool:
-    return len(column) > 1 and np.ptp(column) > 0
-
-
-def _correlation_ratio(values: np.ndarray, levels: np.ndarray) -> float:
-    total = ((values - values.mean()) ** 2).sum()
-    counts = np.bincount(levels)
-    if total == 0:
-        return NAN
-    means = np.bincount(levels, weights=values) / np.maximum(counts, 1)
-    return float(np.sqrt(min(1.0, (counts * (means - values.mean()) ** 2).sum() / total)))
-
-
-def pair_differences(rows: list[tuple], without_pairs: str, undefined: str) -> Result:
-    """Mean of :func:`gap` over pairs, with the reason of what is undefined in the table's note."""
-    table = pd.DataFrame(rows, columns=["first", "second", "real", "synthetic"])
-    table["difference"] = gap(table["real"], table["synthetic"])
-    value, note = mean_defined(table["difference"]), ""
+def pair_differences(real: pd.DataFrame, synthetic: pd.DataFrame, without_pairs: str, undefined: str) -> Result:
+    """Mean of :func:`gap` of two matrices over pairs, with the reason of what is undefined in the table's note."""
+    pairs = [(pair, real.loc[pair], synthetic.loc[pair]) for pair in combinations(real.index, 2)]
+    rows = [(*pair, *both, float(gap(*both))) for pair, *both in pairs]
+    columns = ["first", "second", "real", "synthetic", "difference"]
+    value, table = averaged(rows, columns, without_pairs, undefined, of="difference")
     lost = table["real"].isna() != table["synthetic"].isna()
-    if not rows:
-        note = without_pairs
-    elif np.isnan(value):
-        note = undefined
-    elif lost.any():
+    if lost.any():
         pairs = ", ".join(f"{a} x {b}" for a, b in table.loc[lost, ["first", "second"]].to_numpy()[:3])
-        note = f"{int(lost.sum())} of {len(table)} pairs defined in one cohort only, counted as 1: {pairs}"
-    return value, with_note(table, note)
+        noted(table, f"{lost.sum()} of {len(table)} pairs defined in one cohort only, counted as 1: {pairs}")
+    return value, table
+
+
+@metric(best=0.0, group="visits")
+def length_ks(real: Cohort, synthetic: Cohort) -> Result:
+    """Kolmogorov-Smirnov statistic of the courses' lengths; table: visits, real and synthetic share of patients."""
+    lengths, visits = [c.there.sum(axis=1) for c in (real, synthetic)], np.arange(1, real.months + 1)
+    shares = [(n[:, None] == visits).mean(axis=0) for n in lengths]
+    table = pd.DataFrame({"visits": visits, "real": shares[0], "synthetic": shares[1]})
+    return float(stats.ks_2samp(*lengths, method="asymp").statistic), noted(table)
+
+
+@metric(best=0.0, group="visits")
+def step_ks(real: Cohort, synthetic: Cohort) -> Result:
+    """Kolmogorov-Smirnov statistic of the times between a visit and the next; table: quartiles of both."""
+    columns = ["quantile", "real", "synthetic"]
+    if real.times is None:
+        return undefined("the visits have no times of their own", *columns)
+    steps = [np.diff(c.times, axis=1)[c.there[:, 1:]] for c in (real, synthetic)]
+    if not all(map(len, steps)):
+        return undefined("nobody has a second visit in one of the cohorts", *columns)
+    at = (0.25, 0.5, 0.75)
+    table = pd.DataFrame(zip(at, *(np.quantile(s, at) for s in steps), strict=True), columns=columns)
+    return float(stats.ks_2samp(*steps, method="asymp").statistic), noted(table)
+
+
+@metric(best=0.0, group="visits")
+def gap_shares(real: Cohort, synthetic: Cohort) -> Result:
+    """Difference of the shares of visits at which a feature is not known; the largest over features."""
+    names = real.schema.names
+    shares = [[1 - c.known(name).sum() / c.there.sum() for name in names] for c in (real, synthetic)]
+    table = pd.DataFrame({"feature": names, "real": shares[0], "synthetic": shares[1]})
+    table["value"] = (table["real"] - table["synthetic"]).abs()
+    return float(table["value"].max()), noted(table)
+
+
+@metric(best=0.0, group="visits")
+def gap_clustering(real: Cohort, synthetic: Cohort, fewest: int = 20) -> Result:
+    """Difference of the shares of gaps that a gap follows at the next visit; mean over features.
+
+    NaN where real patients have fewer than ``fewest`` gaps before their last visit; 1 where synthetic ones have none.
+    """
+    rows = []
+    for name in real.schema.names:
+        missing = [c.there & ~c.known(name) for c in (real, synthetic)]
+        before = [m[:, :-1] & c.there[:, 1:] for m, c in zip(missing, (real, synthetic), strict=True)]
+        shares = [(b & m[:, 1:]).sum() / (b.sum() or np.nan) for b, m in zip(before, missing, strict=True)]
+        gaps = before[0].sum()
+        few = f"real patients have {gaps} gaps before their last visit, fewer than {fewest}" if gaps < fewest else ""
+        rows.append((name, *shares, np.nan if few else float(gap(*shares)), few))
+    columns = ["feature", "real", "synthetic", "value", "note"]
+    return averaged(rows, columns, "", f"no feature has {fewest} gaps before a last visit")
+
+
+def gappy(*cohorts: Cohort) -> list[str]:
+    """Features with a gap in one of the cohorts."""
+    return [f.name for f in cohorts[0].schema if any((c.there & ~c.known(f.name)).any() for c in cohorts)]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,15 +20,16 @@ from ..cohort.arrays import CohortArrays, as_arrays, prepare, together
 from ..cohort.encoding import CohortEncoder
 from ..runtime.checks import whole_number
 
+#: What metrics compute with, and features by name; None for all, or those that a docstring says.
+Cohort, Names = CohortArrays, Sequence[str] | None
 #: A value, and the table behind it; ``table.attrs["note"]`` says why a value is NaN.
 Result = tuple[float, pd.DataFrame]
-NAN = float("nan")
 #: The largest that scikit-learn takes.
 LARGEST_SEED = 2**32 - 1
 
 
 class Metric(NamedTuple):
-    """A row of the report: what the metric is at best, between which values it lies, and the module that defines it."""
+    """A row of the report: what the metric is at best, between which values it lies, and its part of the report."""
 
     name: str
     best: float
@@ -41,36 +42,32 @@ METRICS: dict[str, Metric] = {}
 
 
 def metric(
-    best: float | None = None,
-    limits: tuple[float, float] = (0.0, 1.0),
-    scaled: bool = False,
-    names: Sequence[str] = (),
+    best: float | None = None, limits: tuple = (0.0, 1.0), scaled: bool = False, names: tuple = (), group: str = ""
 ) -> Callable[[Callable], Callable]:
     """Let a function of arrays take tables too: a ``schema`` follows its cohorts, which arrays need not be given.
 
-    With a ``best`` value it is a metric of the report, under its own name or under ``names``. ``scaled`` says that it
-    reads the encoded scale. Then a fitted ``encoder`` may set that (by keyword, or behind the schema); by default that
-    of arrays among the cohorts, else one fitted on the first cohort.
+    With a ``best`` value it is a metric of the report, under its own name or ``names``, in its module's ``group`` or
+    another. ``scaled`` says that it reads the encoded scale. Then a fitted ``encoder`` may set that (by keyword, or
+    behind the schema); by default that of arrays among the cohorts, else one fitted on the first cohort.
     """
 
     def wrap(compute: Callable) -> Callable:
         for name in (names or [compute.__name__]) if best is not None else ():
-            METRICS[name] = Metric(name, best, limits, compute.__module__.rpartition(".")[2])
-        kinds = inspect.Parameter
-        own = list(inspect.signature(compute).parameters.values())
-        cohorts = [p.name for p in own if p.annotation == "CohortArrays"]
+            METRICS[name] = Metric(name, best, limits, group or compute.__module__.rpartition(".")[2])
+        own, kinds = list(inspect.signature(compute).parameters.values()), inspect.Parameter
+        cohorts = [p.name for p in own if p.annotation == "Cohort"]
         count = len(cohorts)
+        tables = [p.replace(annotation="DataFrame | CohortArrays") for p in own[:count]]
         schema = kinds("schema", kinds.POSITIONAL_OR_KEYWORD, default=None, annotation="Schema | None")
         encoder = kinds("encoder", kinds.KEYWORD_ONLY, default=None, annotation="CohortEncoder | None")
-        parts = [p.replace(annotation="DataFrame | CohortArrays") for p in own[:count]], own[count:]
-        signature = inspect.signature(compute).replace(parameters=[*parts[0], schema, *parts[1], *[encoder] * scaled])
+        signature = inspect.signature(compute).replace(parameters=[*tables, schema, *own[count:], *[encoder] * scaled])
 
         @functools.wraps(compute)
         def asked(*args: Any, **kwargs: Any) -> Any:
             if scaled and len(args) > count + 1 and isinstance(args[count + 1], CohortEncoder):
                 args, kwargs["encoder"] = args[: count + 1] + args[count + 2 :], args[count + 1]
             given = signature.bind(*args, **kwargs).arguments
-            if "seed" in given:  # refused here in our own words, not by scikit-learn when the work has begun
+            if "seed" in given:  # refused here, not by scikit-learn when the work has begun
                 given["seed"] = whole_number("seed", given["seed"], 0, LARGEST_SEED)
             schema, encoder = given.pop("schema", None), given.pop("encoder", None)
             found = [given[name] for name in cohorts]
@@ -84,56 +81,53 @@ def metric(
     return wrap
 
 
-# --- what metrics share ---------------------------------------------------------------------------------------------
-
-NO_REAL, NO_DISCRETE = "the schema has no real feature", "the schema has no binary or categorical feature"
+NO_REAL, NO_LEVELS = "the schema has no real feature", "the schema has no binary or categorical feature"
 
 
 def gap(real: np.ndarray, synthetic: np.ndarray) -> np.ndarray:
-    """Absolute difference of two sets of correlations, entry by entry; NaN where both are undefined.
+    """Absolute difference of correlations; NaN where both are undefined, 1 where one is, as a collapsed generator's.
 
-    Where one is, e.g. because a collapsed generator makes a feature constant, 1: the distance from no relation to a
-    perfect one, so that losing a relation never scores better than getting it wrong.
+    That is the distance from no relation to a perfect one: to lose a relation is never better than to get it wrong.
     """
     real, synthetic = np.asarray(real, dtype=float), np.asarray(synthetic, dtype=float)
-    lost = np.isnan(real) != np.isnan(synthetic)
-    return np.where(lost, 1.0, np.abs(real - synthetic))
+    return np.where(np.isnan(real) != np.isnan(synthetic), 1.0, np.abs(real - synthetic))
 
 
 def mean_defined(values: np.ndarray) -> float:
     """Mean of the entries that are defined; NaN, without a warning, where none is."""
-    values = np.asarray(values, dtype=float)
-    values = values[~np.isnan(values)]
-    return float(values.mean()) if values.size else NAN
+    return float(pd.Series(np.ravel(values), dtype=float).mean())
 
 
-def patient_means(values: np.ndarray) -> np.ndarray:
-    """Mean over each patient's visits, (patients, visits) to (patients,); NaN where there is no value at all."""
-    known = ~np.isnan(values)
-    count = known.sum(axis=1)
-    return np.divide(np.where(known, values, 0.0).sum(axis=1), count, out=np.full(len(values), NAN), where=count > 0)
+def patient_means(values: np.ndarray, known: np.ndarray | bool = True) -> np.ndarray:
+    """Mean over each patient's ``known`` visits, (patients, visits) to (patients,); NaN where there is none."""
+    return pd.DataFrame(np.where(known, values, np.nan)).mean(axis=1).to_numpy()
 
 
-def one_thread() -> threadpool_limits:
-    """Context in which scikit-learn's OpenMP loops use one thread: the same sums on any machine.
-
-    Where other work keeps the cores busy, threads that wait for each other would be a hundred times slower than one.
-    """
-    return threadpool_limits(limits=1, user_api="openmp")
+#: Context in which scikit-learn's OpenMP loops use one thread: the same sums on any machine. And where other work keeps
+#: the cores busy, threads that wait for each other would be a hundred times slower than one.
+one_thread = functools.partial(threadpool_limits, limits=1, user_api="openmp")
 
 
-def with_note(table: pd.DataFrame, note: str = "") -> pd.DataFrame:
-    """Attach the reason of a NaN (or a warning) to a table: ``table.attrs["note"]``."""
+def noted(table: pd.DataFrame, note: str = "") -> pd.DataFrame:
+    """The table, with the reason of a NaN (or a warning) as ``table.attrs["note"]``."""
     table.attrs["note"] = note
     return table
 
 
 def undefined(note: str, *columns: str) -> Result:
     """The result of a metric that these cohorts do not allow, and why."""
-    return NAN, with_note(pd.DataFrame(columns=list(columns)), note)
+    return np.nan, noted(pd.DataFrame(columns=list(columns)), note)
 
 
-def apart(names: Iterable[str], results: Iterable[str]) -> list[str]:
+def averaged(
+    rows: list[tuple], columns: list[str], without: str, undefined: str = "", some: str = "", of: str = "value"
+) -> Result:
+    """Rows as a table, and the mean of one column; what to note where no row, no value, or not every value is there."""
+    table = pd.DataFrame(rows, columns=columns)
+    value, lost = mean_defined(table[of]), bool(table[of].isna().any())
+    return value, noted(table, (undefined if np.isnan(value) else some * lost) if rows else without)
+
+
+def apart(names: Iterable[str], results: Container[str]) -> list[str]:
     """Names of features as columns of a table; one that has a result's name says that it is the feature."""
-    taken = set(results)
-    return [f"{name} (feature)" if name in taken else name for name in names]
+    return [f"{name} (feature)" if name in results else name for name in names]

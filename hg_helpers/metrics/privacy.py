@@ -1,8 +1,9 @@
 """Privacy: does the synthetic cohort say more of the patients it was made from than of other people?
 
-Distances are between whole courses (:func:`hg_helpers.metrics.distances.flatten`), 0 to 1. These metrics are the only
-ones in which synthetic patients are held against those who were used to make them: that is their question. Their floors
-come from real patients in the place of the synthetic ones.
+And disclosure: can one of them be found by what is known of them, and is more learnt then?
+
+Distances are between whole courses (:func:`hg_helpers.metrics.flatten`), 0 to 1. Only here are synthetic patients held
+against those who were used to make them. The floors come from real patients in the place of the synthetic ones.
 
 >>> import pandas as pd, hg_helpers as hg
 >>> schema = hg.Schema([hg.Feature("age", "real", transform="none")], patient="id", time="month", length=1)
@@ -13,32 +14,37 @@ come from real patients in the place of the synthetic ones.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy.special import gammaln
+from scipy import stats
+from scipy.spatial import KDTree
+from sklearn.cluster import KMeans
 from sklearn.metrics import roc_auc_score
 
-from ..cohort.arrays import CohortArrays
+from ..cohort.arrays import joint_groups, most_frequent_levels
+from ..cohort.schema import Feature
 from .distances import Neighbours, neighbours
-from .metric import NAN, Result, metric, with_note
+from .metric import Cohort, Names, Result, apart, metric, noted, one_thread, patient_means, undefined
+
+#: Largest acceptable risk for releasing data (European Medicines Agency 2016, Health Canada 2019; El Emam et al. 2020).
+DISCLOSURE_THRESHOLD = 0.09
 
 
-@dataclass(frozen=True, eq=False)
-class PrivacyDistances:
+class PrivacyDistances(NamedTuple):
     """Neighbours of synthetic patients among the training and the held-out patients, found once for several metrics."""
 
-    train: CohortArrays
-    holdout: CohortArrays
-    synthetic: CohortArrays
+    train: Cohort
+    holdout: Cohort
+    synthetic: Cohort
     to_train: Neighbours  # of synthetic patients, two nearest
     to_holdout: Neighbours  # of synthetic patients
     equal: tuple[np.ndarray, np.ndarray]  # distances to both at equal numbers: a random part of the larger set
 
 
 @metric(scaled=True)
-def privacy_distances(train: CohortArrays, holdout: CohortArrays, synthetic: CohortArrays) -> PrivacyDistances:
+def privacy_distances(train: Cohort, holdout: Cohort, synthetic: Cohort) -> PrivacyDistances:
     """The distances behind the metrics of this module in one go; memory grows with the sum of the patients only."""
     if len(holdout) <= len(train):
         to_holdout = neighbours(synthetic, holdout)
@@ -49,89 +55,74 @@ def privacy_distances(train: CohortArrays, holdout: CohortArrays, synthetic: Coh
     fewer, equal = min(len(train), len(holdout)), []
     for cohort, found in ((train, to_train), (holdout, to_holdout)):
         if len(cohort) > fewer:
-            part = np.random.default_rng(0).choice(len(cohort), fewer, replace=False)
-            found = neighbours(synthetic, cohort.take(part))
+            found = neighbours(synthetic, cohort.draw(fewer, np.random.default_rng(0)))
         equal.append(found.distance[:, 0])
     return PrivacyDistances(train, holdout, synthetic, to_train, to_holdout, tuple(equal))
 
 
 @metric(scaled=True)
-def neighbours_of(cohort: CohortArrays, train: CohortArrays) -> Neighbours:
+def neighbours_of(cohort: Cohort, train: Cohort) -> Neighbours:
     """Two nearest training patients of each patient of another cohort."""
     return neighbours(cohort, train, k=2)
 
 
 @metric(best=0.5, scaled=True)
-def dcr_share(
-    train: CohortArrays, holdout: CohortArrays, synthetic: CohortArrays, distances: PrivacyDistances | None = None
-) -> Result:
+def dcr_share(train: Cohort, holdout: Cohort, synthetic: Cohort, distances: PrivacyDistances | None = None) -> Result:
     """Distance to the closest record: share of synthetic patients closer to training than to held-out patients.
 
     Of the larger of the two sets only as many patients count as the smaller has, so that 0.5 is ideal; the share is the
     average over *all* such subsamples, which is exact: among n training patients of whom c lie closer than the nearest
     of h held-out ones, a random h include none of the c with probability C(n-c, h) / C(n, h). Equal distances count
     one half. Above 0.5 the cohort leans towards its training patients. Exact copies of everybody reach 1 with h >= n,
-    and about (1 + h / n) / 2 with fewer held out: the note says how much. ``distances`` saves time.
-
-    Table: synthetic patient, distance to the closest training and held-out patient, the position of the latter, the
-    probability that a subsample is closer, and the two distances at equal numbers, to a random part of the larger set.
-
+    and about (1 + h / n) / 2 with fewer held out: the note says how much. ``distances`` saves time. In the table,
+    distances at equal numbers are to a random part of the larger set.
     Source: Platzer & Reutterer 2021, Front. Big Data 4:679939 (with a holdout); subsampling for sets of unequal size.
     """
     found = distances or privacy_distances(train, holdout, synthetic)
-    n, h = len(found.train), len(found.holdout)
+    n, h, (near_train, near_holdout) = len(found.train), len(found.holdout), found.equal
     if h <= n:
         share = _chance_of_closer(found.to_train.closer, found.to_train.equal, n, h)
     else:
         share = 1 - _chance_of_closer(found.to_holdout.closer, found.to_holdout.equal, h, n)
-    columns = {"patient": found.synthetic.patients}
-    columns |= {"to train": found.to_train.distance[:, 0], "to holdout": found.to_holdout.distance[:, 0]}
-    columns |= {"nearest holdout": found.to_holdout.position[:, 0], "closer to train": share}
-    columns |= {f"to {name}, equal numbers": d for name, d in zip(("train", "holdout"), found.equal, strict=True)}
-    reach = 1 - 0.5 * max(0.0, 1 - h / n)
-    note = f"copies of everybody would reach {reach:.2f} at these numbers"
-    return float(share.mean()), with_note(pd.DataFrame(columns), note)
+    columns = {"patient": found.synthetic.patients, "to train": found.to_train.distance[:, 0]}
+    columns |= {"to holdout": found.to_holdout.distance[:, 0], "nearest holdout": found.to_holdout.position[:, 0]}
+    columns |= {"closer to train": share}
+    columns |= {"to train, equal numbers": near_train, "to holdout, equal numbers": near_holdout}
+    note = f"copies of everybody would reach {1 - 0.5 * max(0.0, 1 - h / n):.2f} at these numbers"
+    return float(share.mean()), noted(pd.DataFrame(columns), note)
 
 
 def _chance_of_closer(closer: np.ndarray, equal: np.ndarray, n: int, drawn: int) -> np.ndarray:
     """Chance that ``drawn`` of n patients include a closer one, plus half the chance that the best is an equal one."""
-
-    def none_of(k: np.ndarray) -> np.ndarray:
-        left = np.maximum(n - k, drawn)  # fewer than are drawn: impossible, set to 0 below
-        log = gammaln(left + 1) - gammaln(left - drawn + 1) - gammaln(n + 1) + gammaln(n - drawn + 1)
-        return np.where(n - k < drawn, 0.0, np.exp(log))
-
-    no_closer, no_equal = none_of(closer), none_of(closer + equal)
+    no_closer, no_equal = (stats.hypergeom.pmf(0, n, k, drawn) for k in (closer, closer + equal))
     return 1 - no_closer + 0.5 * (no_closer - no_equal)
 
 
 @metric(best=1.0, scaled=True)
-def nndr(train: CohortArrays, synthetic: CohortArrays, to_train: Neighbours | None = None) -> Result:
+def nndr(train: Cohort, synthetic: Cohort, to_train: Neighbours | None = None) -> Result:
     """Nearest-neighbour distance ratio: distance to the closest training patient over that to the second closest.
 
-    Mean over synthetic patients. Near 1, no training patient is singled out; a copy of one patient scores 0. Two
-    training patients at distance 0 are the same record twice, which singles out neither: 1.
-
-    Source: Lowe 2004 for the ratio; Zhao et al. 2021, CTAB-GAN, ACML, as a privacy measure.
+    Mean over synthetic patients. Near 1, no training patient is singled out; a copy scores 0, of a record that is there
+    twice 1. Source: Lowe 2004 for the ratio; Zhao et al. 2021, CTAB-GAN, ACML, as a privacy measure.
     """
     two = (to_train or neighbours_of(synthetic, train)).distance
     table = pd.DataFrame({"patient": synthetic.patients, "first": two[:, 0], "second": two[:, 1]})
     if len(train) < 2:
-        return NAN, with_note(table, "a single training patient has no second nearest")
+        return np.nan, noted(table, "a single training patient has no second nearest")
     table["ratio"] = np.divide(two[:, 0], two[:, 1], out=np.ones(len(two)), where=two[:, 1] > 0)
-    return float(table["ratio"].mean()), with_note(table)
+    return float(table["ratio"].mean()), noted(table)
 
 
 @metric(scaled=True)
-def copy_threshold(train: CohortArrays, quantile: float = 0.01) -> float:
+def copy_threshold(train: Cohort, quantile: float = 0.01) -> float:
     """Distance within which only ``quantile`` of the training patients have another one; 0 for a single patient."""
     return float(np.quantile(neighbours(train, train, same=True).distance, quantile)) if len(train) > 1 else 0.0
 
 
 @metric(best=0.0, scaled=True)
 def copies(
-    train: CohortArrays,
-    synthetic: CohortArrays,
+    train: Cohort,
+    synthetic: Cohort,
     quantile: float = 0.01,
     to_train: Neighbours | None = None,
     threshold: float | None = None,
@@ -149,19 +140,17 @@ def copies(
     table["exact"] = distance == 0
     table["near"] = (distance < threshold) | table["exact"]
     table.attrs["threshold"] = threshold
-    return float(table["near"].mean()), with_note(table)
+    return float(table["near"].mean()), noted(table)
 
 
 @metric(best=0.5, scaled=True)
 def membership_auc(
-    train: CohortArrays, holdout: CohortArrays, synthetic: CohortArrays, distances: PrivacyDistances | None = None
+    train: Cohort, holdout: Cohort, synthetic: Cohort, distances: PrivacyDistances | None = None
 ) -> Result:
     """Membership inference: how well the distance to the nearest synthetic patient tells members from others.
 
-    The attacker holds real courses and the synthetic cohort, and calls those closest to it members of the training set.
-    Area under the ROC curve of this: 0.5 is ideal, 1 gives every member away, whatever the numbers of members and
-    others. This attack is simple: a low score is no proof of privacy.
-
+    Area under the ROC curve of an attacker who holds real courses and calls those closest to the synthetic cohort
+    members: 0.5 is ideal, 1 gives every member away. This attack is simple: a low score is no proof of privacy.
     Source: Chen et al. 2020, GAN-Leaks, CCS (full black box, without calibration).
     """
     found = distances or privacy_distances(train, holdout, synthetic)
@@ -169,4 +158,89 @@ def membership_auc(
     member = np.arange(len(distance)) < len(found.train)
     patients = np.concatenate([found.train.patients, found.holdout.patients])
     table = pd.DataFrame({"patient": patients, "member": member, "distance": distance})
-    return float(roc_auc_score(member, -distance)), with_note(table)
+    return float(roc_auc_score(member, -distance)), noted(table)
+
+
+@metric(best=0.0, scaled=True, group="disclosure")
+def disclosure_risk(
+    train: Cohort,
+    synthetic: Cohort,
+    quasi_identifiers: Names = None,
+    population: int | None = None,
+    learnt: float = 0.05,
+) -> Result:
+    """Meaningful identity disclosure risk of El Emam, Mosquera & Bass, on patients; table by class.
+
+    max( 1/N sum_s I_s R_s / f_s,  1/n sum_s I_s R_s / F_s ), over the n training patients s: f_s and F_s the sizes of
+    the patient's class (equal ``quasi_identifiers``, by default the static features) in the training set and in the
+    ``population`` of N that it was drawn from, F_s = f_s N / n; I_s = 1 where a synthetic patient is in the class;
+    R_s = 1 where a matching one tells something new in at least ``learnt`` of the other features.
+    :data:`DISCLOSURE_THRESHOLD` (0.09) is the usual limit.
+
+    A discrete feature tells something new where a match has the patient's level and fewer than half of the patients
+    share it; a real one where p |x - y| < 1.48 MAD, with p the share of patients in the same of five k-means clusters.
+    Every choice is on the careful side: any match will do, the adversary errs nowhere (the paper's lambda is 1) and,
+    without ``population``, the training set is the population. A patient's value is the most frequent level, or the
+    mean over months on the encoded scale; a real quasi-identifier is cut at its deciles. Not to be known at all is a
+    class of its own, and nothing is learnt of such a patient. Source: El Emam et al. 2020, J. Med. Internet Res.
+    22:e23139.
+    """
+    schema = train.schema
+    names = [f.name for f in schema.static] if quasi_identifiers is None else list(quasi_identifiers)
+    if population is not None and population < len(train):
+        raise ValueError(f"population {population} is smaller than the {len(train)} training patients drawn from it")
+    if not names:
+        return undefined("the schema has no static feature to serve as quasi-identifier")
+    for name in names:
+        schema[name]  # refuses a name that the schema lacks
+    values = [_patient_values(c) for c in (train, synthetic)]
+    keys, called = zip(*(_keys([v[name] for v in values], schema[name]) for name in names), strict=True)
+    (own, other), groups = joint_groups(*(np.stack(columns, axis=1) for columns in zip(*keys, strict=True)))
+    size, matches = (np.bincount(patients, minlength=len(groups)) for patients in (own, other))
+    sensitive = [f for f in schema if f.name not in names]
+    new = sum(_something_new(f, *(v[f.name] for v in values), own, other) for f in sensitive)
+    news = new >= max(learnt * len(sensitive), 1) if sensitive else np.ones(len(own), dtype=bool)
+    told = np.bincount(own, weights=news & (matches[own] > 0), minlength=len(groups)) / np.maximum(size, 1)
+    results = {"train patients": size, "synthetic patients": matches, "learnt": told}
+    results["risk"] = told / (population or len(train))
+    labels = [[words[k] for k in column] for words, column in zip(called, groups.T, strict=True)]
+    table = pd.DataFrame(dict(zip(apart(names, results), labels, strict=True)) | results)
+    table = table.sort_values("risk", ascending=False, kind="stable", ignore_index=True)
+    table.attrs["threshold"] = DISCLOSURE_THRESHOLD
+    return float(results["risk"].sum()), noted(table)
+
+
+def _patient_values(cohort: Cohort) -> dict[str, np.ndarray]:
+    """One value a patient: most frequent level, or mean on the encoded scale; -1 or NaN where nothing is known."""
+    levels = dict(zip((f.name for f in cohort.schema.discrete), most_frequent_levels(cohort).T, strict=True))
+    return levels | {f.name: patient_means(cohort.values(f.name, scaled=True)) for f in cohort.schema.real}
+
+
+def _keys(values: list[np.ndarray], feature: Feature) -> tuple[list[np.ndarray], list[str]]:
+    """Both cohorts' values as whole numbers, and what these are called; reals by the training patients' deciles."""
+    if not feature.is_real:
+        return [v + 1 for v in values], ["not known", *map(str, feature.levels)]
+    edges = np.nanquantile(values[0], np.arange(1, 10) / 10)
+    keys = [np.where(np.isnan(v), 0, 1 + np.searchsorted(edges, v, side="right")) for v in values]
+    return keys, ["not known", *(f"decile {k}" for k in range(1, 11))]
+
+
+def _something_new(feature: Feature, x: np.ndarray, y: np.ndarray, own: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """For which training patients a synthetic one of their class tells something new of this feature."""
+    out = np.zeros(len(x), dtype=bool)
+    known, there = (~np.isnan(v) if feature.is_real else v >= 0 for v in (x, y))
+    own, other, x, y = own[known], other[there], x[known], y[there]
+    if not len(x) or not len(y):
+        return out
+    if feature.is_real:
+        with one_thread():
+            clusters = KMeans(min(5, len(np.unique(x.round(9)))), n_init=1, random_state=0).fit_predict(x[:, None])
+        share, deviation = np.bincount(clusters)[clusters] / len(x), np.median(np.abs(x - np.median(x)))
+        # values lie in [-1, 1]: with classes 5 apart, those of one's own are the nearest; inf where it has none
+        of_class = KDTree(np.stack([5.0 * other, y], axis=1))
+        nearest, _ = of_class.query(np.stack([5.0 * own, x], axis=1), distance_upper_bound=3.0)
+        out[known] = share * nearest < 1.48 * deviation
+    else:
+        share, width = np.bincount(x, minlength=feature.channels) / len(x), feature.channels
+        out[known] = np.isin(own * width + x, other * width + y) & (share[x] < 0.5)
+    return out

@@ -2,10 +2,9 @@
 
 >>> import dataclasses, hg_helpers as hg
 >>> schema = dataclasses.replace(hg.ART_DEMO, length=6)
->>> train, holdout, other = (hg.simulate_cohort(30, months=6, seed=seed) for seed in (1, 2, 3))
->>> report = hg.evaluate(train, holdout, other, schema, draws=1, bootstrap=0)
->>> report.set_index("metric").loc["ks", "best"].tolist()  # of VL and of CD4
-[0.0, 0.0]
+>>> three = (hg.simulate_cohort(30, months=6, seed=seed) for seed in (1, 2, 3))
+>>> hg.evaluate(*three, schema, draws=1, bootstrap=0)["feature"][:2].tolist()
+['VL', 'CD4']
 """
 
 from __future__ import annotations
@@ -23,9 +22,8 @@ from ..cohort.load import validate_cohort
 from ..cohort.schema import Schema
 from ..runtime.checks import whole_number
 from . import utility
-from .bootstrap import Replicates, headline_replicates, interval
-from .comparisons import Comparison, Score, against_holdout, prediction_scores, privacy_scores
-from .metric import LARGEST_SEED, METRICS, NAN, mean_defined
+from .comparisons import Comparison, Replicates, Score, against_holdout, headline_replicates, interval, privacy_scores
+from .metric import LARGEST_SEED, METRICS, mean_defined
 
 log = logging.getLogger("hg_helpers")
 
@@ -50,15 +48,13 @@ def evaluate(
     quasi_identifiers: Sequence[str] | None = None,
     population: int | None = None,
 ) -> pd.DataFrame:
-    """Hold a synthetic cohort against real patients who were not used to make it.
-
-    m is 0.8 times the smaller of the numbers of training and synthetic patients (all of them below 20).
+    """Hold a synthetic cohort against real patients who were not used to make it (``holdout``).
 
     * fidelity, diversity, dynamics, visits and ``c2st_*``: value = metric(holdout, m synthetic patients), floor =
       metric(holdout, m training patients), each the mean over ``draws`` draws of m; no set meets one that it was made
-      from. ``log_cluster`` and ``prdc_*`` take at most 2,000 patients of each, ``c2st_*`` 1,000; ``prdc_*`` and
-      ``c2st_*`` as many of both. The rows of visits stand there where a table has courses of unequal length, times of
-      their own, or gaps.
+      from. m is 0.8 times the smaller of both numbers (all of them below 20). ``log_cluster`` and ``prdc_*`` take at
+      most 2,000 patients of each, ``c2st_*`` 1,000; ``prdc_*`` and ``c2st_*`` as many of both. The rows of visits stand
+      there where a table has courses of unequal length, times of their own, or gaps.
     * ``tstr_auc`` learns from m synthetic and ``trtr_auc`` from m training patients; both are tested on the holdout,
       and ``trtr_auc`` is the floor of both.
     * ``dcr_share``, ``membership_auc``: value = all training, held-out and synthetic patients; floor = one half of the
@@ -66,16 +62,10 @@ def evaluate(
       ``draws`` splits.
     * ``nndr``, ``copies``, ``disclosure_risk``: floor = the holdout in the place of the synthetic cohort.
 
-    Encoded scales are fitted on the training patients. Row order and patient ids play no part.
-
-    Args:
-        train, holdout, synthetic: real patients the synthetic ones were made from, others never seen in training, and
-            the cohort in question.
-        draws: draws of patients that values and floors are averaged over; 1 is quickest.
-        bootstrap: replicates for the intervals of the headline numbers; 0 for none.
-        joints: lists of discrete features for ``coverage_*`` and ``joint_tv``; by default all of them, and the static
-            ones.
-        quasi_identifiers, population: as :func:`hg_helpers.metrics.disclosure_risk`.
+    Encoded scales are fitted on the training patients. Row order and patient ids play no part. ``bootstrap`` is the
+    number of replicates behind the intervals of the headline numbers (0 for none), ``joints`` lists of discrete
+    features for ``coverage_*`` and ``joint_tv`` (by default all of them, and the static ones); ``quasi_identifiers``
+    and ``population`` are those of :func:`hg_helpers.metrics.disclosure_risk`.
 
     Returns:
         columns ``metric``, ``feature`` (a name, names joined by " x ", or "all"), ``value``, ``floor``, ``best``;
@@ -86,15 +76,21 @@ def evaluate(
     seed = whole_number("seed", seed, 0, LARGEST_SEED - draws)
     identifiers = [f.name for f in schema.static] if quasi_identifiers is None else list(quasi_identifiers)
     cohorts = _cohorts({"train": train, "holdout": holdout, "synthetic": synthetic}, schema)
-    c = Comparison(*cohorts, _joints(schema, joints), identifiers, population, seed)
-    answers: dict[str, list[utility.Prediction]] = {}
+    everything, static = [f.name for f in schema.discrete], [f.name for f in schema.static if not f.is_real]
+    if joints is None:
+        joints = [everything] + [static] * (1 < len(static) < len(everything))
+    else:  # refuses what is no joint before anything is computed
+        joints = [[everything[p] for p in discrete_positions(schema, names)] for names in joints]
+    c = Comparison(*cohorts, joints, identifiers, population, seed)
     values, floors, distances = privacy_scores(c, draws)
+    answers: dict[str, list[utility.Prediction]] = {}
     for draw in range(draws):
         for chosen, metric, scores in zip(c.drawn(draw), ("tstr_auc", "trtr_auc"), (values, floors), strict=True):
             scores += against_holdout(c, chosen, seed + draw)
             answer = utility.predictions(chosen, c.holdout, seed + draw)
             answers.setdefault(metric, answer)  # the first draw's, for the interval
-            scores += prediction_scores(answer, metric)
+            found = utility.predictive_auc(answer)[1]["value"]
+            scores += [(metric, a.feature, v, a.note or a.question) for a, v in zip(answer, found, strict=True)]
     # learning from real patients is the floor of learning from synthetic ones, and its own
     real = [score for score in floors if score[0] == "trtr_auc"]
     values += real
@@ -113,22 +109,11 @@ def _cohorts(tables: dict[str, pd.DataFrame], schema: Schema) -> tuple[CohortArr
             kind = KeyError if isinstance(error, KeyError) else ValueError
             raise kind(f"{name} table: {error.args[0] if error.args else error}") from error
     known, others = ({a.tobytes() + b.tobytes() for a, b in zip(c.reals, c.levels, strict=True)} for c in out[:2])
-    shared = len(known & others)
-    if shared:
+    if known & others:
         said = "trajectories of held-out patients are also those of training patients; if they are the same people, no"
-        log.warning(f"%d of %d {said} number of this report can be trusted: see split_patients", shared, len(others))
+        shared = f"{len(known & others)} of {len(others)} {said}"
+        log.warning("%s number of this report can be trusted: see split_patients", shared)
     return together(*out)
-
-
-def _joints(schema: Schema, joints: Iterable[Sequence[str]] | None) -> list[list[str]]:
-    if joints is not None:
-        joints = [list(names) for names in joints]
-        for names in joints:
-            discrete_positions(schema, names)  # refuses what is no joint before anything is computed
-        return joints
-    everything = [f.name for f in schema.discrete]
-    static = [f.name for f in schema.static if not f.is_real]
-    return [everything] + [static] * (1 < len(static) < len(everything))
 
 
 def _averages(scores: list[Score]) -> dict[tuple[str, str], tuple[float, str]]:
@@ -145,9 +130,9 @@ def _averages(scores: list[Score]) -> dict[tuple[str, str], tuple[float, str]]:
 def _table(values: list[Score], floors: list[Score], replicates: Replicates) -> pd.DataFrame:
     values, floors, rows = _averages(values), _averages(floors), []
     for key in sorted(values, key=lambda key: list(BEST).index(key[0])):  # stable: features keep their order
-        (value, note), (floor, why) = values[key], floors.get(key, (NAN, ""))
+        (value, note), (floor, why) = values[key], floors.get(key, (np.nan, ""))
         if np.isnan(floor) and not np.isnan(value):
             note = "; ".join(filter(None, [note, f"no floor: {why or 'too few real patients'}"]))
-        low, high = interval(value, replicates[key], METRICS[key[0]].limits) if key in replicates else (NAN, NAN)
+        low, high = interval(value, replicates[key], METRICS[key[0]].limits) if key in replicates else (np.nan, np.nan)
         rows.append((*key, value, floor, BEST[key[0]], low, high, note))
     return pd.DataFrame(rows, columns=COLUMNS)

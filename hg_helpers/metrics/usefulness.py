@@ -14,23 +14,16 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from ..cohort.arrays import CohortArrays
-from .metric import metric
+from .metric import Cohort, metric
 
 
 @metric()
-def time_to_outcome(cohort: CohortArrays, threshold: float | None = None) -> pd.DataFrame:
+def time_to_outcome(cohort: Cohort, threshold: float | None = None) -> pd.DataFrame:
     """How long each patient takes until the schema's real feature with role "outcome" is below a threshold.
 
-    Args:
-        threshold: in the feature's units; by default ``Feature.threshold``.
-
-    Returns:
-        One row a patient, index the patient's id: ``start``, the first known outcome; ``months`` until it is first
-        below; ``reached``, False where it never is (``months`` is then the last month in which it is known).
-
-    Raises:
-        ValueError: for a schema without such a feature or threshold.
+    That is in the feature's units; by default ``Feature.threshold``. One row a patient, index the patient's id:
+    ``start``, the first known outcome; ``months`` until it is first below; ``reached``, False where it never is
+    (``months`` is then the last month in which it is known).
     """
     outcome = next((f for f in cohort.schema.real if f.role == "outcome"), None)
     threshold = threshold if outcome is None or threshold is not None else outcome.threshold
@@ -47,13 +40,8 @@ def time_to_outcome(cohort: CohortArrays, threshold: float | None = None) -> pd.
 def kaplan_meier(months: Sequence[int], reached: Sequence[bool]) -> pd.DataFrame:
     """The share that has reached an outcome, month by month, where some are not followed until then.
 
-    Args:
-        months: when the outcome was reached, or until when the patient was seen without; whole numbers from 0.
-        reached: whether it was.
-
-    Returns:
-        One row a month from 0 to the last one, index the month: ``at_risk``, ``events``, ``reached`` (1 - S).
-
+    ``months`` are whole numbers from 0: when the outcome was ``reached``, or until when the patient was seen without.
+    One row a month from 0 to the last one, index the month: ``at_risk``, ``events``, ``reached`` (1 - S).
     Source: Kaplan & Meier, Journal of the American Statistical Association 53, 1958.
     """
     months, reached = np.asarray(months, dtype=int), np.asarray(reached, dtype=bool)
@@ -67,8 +55,7 @@ def kaplan_meier(months: Sequence[int], reached: Sequence[bool]) -> pd.DataFrame
 
 def restricted_mean(curve: pd.DataFrame, until: int) -> float:
     """Mean months without the outcome, of the first ``until``: the area above :func:`kaplan_meier`'s curve."""
-    waiting = 1 - curve["reached"].reindex(range(until)).ffill()
-    return float(waiting.sum())
+    return float((1 - curve["reached"].reindex(range(until)).ffill()).sum())
 
 
 def fitted_q(
@@ -82,16 +69,10 @@ def fitted_q(
 ) -> np.ndarray:
     """Value of each action in each state, learnt from what was done: tabular fitted Q iteration, batch-constrained.
 
-    Args:
-        state, action, reward, following: one entry a decision: numbers of the state, of the action taken and of the
-            next state, and the reward between them.
-        shape: number of states and of actions.
-        minimum: an action that was taken less often in a state is left out there: nobody knows what it does.
-        discount: what a reward is worth one step later.
-
-    Returns:
-        ``shape``; NaN where an action is left out. A state in which no action is left is worth 0.
-
+    ``state``, ``action`` and ``following`` (the next state) are numbers, one entry a decision, below ``shape``: states
+    and actions. An action that was taken less often than ``minimum`` in a state is left out there: nobody knows what it
+    does, and its value is NaN; a state in which no action is left is worth 0. ``discount`` is what a reward is worth
+    one step later.
     Source: Fujimoto, Meger & Precup, ICML 2019 (batch constraint); Ernst, Geurts & Wehenkel, JMLR 6, 2005.
     """
     if not 0 <= discount < 1:

@@ -10,16 +10,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
-import pandas as pd
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.metrics import roc_auc_score
 
-from ..cohort.arrays import CohortArrays
 from .dynamics import switches
-from .metric import NAN, Result, mean_defined, metric, one_thread, with_note
+from .metric import Cohort, Result, averaged, metric, one_thread
 
 #: Months that a prediction looks back (fewer where half of the held-out courses are shorter).
 WINDOW = 6
@@ -29,31 +27,26 @@ Labels = tuple[np.ndarray, np.ndarray]
 
 
 @metric(best=1.0)
-def tstr_auc(synthetic: CohortArrays, holdout: CohortArrays, seed: int = 0) -> Result:
+def tstr_auc(synthetic: Cohort, holdout: Cohort, seed: int = 0) -> Result:
     """Train on synthetic, test on real: AUC on held-out patients of a model that saw synthetic patients only.
 
     Two questions on each month, answered from all features of the past six months (fewer where courses are short): will
     the first feature with role "outcome" be below its threshold (``Feature.threshold``, else the held-out patients'
-    median), and will the regimen differ from the month before. 0.5 knows nothing. To be read beside :func:`trtr_auc`,
-    what a model reaches that learnt from real patients.
-
-    The value is the mean over the questions. NaN with a note where the schema lacks the roles or has one month, or the
-    held-out months all have one answer. Training months that all have one answer teach nothing: 0.5, with a note.
-    ``seed`` draws at most 20,000 months to learn from; the learner itself is deterministic.
-
+    median), and will the regimen differ from the month before. Mean over the questions; NaN where the schema lacks the
+    roles or has one month, or the held-out months all have one answer. Training months that all have one answer teach
+    nothing: 0.5, as by chance. ``seed`` draws at most 20,000 months to learn from; the learner is deterministic.
     Source: Esteban, Hyland & Rätsch 2017, arXiv:1706.02633; scikit-learn's HistGradientBoostingClassifier.
     """
     return predictive_auc(predictions(synthetic, holdout, seed))
 
 
 @metric(best=1.0)
-def trtr_auc(train: CohortArrays, holdout: CohortArrays, seed: int = 0) -> Result:
+def trtr_auc(train: Cohort, holdout: Cohort, seed: int = 0) -> Result:
     """Train on real, test on real: the same as :func:`tstr_auc` with training patients, and so its floor."""
     return tstr_auc(train, holdout, seed=seed)
 
 
-@dataclass(frozen=True, eq=False)
-class Prediction:
+class Prediction(NamedTuple):
     """Scores of held-out months for one question; ``score`` is None, and ``note`` says why, where there are none."""
 
     feature: str
@@ -66,59 +59,54 @@ class Prediction:
 
 def predictive_auc(answers: Sequence[Prediction]) -> Result:
     """Area under the ROC curve of each question's answers; value and table as :func:`tstr_auc`."""
-    values = [NAN if a.score is None else float(roc_auc_score(a.label, a.score)) for a in answers]
-    columns = {"feature": [a.feature for a in answers], "value": values, "note": [a.note for a in answers]}
-    return mean_defined(values), with_note(pd.DataFrame(columns))
+    values = [np.nan if a.score is None else float(roc_auc_score(a.label, a.score)) for a in answers]
+    rows = [(a.feature, value, a.note) for a, value in zip(answers, values, strict=True)]
+    return averaged(rows, ["feature", "value", "note"], "")
 
 
-def predictions(training: CohortArrays, holdout: CohortArrays, seed: int = 0) -> list[Prediction]:
+def predictions(training: Cohort, holdout: Cohort, seed: int = 0) -> list[Prediction]:
     """Learn from one cohort, score the months of another; one :class:`Prediction` a question."""
-    schema, out = holdout.schema, []
+    schema, pair, out = holdout.schema, (training, holdout), []
     outcome = next((f for f in schema.features if f.role == "outcome"), None)
     regimen = [f.name for f in schema.regimen]
     if holdout.months < 2:
         return [Prediction("all", "a single month cannot predict the next")]
     if outcome is not None:
-        limit = outcome.threshold
-        if outcome.is_real and limit is None:
-            limit = float(np.median(holdout.values(outcome.name)[holdout.known(outcome.name)]))
-        goal = f"is {outcome.levels[-1]}" if not outcome.is_real else f"below {limit:g} {outcome.unit or ''}".rstrip()
-        labels = [_reached(c, outcome.name, limit) for c in (training, holdout)]
-        out.append(_predict(training, holdout, labels, outcome.name, f"{outcome.name} {goal} next month", seed))
-    elif regimen:
-        out.append(Prediction("all", "the schema has no feature with role 'outcome'"))
+        name, limit, cases = outcome.name, outcome.threshold, [c.values(outcome.name) for c in pair]
+        if outcome.is_real:
+            limit = float(np.median(cases[1][holdout.known(name)])) if limit is None else limit
+            goal, cases = f"below {limit:g} {outcome.unit or ''}".rstrip(), [values < limit for values in cases]
+        else:
+            goal, cases = f"is {outcome.levels[-1]}", [values == outcome.channels - 1 for values in cases]
+        labels = [(reached, c.known(name)) for reached, c in zip(cases, pair, strict=True)]
+        out.append(_predict(*pair, labels, name, f"{name} {goal} next month", seed))
     if regimen:
-        labels = [tuple(np.pad(x, [(0, 0), (1, 0)]) for x in switches(c, regimen)) for c in (training, holdout)]
-        out.append(_predict(training, holdout, labels, " x ".join(regimen), "regimen switch next month", seed))
-    else:
-        also = "" if outcome is not None else "'outcome' or "
-        out.append(Prediction("all", f"the schema has no feature with role {also}'regimen'"))
+        labels = [tuple(np.pad(x, [(0, 0), (1, 0)]) for x in switches(c, regimen)) for c in pair]
+        out.append(_predict(*pair, labels, " x ".join(regimen), "regimen switch next month", seed))
+    lacking = [f"'{role}'" for role, found in (("outcome", outcome), ("regimen", regimen)) if not found]
+    if lacking:
+        none = Prediction("all", f"the schema has no feature with role {' or '.join(lacking)}")
+        out = [none, *out] if outcome is None else [*out, none]
     return out
 
 
-def _reached(cohort: CohortArrays, name: str, limit: float | None) -> Labels:
-    """Whether the outcome is reached: a real below its limit, a discrete at its last level."""
-    feature, values = cohort.schema[name], cohort.values(name)
-    return (values < limit if feature.is_real else values == feature.channels - 1), cohort.known(name)
-
-
 def _predict(
-    training: CohortArrays, holdout: CohortArrays, labels: list[Labels], feature: str, question: str, seed: int
+    training: Cohort, holdout: Cohort, labels: list[Labels], feature: str, question: str, seed: int
 ) -> Prediction:
     usual = int(np.median(holdout.there.sum(axis=1)))
     window = max(1, min(WINDOW, training.months - 1, usual - 1))
     test, label, patient = _examples(holdout, labels[1], window, _TEST_ROWS, np.random.default_rng([seed, 1]))
-    if len(label) == 0 or label.min() == label.max():
+    if len(np.unique(label)) < 2:
         return Prediction(feature, f"the held-out months all have one answer to: {question}?", question)
     seen, answer, _ = _examples(training, labels[0], window, _TRAINING_ROWS, np.random.default_rng([seed, 0]))
-    if len(answer) == 0 or answer.min() == answer.max():
+    if len(np.unique(answer)) < 2:
         note = f"the months to learn from all have one answer, the model can only guess: {question}?"
         return Prediction(feature, note, question, label, np.full(len(label), 0.5), patient)
     return Prediction(feature, "", question, label, learn(seen, answer, test, seed), patient)
 
 
 def _examples(
-    cohort: CohortArrays, labels: Labels, window: int, limit: int, rng: np.random.Generator
+    cohort: Cohort, labels: Labels, window: int, limit: int, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Past windows (rows, window x features), the next month's label, and the patient's position."""
     chosen = np.flatnonzero(labels[1][:, window:])
