@@ -2,8 +2,7 @@
 
 Every function takes cohort tables (DataFrames in the schema's layout, rows in any order) and a schema, or the arrays
 that :func:`as_arrays` makes of them once for many metrics, and returns ``(value, table)``; ``table.attrs["note"]`` says
-why a value is NaN. ``METRICS`` holds what each is at best and its range. :func:`evaluate` runs all of them beside their
-floors.
+why a value is NaN. ``METRICS`` holds what each is at best and its range. :func:`evaluate` runs all beside their floors.
 """
 
 # ruff: noqa: I001 (a module's names in full lines, not one a line)

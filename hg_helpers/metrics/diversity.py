@@ -46,8 +46,7 @@ def coverage(
     months (or patients) in which all of them are known; one is covered where its synthetic share is at least ``floor``
     times its real share. ``minimum=0`` with a ``floor`` next to nothing is the category coverage of SDMetrics.
     ``by="patient"`` counts patients by their most frequent level of each feature (the first level of equals), so that a
-    patient who changes sex every month covers one group only. The table holds the levels (in a column "covered
-    (feature)" where a feature has the name of a result) and both shares.
+    patient who changes sex every month covers one group only.
     """
     table = _joint_table(real, synthetic, features, by)
     if table.attrs["note"]:
@@ -90,8 +89,7 @@ def log_cluster(real: Cohort, synthetic: Cohort, clusters: int = 20, rows: int =
 
     log( 1/G sum_j (n_j,real / n_j - c)^2 ), natural logarithm, with c the real share of all rows; k-means with G =
     ``clusters`` (the paper's 20, fewer where there are fewer distinct rows) on the encoded patient-months, at most
-    ``rows`` of each cohort. Lower is better; -inf is a perfect mixture, log(c^2 (or more)) a complete separation.
-    Source: Goncalves et al. 2020, BMC Med. Res. Methodol. 20:108.
+    ``rows`` of each cohort. -inf is a perfect mixture, log(c^2 (or more)) a separation (Goncalves et al. 2020).
     """
     rng = np.random.default_rng(seed)
     points = []
@@ -114,8 +112,8 @@ def prdc_density(real: Cohort, synthetic: Cohort, k: int = 5) -> Result:
     """Density: how many real patients' neighbourhoods a synthetic patient falls into, over k.
 
     1/(k M) sum_j sum_i [ ||Y_j - X_i|| <= NND_k(X_i) ], with NND_k the distance to the k-th nearest other real patient.
-    About 1 for real patients; near 0 far from the real ones; above 1 crowded where the real ones are densest.
-    Source: Naeem et al. 2020, ICML; distances as :func:`hg_helpers.metrics.flatten`.
+    About 1 for real patients; near 0 far from the real ones; above 1 crowded where these are densest (Naeem et al.
+    2020, with the distances of :func:`hg_helpers.metrics.flatten`).
     """
     table = _neighbourhoods(real, synthetic, k)
     if table.attrs["note"]:
@@ -151,8 +149,7 @@ def _neighbourhoods(real: Cohort, synthetic: Cohort, k: int) -> pd.DataFrame:
 def patient_spread(real: Cohort, synthetic: Cohort) -> Result:
     """Spread of patient means, synthetic over real: sd_p(mean over months of x), on the encoded scale.
 
-    0 where all synthetic patients are alike on average, as with noise that is new each month; best 1; above 1 too far
-    apart. NaN where there are fewer than two patients, or the real patients' means do not differ.
+    0 where all synthetic patients are alike on average, as with noise that is new each month; above 1 too far apart.
     """
     rows = []
     for feature in real.schema.real:

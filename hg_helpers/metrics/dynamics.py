@@ -36,11 +36,10 @@ def within_patient_correlation(
 
     Trend: a line fitted at every month to its neighbourhood, with Gaussian weights whose standard deviation is a tenth
     of the longest course (6 months of 60, at least 1); so it bends, has no bias at the ends, and leaves faster swings
-    than about two years of five to the cycle, which is the rest. One straight line for all months would not do: the
-    correlation of two straight lines is always +1 or -1. For each patient Pearson's r of two features' trends (cycles)
-    over the months in which both are known, three at least; then tanh of the mean of atanh(r) over the patients where
-    neither is constant. ``features`` may be real (the default) or binary. Returns features x features, -1 to 1, NaN
-    where no patient's r is defined; and the number of patients behind each entry.
+    than about two years of five to the cycle, which is the rest. (Two straight lines would always correlate with +1 or
+    -1.) For each patient Pearson's r of two features' trends (cycles) over the months in which both are known, three at
+    least; then tanh of the mean of atanh(r) over the patients where neither is constant. ``features`` may be real (the
+    default) or binary. Returns features x features, -1 to 1, and the number of patients behind each entry.
     """
     if part not in ("trend", "cycle"):
         raise ValueError(f"part {part!r} is not 'trend' or 'cycle'")
@@ -92,8 +91,7 @@ def _correlations(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 def trend_difference(real: Cohort, synthetic: Cohort, features: Names = None) -> Result:
     """Mean absolute difference of trend correlations (:func:`within_patient_correlation`) over pairs of features.
 
-    A pair defined in one cohort only counts as 1; one defined in neither is left out.
-    Source: trends and cycles within patients as in Kuo et al. 2022, Sci. Data 9:693; averaging: Fisher 1921.
+    A pair defined in one cohort only counts as 1, one in neither is left out. Trends and cycles as in Kuo et al. 2022.
     """
     return _part_difference(real, synthetic, features, "trend")
 

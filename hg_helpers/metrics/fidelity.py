@@ -1,9 +1,7 @@
-"""Fidelity: do single columns, and pairs of columns, look as they do among real patients?
+"""Fidelity: do single columns, and pairs of columns, look as they do among real patients? And visits, and gaps?
 
-All of these pool patient-months; none of them sees a patient or the order of months, and what is not measured is left
-out. Compare synthetic patients with real ones who were *not* used to make them (the holdout). And visits: how many a
-patient has, how far apart, and what is measured at them, where one of the tables has courses of unequal length, times
-of their own, or gaps.
+All but the visits pool patient-months; none sees a patient or the order of months, and what is not measured is left
+out. Compare synthetic patients with real ones who were *not* used to make them (the holdout).
 
 >>> import pandas as pd, hg_helpers as hg
 >>> schema = hg.Schema([hg.Feature("drug", "categorical", levels=("a", "b"))], patient="id", time="month", length=2)
@@ -29,9 +27,9 @@ _NONE = "no value in one of the cohorts"
 
 @metric(best=0.0)
 def ks(real: Cohort, synthetic: Cohort) -> Result:
-    """Kolmogorov-Smirnov statistic of each real feature: sup_x |F_real(x) - F_synthetic(x)|, and their mean.
+    """Kolmogorov-Smirnov statistic (Massey 1951) of each real feature: sup_x |F_real(x) - F_synthetic(x)|; the mean.
 
-    Invariant to any monotone transform, so viral load needs no logarithm. Source: Massey 1951, J. Am. Stat. Assoc. 46.
+    Invariant to any monotone transform, so viral load needs no logarithm.
     """
     return _each_real(real, synthetic, False, lambda a, b: stats.ks_2samp(a, b, method="asymp").statistic)
 
@@ -40,8 +38,7 @@ def ks(real: Cohort, synthetic: Cohort) -> Result:
 def wasserstein(real: Cohort, synthetic: Cohort) -> Result:
     """Earth mover's distance of each real feature on the encoded scale, integral of |F_real - F_synthetic|; the mean.
 
-    The encoded range of the training patients is the unit. Unlike :func:`ks` it says how far values are off, not only
-    how many. Source: Ramdas, García Trillos & Cuturi 2017, Entropy 19.
+    The training patients' range is the unit. Unlike :func:`ks` it says how far values are off (Ramdas et al. 2017).
     """
     return _each_real(real, synthetic, True, stats.wasserstein_distance)
 
@@ -76,8 +73,7 @@ def association_matrix(cohort: Cohort) -> pd.DataFrame:
 
     Two reals: Pearson's r on the encoded scale (-1 to 1). A real and a discrete one: the correlation ratio
     sqrt(SS_between / SS_total) on the encoded scale (0 to 1; Fisher 1925). Two discrete ones: Cramér's V with bias
-    correction (0 to 1; Bergsma 2013, J. Korean Stat. Soc. 42, 323-328). The diagonal is 1. NaN where a feature never
-    varies.
+    correction (0 to 1; Bergsma 2013). The diagonal is 1. NaN where a feature never varies.
     """
     out = pd.DataFrame(np.nan, index=cohort.schema.names, columns=cohort.schema.names)
     for first, second in combinations_with_replacement(cohort.schema, 2):

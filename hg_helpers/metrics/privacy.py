@@ -1,9 +1,8 @@
 """Privacy: does the synthetic cohort say more of the patients it was made from than of other people?
 
-And disclosure: can one of them be found by what is known of them, and is more learnt then?
-
-Distances are between whole courses (:func:`hg_helpers.metrics.flatten`), 0 to 1. Only here are synthetic patients held
-against those who were used to make them. The floors come from real patients in the place of the synthetic ones.
+And disclosure: can one of them be found by what is known of them, and is more learnt then? Only here are synthetic
+patients held against those who were used to make them; the floors come from real patients in their place. Distances are
+between whole courses (:func:`hg_helpers.metrics.flatten`), 0 to 1.
 
 >>> import pandas as pd, hg_helpers as hg
 >>> schema = hg.Schema([hg.Feature("age", "real", transform="none")], patient="id", time="month", length=1)
@@ -35,9 +34,6 @@ DISCLOSURE_THRESHOLD = 0.09
 class PrivacyDistances(NamedTuple):
     """Neighbours of synthetic patients among the training and the held-out patients, found once for several metrics."""
 
-    train: Cohort
-    holdout: Cohort
-    synthetic: Cohort
     to_train: Neighbours  # of synthetic patients, two nearest
     to_holdout: Neighbours  # of synthetic patients
     equal: tuple[np.ndarray, np.ndarray]  # distances to both at equal numbers: a random part of the larger set
@@ -57,7 +53,7 @@ def privacy_distances(train: Cohort, holdout: Cohort, synthetic: Cohort) -> Priv
         if len(cohort) > fewer:
             found = neighbours(synthetic, cohort.draw(fewer, np.random.default_rng(0)))
         equal.append(found.distance[:, 0])
-    return PrivacyDistances(train, holdout, synthetic, to_train, to_holdout, tuple(equal))
+    return PrivacyDistances(to_train, to_holdout, tuple(equal))
 
 
 @metric(scaled=True)
@@ -73,18 +69,17 @@ def dcr_share(train: Cohort, holdout: Cohort, synthetic: Cohort, distances: Priv
     Of the larger of the two sets only as many patients count as the smaller has, so that 0.5 is ideal; the share is the
     average over *all* such subsamples, which is exact: among n training patients of whom c lie closer than the nearest
     of h held-out ones, a random h include none of the c with probability C(n-c, h) / C(n, h). Equal distances count
-    one half. Above 0.5 the cohort leans towards its training patients. Exact copies of everybody reach 1 with h >= n,
-    and about (1 + h / n) / 2 with fewer held out: the note says how much. ``distances`` saves time. In the table,
-    distances at equal numbers are to a random part of the larger set.
-    Source: Platzer & Reutterer 2021, Front. Big Data 4:679939 (with a holdout); subsampling for sets of unequal size.
+    one half. Exact copies of everybody reach 1 with h >= n, and about (1 + h / n) / 2 with fewer held out. In the table,
+    distances at equal numbers are to a random part of the larger set. ``distances`` saves time. With a holdout as in
+    Platzer & Reutterer 2021, there with sets of equal size.
     """
     found = distances or privacy_distances(train, holdout, synthetic)
-    n, h, (near_train, near_holdout) = len(found.train), len(found.holdout), found.equal
+    n, h, (near_train, near_holdout) = len(train), len(holdout), found.equal
     if h <= n:
         share = _chance_of_closer(found.to_train.closer, found.to_train.equal, n, h)
     else:
         share = 1 - _chance_of_closer(found.to_holdout.closer, found.to_holdout.equal, h, n)
-    columns = {"patient": found.synthetic.patients, "to train": found.to_train.distance[:, 0]}
+    columns = {"patient": synthetic.patients, "to train": found.to_train.distance[:, 0]}
     columns |= {"to holdout": found.to_holdout.distance[:, 0], "nearest holdout": found.to_holdout.position[:, 0]}
     columns |= {"closer to train": share}
     columns |= {"to train, equal numbers": near_train, "to holdout, equal numbers": near_holdout}
@@ -103,7 +98,7 @@ def nndr(train: Cohort, synthetic: Cohort, to_train: Neighbours | None = None) -
     """Nearest-neighbour distance ratio: distance to the closest training patient over that to the second closest.
 
     Mean over synthetic patients. Near 1, no training patient is singled out; a copy scores 0, of a record that is there
-    twice 1. Source: Lowe 2004 for the ratio; Zhao et al. 2021, CTAB-GAN, ACML, as a privacy measure.
+    twice 1 (Lowe 2004; for privacy Zhao et al. 2021).
     """
     two = (to_train or neighbours_of(synthetic, train)).distance
     table = pd.DataFrame({"patient": synthetic.patients, "first": two[:, 0], "second": two[:, 1]})
@@ -150,13 +145,13 @@ def membership_auc(
     """Membership inference: how well the distance to the nearest synthetic patient tells members from others.
 
     Area under the ROC curve of an attacker who holds real courses and calls those closest to the synthetic cohort
-    members: 0.5 is ideal, 1 gives every member away. This attack is simple: a low score is no proof of privacy.
-    Source: Chen et al. 2020, GAN-Leaks, CCS (full black box, without calibration).
+    members: 0.5 is ideal, 1 gives every member away. This attack is simple (the full black box of Chen et al. 2020,
+    without calibration): a low score is no proof of privacy.
     """
     found = distances or privacy_distances(train, holdout, synthetic)
     distance = np.concatenate([found.to_train.reverse, found.to_holdout.reverse])
-    member = np.arange(len(distance)) < len(found.train)
-    patients = np.concatenate([found.train.patients, found.holdout.patients])
+    member = np.arange(len(distance)) < len(train)
+    patients = np.concatenate([train.patients, holdout.patients])
     table = pd.DataFrame({"patient": patients, "member": member, "distance": distance})
     return float(roc_auc_score(member, -distance)), noted(table)
 
@@ -169,7 +164,7 @@ def disclosure_risk(
     population: int | None = None,
     learnt: float = 0.05,
 ) -> Result:
-    """Meaningful identity disclosure risk of El Emam, Mosquera & Bass, on patients; table by class.
+    """Meaningful identity disclosure risk of El Emam, Mosquera & Bass 2020, on patients; table by class.
 
     max( 1/N sum_s I_s R_s / f_s,  1/n sum_s I_s R_s / F_s ), over the n training patients s: f_s and F_s the sizes of
     the patient's class (equal ``quasi_identifiers``, by default the static features) in the training set and in the
@@ -182,8 +177,7 @@ def disclosure_risk(
     Every choice is on the careful side: any match will do, the adversary errs nowhere (the paper's lambda is 1) and,
     without ``population``, the training set is the population. A patient's value is the most frequent level, or the
     mean over months on the encoded scale; a real quasi-identifier is cut at its deciles. Not to be known at all is a
-    class of its own, and nothing is learnt of such a patient. Source: El Emam et al. 2020, J. Med. Internet Res.
-    22:e23139.
+    class of its own, and nothing is learnt of such a patient.
     """
     schema = train.schema
     names = [f.name for f in schema.static] if quasi_identifiers is None else list(quasi_identifiers)

@@ -35,8 +35,7 @@ def c2st_auc(real: Cohort, synthetic: Cohort, folds: int = 5, limit: int = 1000,
     the share of months at each level and the share of months with a change; where the tables have such, the number of
     visits, the mean time between them and the shares of gaps. At most ``limit`` patients of each cohort, as many of
     both; mean over stratified folds (``attrs["folds"]``). The table says what gives the synthetic patients away, worst
-    first: by the synthetic share of the others with about this value, which tells a wrong spread as well as a wrong
-    mean. Source: Lopez-Paz & Oquab 2017, ICLR.
+    first: by the synthetic share of the others with about this value (Lopez-Paz & Oquab 2017).
     """
     return _test(real, synthetic, _summaries, folds, limit, seed)
 

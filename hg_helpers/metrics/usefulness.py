@@ -38,11 +38,10 @@ def time_to_outcome(cohort: Cohort, threshold: float | None = None) -> pd.DataFr
 
 
 def kaplan_meier(months: Sequence[int], reached: Sequence[bool]) -> pd.DataFrame:
-    """The share that has reached an outcome, month by month, where some are not followed until then.
+    """The share that has reached an outcome, month by month, of whom some are not followed so long (Kaplan & Meier 1958).
 
     ``months`` are whole numbers from 0: when the outcome was ``reached``, or until when the patient was seen without.
     One row a month from 0 to the last one, index the month: ``at_risk``, ``events``, ``reached`` (1 - S).
-    Source: Kaplan & Meier, Journal of the American Statistical Association 53, 1958.
     """
     months, reached = np.asarray(months, dtype=int), np.asarray(reached, dtype=bool)
     if not len(months) or months.min() < 0:
@@ -72,8 +71,7 @@ def fitted_q(
     ``state``, ``action`` and ``following`` (the next state) are numbers, one entry a decision, below ``shape``: states
     and actions. An action that was taken less often than ``minimum`` in a state is left out there: nobody knows what it
     does, and its value is NaN; a state in which no action is left is worth 0. ``discount`` is what a reward is worth
-    one step later.
-    Source: Fujimoto, Meger & Precup, ICML 2019 (batch constraint); Ernst, Geurts & Wehenkel, JMLR 6, 2005.
+    one step later. Source: Ernst, Geurts & Wehenkel 2005; the constraint: Fujimoto, Meger & Precup 2019.
     """
     if not 0 <= discount < 1:
         raise ValueError(f"discount must be at least 0 and below 1, or values grow without end; not {discount!r}")
