@@ -69,8 +69,8 @@ def dcr_share(train: Cohort, holdout: Cohort, synthetic: Cohort, distances: Priv
     Of the larger of the two sets only as many patients count as the smaller has, so that 0.5 is ideal; the share is the
     average over *all* such subsamples, which is exact: among n training patients of whom c lie closer than the nearest
     of h held-out ones, a random h include none of the c with probability C(n-c, h) / C(n, h). Equal distances count
-    one half. Exact copies of everybody reach 1 with h >= n, and about (1 + h / n) / 2 with fewer held out. In the table,
-    distances at equal numbers are to a random part of the larger set. ``distances`` saves time. With a holdout as in
+    one half. Exact copies of everybody reach 1 with h >= n, and about (1 + h / n) / 2 with fewer held out. In the
+    table, distances at equal numbers are to a random part of the larger set. ``distances`` saves time. A holdout as in
     Platzer & Reutterer 2021, there with sets of equal size.
     """
     found = distances or privacy_distances(train, holdout, synthetic)

@@ -38,7 +38,7 @@ def time_to_outcome(cohort: Cohort, threshold: float | None = None) -> pd.DataFr
 
 
 def kaplan_meier(months: Sequence[int], reached: Sequence[bool]) -> pd.DataFrame:
-    """The share that has reached an outcome, month by month, of whom some are not followed so long (Kaplan & Meier 1958).
+    """The share that has reached an outcome, month by month, some not followed to the end (Kaplan & Meier 1958).
 
     ``months`` are whole numbers from 0: when the outcome was ``reached``, or until when the patient was seen without.
     One row a month from 0 to the last one, index the month: ``at_risk``, ``events``, ``reached`` (1 - S).
