@@ -171,15 +171,13 @@ def headline_replicates(
     _, closer = privacy.dcr_share(c.train, c.holdout, c.synthetic, distances=distances)
     _, attacked = privacy.membership_auc(c.train, c.holdout, c.synthetic, distances=distances)
     real = np.concatenate([draw_weights(len(cohort), replicates, rng) for cohort in (c.train, c.holdout)], axis=1)
-    nearest = closer["nearest holdout"].to_numpy()
-    out["dcr_share", "all"] = cluster_replicates(closer["closer to train"].to_numpy(), nearest, replicates, rng)
-    score = -attacked["distance"].to_numpy()
-    out["membership_auc", "all"] = auc_replicates(attacked["member"].to_numpy(), score, real)
+    out["dcr_share", "all"] = cluster_replicates(closer["closer to train"], closer["nearest holdout"], replicates, rng)
+    out["membership_auc", "all"] = auc_replicates(attacked["member"].to_numpy(), -attacked["distance"], real)
     for metric, predictions in answers.items():
         for answer in predictions:
             if answer.score is not None:
-                rows = weights[0][:, answer.patient]
-                out[metric, answer.feature] = auc_replicates(answer.label, answer.score, rows)
+                asked = answer.label, answer.score, weights[0][:, answer.patient]
+                out[metric, answer.feature] = auc_replicates(*asked)
     return out
 
 
@@ -233,6 +231,5 @@ def cluster_replicates(
     _, code, size = np.unique(cluster, return_inverse=True, return_counts=True)
     if len(size) < MINIMUM_PATIENTS:
         return np.full(replicates, np.nan)
-    total = np.bincount(code, weights=values)
     weights = draw_weights(len(size), replicates, rng)
-    return weights @ total / (weights @ size)
+    return weights @ np.bincount(code, weights=values) / (weights @ size)

@@ -62,8 +62,8 @@ class Neighbours(NamedTuple):
     distance: np.ndarray  # (queries, k), to the nearest references, ascending; inf where there are fewer than k
     position: np.ndarray  # (queries, k), of those references
     reverse: np.ndarray  # (references,), distance of each to its nearest query
-    closer: np.ndarray | None = None  # (queries,), references closer than the query's radius; None without radii
-    equal: np.ndarray | None = None  # and those at that distance up to rounding
+    closer: np.ndarray  # (queries,), references closer than the query's radius; 0 without radii
+    equal: np.ndarray  # and those at that distance up to rounding
 
 
 def neighbours(
@@ -72,12 +72,11 @@ def neighbours(
     """Nearest references of each query and the reverse, counts within ``radii``; ``same``: both are one set."""
     n = len(queries)
     distance, position = np.full((n, k), np.inf), np.zeros((n, k), dtype=np.int64)
-    reverse = np.full(len(references), np.inf)
-    counts = None if radii is None else np.empty((2, n), dtype=np.int64)
+    reverse, counts = np.full(len(references), np.inf), np.zeros((2, n), dtype=np.int64)
     for rows, block in blocks(queries, references):
         if same:
             block[np.arange(len(block)), np.arange(rows.start, rows.stop)] = np.inf
-        if counts is not None:
+        if radii is not None:
             limit = radii[rows, None] ** 2
             tolerance = EXACT + 1e-9 * limit
             counts[0, rows] = (block < limit - tolerance).sum(axis=1)
@@ -88,5 +87,4 @@ def neighbours(
             position[rows, rank] = found
             distance[rows, rank] = block[np.arange(len(block)), found]
             block[np.arange(len(block)), found] = np.inf
-    closer, equal = (None, None) if counts is None else counts
-    return Neighbours(np.sqrt(distance), position, np.sqrt(reverse), closer, equal)
+    return Neighbours(np.sqrt(distance), position, np.sqrt(reverse), *counts)

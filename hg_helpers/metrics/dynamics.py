@@ -174,7 +174,7 @@ def switching_ratio(real: Cohort, synthetic: Cohort) -> Result:
         if rates[0] > 0 and rates[1] >= 0:
             value, note = rates[1] / rates[0], ""
         elif not np.isnan(rates).any():
-            value, note = np.inf if rates[1] else "no real patient switches"
+            value, note = np.inf if rates[1] else np.nan, "no real patient switches"
         rows.append((" x ".join(names), *rates, value, *ever, note))
     columns = ["feature", "real", "synthetic", "value", "real switchers", "synthetic switchers", "note"]
     if not rows:
@@ -218,7 +218,8 @@ def static_constant(real: Cohort, synthetic: Cohort) -> Result:
 
     static = [f.name for f in real.schema.static]
     kept = [pd.DataFrame({name: constant(c, name) for name in static}) for c in (real, synthetic)]
-    table = pd.DataFrame({"feature": static, "real": kept[0].mean(), "synthetic": kept[1].mean()})
+    shares = [part.mean().to_numpy() for part in kept]
+    table = pd.DataFrame({"feature": static, "real": shares[0], "synthetic": shares[1]})
     if not static or real.months < 2:
         return np.nan, noted(table, "a single month cannot change" if static else "the schema has no static feature")
-    return float(kept[1].all(axis=1).mean()), noted(table.reset_index(drop=True))
+    return float(kept[1].all(axis=1).mean()), noted(table)

@@ -123,7 +123,7 @@ def averaged(
     rows: list[tuple], columns: list[str], without: str, undefined: str = "", some: str = "", of: str = "value"
 ) -> Result:
     """Rows as a table, and the mean of one column; what to note where no row, no value, or not every value is there."""
-    table = pd.DataFrame(rows, columns=columns)
+    table = pd.DataFrame(rows, columns=columns).astype({of: float})
     value, lost = mean_defined(table[of]), bool(table[of].isna().any())
     return value, noted(table, (undefined if np.isnan(value) else some * lost) if rows else without)
 
