@@ -1,0 +1,101 @@
+"""The bench against the field: what the simple methods give, and that a run is neither lost nor done twice."""
+
+import pandas as pd
+import pytest
+
+from hg_helpers.metrics import evaluate
+from tests.bench import field
+
+
+@pytest.fixture
+def few(monkeypatch):
+    """Sixty synthetic patients of each method, and seventy real ones to learn from."""
+    train, holdout = field.split(seed=0)
+    ids = train[field.ID].unique()[:70]
+    train = train[train[field.ID].isin(ids)]
+    holdout = holdout[holdout[field.ID].isin(holdout[field.ID].unique()[:50])]
+    monkeypatch.setattr(field, "PATIENTS", 60)
+    monkeypatch.setattr(field, "split", lambda seed: (train, holdout))
+    return train, holdout
+
+
+@pytest.mark.parametrize("method", field.UNTRAINED)
+def test_simple_methods_give_whole_patients_and_the_same_ones_for_a_seed(few, method):
+    train, _ = few
+    made, again, other = (field.checked(field.METHODS[method](train, None, s)(), train) for s in (0, 0, 1))
+    pd.testing.assert_frame_equal(made, again)
+    assert not made.equals(other)
+    for feature in field.SCHEMA.static:
+        assert (made.groupby(field.ID)[feature.name].nunique() == 1).all()
+    regimen = [f.name for f in field.SCHEMA.discrete]
+    assert set(made[regimen].itertuples(index=False)) <= set(
+        pd.merge(train[regimen[:2]].drop_duplicates(), train[regimen[2:]].drop_duplicates(), how="cross").itertuples(
+            index=False
+        )
+    )
+
+
+def test_a_markov_chain_follows_real_steps_only(few):
+    train, _ = few
+    made = field.checked(field.METHODS["Markov chain"](train, None, 0)(), train)
+    regimen = [f.name for f in field.SCHEMA.discrete if not f.static]
+
+    def steps(table):
+        now = table[regimen].astype(str).agg("/".join, axis=1)
+        after = now.groupby(table[field.ID]).shift(-1)
+        return set(zip(now[after.notna()], after.dropna(), strict=True))
+
+    assert all(before == after for before, after in steps(made) - steps(train))
+
+
+def test_the_bootstrap_is_told_by_privacy_alone(few):
+    train, holdout = few
+    made = field.checked(field.METHODS["bootstrap"](train, None, 0)(), train)
+    report = evaluate(train, holdout, made, schema=field.SCHEMA, bootstrap=0).set_index("metric")
+    assert report.loc["dcr_share", "value"] > 0.8  # 70 of 120 by chance
+    assert (report.loc["joint_tv", "value"] < report.loc["joint_tv", "floor"]).all()
+
+
+def test_what_did_not_come_back_whole_is_refused(few):
+    train, _ = few
+    made = field.METHODS["bootstrap"](train, None, 0)()
+    with pytest.raises(ValueError, match="60 patients of 59 to 60 months"):
+        field.checked(made.iloc[1:], train)
+
+
+def test_runs_are_kept_and_not_done_again(few, tmp_path, monkeypatch, capsys):
+    out = tmp_path / "field.csv"
+    wanted = ["--only", "bootstrap", "Markov chain", "--out", str(out)]
+    assert field.main(wanted) == 0
+    rows = pd.read_csv(out)
+    assert set(rows["method"]) == {"bootstrap", "Markov chain"} and set(rows["budget"]) == {field.CONVERGED}
+    assert list(rows.columns) == field.COLUMNS
+    monkeypatch.setattr(field, "run", None)  # a second call trains nothing
+    assert field.main([*wanted, "--budget", "150", "converged"]) == 0
+    printed = capsys.readouterr().out
+    assert "floor" in printed and "bootstrap" in printed
+
+
+def test_a_peer_that_is_not_installed_is_said(few, tmp_path, monkeypatch, capsys):
+    def missing(*_):
+        raise ImportError("No module named 'mostlyai'")
+
+    monkeypatch.setitem(field.METHODS, "TabularARGN", missing)
+    assert field.main(["--only", "TabularARGN", "--out", str(tmp_path / "field.csv")]) == 1
+    assert "No module named 'mostlyai'. How to install" in capsys.readouterr().out
+
+
+def test_our_models_get_as_many_epochs_as_the_time_allows(few, monkeypatch):
+    train, _ = few
+    clock = iter([0.0, 10.0])  # one epoch takes ten seconds
+    monkeypatch.setattr(field.time, "process_time", lambda: next(clock))
+    asked = []
+    real = field.hg.Trainer
+
+    def trainer(encoder, config, device):
+        asked.append(config.epochs)
+        return real(encoder, field.hg.TrainConfig.v1(hidden=4, latent=4, epochs=1, lengths=(60,)), device=device)
+
+    monkeypatch.setattr(field.hg, "Trainer", trainer)
+    field.METHODS["v1"](train, 150.0, 0)
+    assert asked == [1, 15]
