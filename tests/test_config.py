@@ -34,7 +34,7 @@ def test_v2_differs_from_v1_in_where_noise_comes_from_alone():
 
 def test_v2_plus_adds_repairs_to_v2_and_takes_nothing_away():
     plus = TrainConfig.v2_plus()
-    assert (plus.latent_source, plus.autoencoder) == ("buffer", "aggregate")
+    assert (plus.latent_source, plus.autoencoder) == ("noisy_buffer", "aggregate")
     assert plus != TrainConfig.v2()
 
 
@@ -174,7 +174,7 @@ def test_a_wrong_choice_is_answered_with_the_choices(name):
         TrainConfig(**{name: "sofmax"})
 
 
-@pytest.mark.parametrize("source", ["buffer", "gaussian"])
+@pytest.mark.parametrize("source", ["buffer", "noisy_buffer", "gaussian"])
 def test_a_buffer_without_an_autoencoder_is_refused_with_the_way_out(source):
     with pytest.raises(ValueError, match=rf"'{source}'.*autoencoder='aggregate'"):
         TrainConfig(latent_source=source)

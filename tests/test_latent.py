@@ -10,6 +10,7 @@ from hg_helpers.model.latent import (
     SOURCES,
     GaussianPrototypes,
     LatentBuffer,
+    NoisyBuffer,
     PersistentNoise,
     UniformNoise,
     group_means,
@@ -167,6 +168,14 @@ def test_noise_from_the_buffer_is_z_times_the_scale_plus_a_prototype():
     assert rest.mean() == pytest.approx(0.5, abs=0.02)
 
 
+def test_the_noisy_buffer_gives_each_patient_a_prototype_and_a_noise_of_its_own_that_stay():
+    far = torch.arange(3.0)[:, None].expand(3, 4) * 1000
+    z = holding(far, scale=7.0, source=NoisyBuffer).draw(2000, 60, seeded())
+    chosen = (z[:, :1, 0] / 1000).round()
+    assert torch.equal((z[..., 0] / 1000).round(), chosen.expand(-1, 60))  # one prototype for all months
+    torch.testing.assert_close(z - far[chosen.long()], PersistentNoise(4).draw(2000, 60, seeded()), atol=1e-3, rtol=0)
+
+
 def test_each_dimension_has_its_own_scale():
     buffer = holding(torch.zeros(1, 2))
     buffer.scale = torch.tensor([[[1.0, 10.0]]])
@@ -180,7 +189,7 @@ def test_prototypes_are_drawn_evenly_and_with_replacement():
     assert counts.tolist() == pytest.approx([1000] * 4, abs=120)
 
 
-@pytest.mark.parametrize("source", [LatentBuffer, GaussianPrototypes])
+@pytest.mark.parametrize("source", [LatentBuffer, NoisyBuffer, GaussianPrototypes])
 def test_drawing_from_an_empty_buffer_is_an_error_that_says_what_fills_it(source):
     for draw in (lambda b: b.draw(2, 3, seeded()), lambda b: b.choose(2, seeded())):
         with pytest.raises(RuntimeError, match=r"empty.*train at least one batch"):
@@ -246,7 +255,7 @@ def test_draws_are_a_function_of_the_generator_that_is_passed(name):
     assert torch.equal(source.draw(4, 5, seeded()), z) and not torch.equal(source.draw(4, 5, seeded(1)), z)
 
 
-@pytest.mark.parametrize("source", [LatentBuffer, GaussianPrototypes])
+@pytest.mark.parametrize("source", [LatentBuffer, NoisyBuffer, GaussianPrototypes])
 def test_the_state_is_restored_with_another_number_of_prototypes(source):
     small, large = filled(source, patients=2), filled(source, patients=9)
     for before, after in ((small, large), (large, source(3)), (source(3), large)):

@@ -32,7 +32,8 @@ V2 = {"latent_source": "buffer", "autoencoder": "aggregate"}
 #: The repairs; data/results/README.md says what each is for and what three seeds support.
 HEADS = {"heads": "straight_through", "static_heads": True, "hold_or_switch": True, "measurement_noise": True}
 JUDGED = {"critic": "convolutional", "summary_weight": 3.0, "real_weight": 5.0, "moment_weight": 0.1, "n_critic": 3}
-V2_PLUS = V2 | HEADS | JUDGED | {"chain": True, "start": "margins", "betas": (0.5, 0.99), "ema": 0.99, "lr_decay": True}
+V2_PLUS = V2 | HEADS | JUDGED | {"latent_source": "noisy_buffer", "chain": True, "start": "margins"}
+V2_PLUS |= {"betas": (0.5, 0.99), "ema": 0.99, "lr_decay": True}
 
 
 def _setting(default: Any, meaning: str, check: Callable[..., Any], *bounds: Any) -> Any:

@@ -98,6 +98,13 @@ class LatentBuffer(UniformNoise):
         super()._load_from_state_dict(state_dict, prefix, *args)
 
 
+class NoisyBuffer(LatentBuffer, PersistentNoise):
+    """v2_plus: z' = z + prototype, with z the noise that stays with a patient: two patients of one prototype differ."""
+
+    def draw(self, patients: int, months: int, generator: torch.Generator) -> Tensor:
+        return PersistentNoise.draw(self, patients, months, generator) + self.choose(patients, generator)
+
+
 class GaussianPrototypes(LatentBuffer):
     """As the buffer, each prototype replaced by a draw from a normal distribution with the prototypes' moments.
 
@@ -129,5 +136,6 @@ SOURCES = {
     "uniform": UniformNoise,
     "persistent": PersistentNoise,
     "buffer": LatentBuffer,
+    "noisy_buffer": NoisyBuffer,
     "gaussian": GaussianPrototypes,
 }

@@ -70,6 +70,7 @@ CONFIGURATIONS: dict[str, tuple[str, dict[str, Any]]] = {
     "v2_plus, no critic of summaries": ("v2_plus", {"summary_weight": 0.0}),
     "v2_plus, transformer": ("v2_plus", {"generator": "transformer"}),
     # without a buffer nobody asks the autoencoder: it goes with it
+    "v2_plus, v2's noise": ("v2_plus", {"latent_source": "buffer"}),
     "v2_plus, uniform noise": ("v2_plus", {"latent_source": "uniform", "autoencoder": None}),
     "v2_plus, persistent noise": ("v2_plus", {"latent_source": "persistent", "autoencoder": None}),
 }
