@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import math
 import os
 import sys
 import textwrap
@@ -16,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from .commands import UserError, demo, describe, download, evaluate, sample, simulate, train, workshop
+from .commands import demo, describe, download, evaluate, sample, simulate, train, workshop
 from .doctor import doctor
 from .workshop import NOTEBOOKS
 
@@ -48,13 +49,12 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         return 130
-    except KeyError as error:  # str() of a KeyError would put quotes round the sentence
-        print(f"error: {error.args[0]}", file=sys.stderr)
-    except (UserError, ValueError, OSError, RuntimeError, MemoryError) as error:
+    except (KeyError, ValueError, OSError, RuntimeError, MemoryError) as error:
         if options.traceback:
             raise
-        print(f"error: {error}", file=sys.stderr)
-    return 1
+        # str() of a KeyError would put quotes round the sentence
+        print(f"error: {error.args[0] if isinstance(error, KeyError) else error}", file=sys.stderr)
+        return 1
 
 
 def _reader_gone(error: BrokenPipeError) -> int:
@@ -71,42 +71,36 @@ def _reader_gone(error: BrokenPipeError) -> int:
 class Help(argparse.HelpFormatter):
     """Lines end between words, also in what stands below the options; examples go on behind a backslash."""
 
-    def _split_lines(self, text: str, width: int) -> list[str]:
-        return textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False)
+    def _split_lines(self, text: str, width: int, **indents: str) -> list[str]:
+        return textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False, **indents)
 
     def _fill_text(self, text: str, width: int, indent: str) -> str:
-        lines, whole = [], {"break_long_words": False, "break_on_hyphens": False}
+        lines = []
         for line in text.splitlines():
             if line.startswith("  "):  # an example
-                parts = textwrap.wrap(line.strip(), width - 2, initial_indent="  ", subsequent_indent="      ", **whole)
-                lines.append(" \\\n".join(parts))
+                indents = {"initial_indent": "  ", "subsequent_indent": "      "}
+                lines.append(" \\\n".join(self._split_lines(line.strip(), width - 2, **indents)))
             else:
-                lines.append(textwrap.fill(line, width, **whole))
+                lines.append("\n".join(self._split_lines(line, width)))
         return "\n".join(lines)
 
 
-def _at_least(least: int) -> Callable[[str], int]:
-    def number(text: str) -> int:
-        if (value := int(text)) < least:
-            raise argparse.ArgumentTypeError(f"{value} is not at least {least}")
+def _number(kind: type, least: int, below: float, wanted: str) -> Callable[[str], Any]:
+    def number(text: str) -> Any:
+        if not least <= (value := kind(text)) < below:
+            raise argparse.ArgumentTypeError(f"{value} is not {wanted}")
         return value
 
-    number.__name__ = "whole number"  # in argparse's message about what is none
+    number.__name__ = "share" if kind is float else "whole number"  # in argparse's message about what is none
     return number
 
 
-COUNT, SEED = _at_least(1), {"type": _at_least(0), "default": 0}
+COUNT, SHARE = _number(int, 1, math.inf, "at least 1"), _number(float, 0, 1, "a share of at least 0 and below 1")
+SEED = {"type": _number(int, 0, math.inf, "at least 0"), "default": 0}
 
 
 def _path(text: str) -> Path:
     return Path(text).expanduser()  # no shell expands --out=~/runs
-
-
-def _share(text: str) -> float:
-    number = float(text)
-    if not 0 <= number < 1:
-        raise argparse.ArgumentTypeError(f"{number} is not a share of at least 0 and below 1")
-    return number
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -169,7 +163,7 @@ def build_parser() -> argparse.ArgumentParser:
     option("--preset", choices=["published", "workshop"], default="workshop")
     option("--epochs", type=COUNT, help="default: the preset's, more where the table is small")
     option("--seed", **SEED, help="of the split, the weights and the noise")
-    option("--holdout", type=_share, default=0.2, help="share of patients kept for evaluation (default 0.2)")
+    option("--holdout", type=SHARE, default=0.2, help="share of patients kept for evaluation (default 0.2)")
     option("--device", default="cpu", help="cpu (default), cuda, mps or auto")
     option("--checkpoint-every", type=COUNT, default=1, metavar="EPOCHS")
     option("--resume", action="store_true", help="go on with the model in --out, up to --epochs")
