@@ -33,9 +33,8 @@ from .processes import callbacks, in_processes, leave_with_parent
 
 log = logging.getLogger("hg_helpers")
 
-SYNTHETIC_PATIENTS = 1000
-HOLDOUT = 0.2
-
+SYNTHETIC_PATIENTS, HOLDOUT = 1000, 0.2
+DEMO = ("v1", "v2", "v2_plus")
 STATIC = [f.name for f in ART_DEMO.static]
 #: What a reader sees for each of the scores.
 LABELS = {
@@ -50,29 +49,18 @@ LABELS = {
     "static_constant": "patients with constant static features",
     "static_changes": "patients whose static features change",
 }
-
-DEMO = ("v1", "v2", "v2_plus")
 #: The table's rows.
-ROWS = ["coverage_month", "coverage_patient", "coverage_drawn", "joint_tv", "static_groups"]
-ROWS += [*(f"ks {f.name}" for f in ART_DEMO.real), "patient_spread", "switching_ratio", "static_changes"]
+ROWS = [key for key in LABELS if key != "static_constant"]
 
 
 def scores(real: CohortArrays, made: CohortArrays) -> dict[str, float]:
     """Score a cohort in the demo's layout against real patients: one value a key of ``LABELS``."""
     pair = (real, made, ART_DEMO)
-    distance = ks(*pair)[1].set_index("feature")["value"]
-    constant = static_constant(*pair)[0]
-    found = {
-        "coverage_month": coverage(*pair, by="month")[0],
-        "coverage_patient": coverage(*pair, by="patient")[0],
-        "joint_tv": joint_tv(*pair)[0],
-        "static_groups": coverage(*pair, features=STATIC, minimum=0.0)[1]["covered"].sum(),
-        **{f"ks {name}": distance[name] for name in distance.index},
-        "patient_spread": patient_spread(*pair)[0],
-        "switching_ratio": switching_ratio(*pair)[0],
-        "static_constant": constant,
-        "static_changes": 1 - constant,
-    }
+    found = {f"coverage_{by}": coverage(*pair, by=by)[0] for by in ("month", "patient")}
+    found |= {each.__name__: each(*pair)[0] for each in (joint_tv, patient_spread, switching_ratio, static_constant)}
+    found |= {f"ks {row.feature}": row.value for row in ks(*pair)[1].itertuples()}
+    found["static_groups"] = coverage(*pair, features=STATIC, minimum=0.0)[1]["covered"].sum()
+    found["static_changes"] = 1 - found["static_constant"]
     return {key: float(value) for key, value in found.items()}
 
 
@@ -82,15 +70,13 @@ def run_demo(folder: str | Path, seed: int = 0, progress: bool = True, **changes
     Args:
         folder: checkpoints, synthetic cohorts, tables and figures go here.
         seed: of the split, the training and the sampling.
-        progress: show progress bars.
         changes: settings of :class:`TrainConfig` for all three models, other than the workshop preset's.
 
     Returns:
-        ``"summary"`` (DataFrame, one column a cohort), ``"seconds"`` and ``"files"``.
+        ``"summary"`` (DataFrame, one column a cohort), ``"seconds"``, ``"patients"`` and ``"files"``.
     """
     started = time.perf_counter()
     folder = Path(folder).expanduser()
-    folder.mkdir(parents=True, exist_ok=True)
     log.info("training %s, each in a process of its own; then they are sampled and compared", ", ".join(DEMO))
     train, holdout = split_patients(load_cohort(), HOLDOUT, seed=seed)
     split = split_of(None, HOLDOUT, seed, ART_DEMO, train, holdout)
@@ -102,33 +88,6 @@ def run_demo(folder: str | Path, seed: int = 0, progress: bool = True, **changes
     seconds["all"] = time.perf_counter() - started
     files = sorted(str(path) for path in folder.glob("[!.]*"))
     return {"summary": summary, "seconds": seconds, "patients": patients, "files": files}
-
-
-def _evaluate(folder: Path, train: pd.DataFrame, holdout: pd.DataFrame, seed: int) -> pd.DataFrame:
-    """Sample each model, and write synthetic cohorts, tables and pictures; returns the summary."""
-    encoder = CohortEncoder(ART_DEMO).fit(train)
-
-    def arrays(name: str, table: pd.DataFrame) -> CohortArrays:
-        return CohortArrays.of(validate_cohort(table, ART_DEMO, name), ART_DEMO, encoder, name)
-
-    real, cohorts = arrays("train", train), {"holdout": arrays("holdout", holdout)}
-    synthetic: dict[str, pd.DataFrame] = {}
-    summary = {"holdout": scores(real, cohorts["holdout"])}
-    for name in DEMO:
-        synthesizer = Synthesizer.load(folder / f"{name}.pt")
-        synthetic[name] = synthesizer.sample(SYNTHETIC_PATIENTS, seed=seed)
-        write_table(synthetic[name], folder / f"{name}.csv")
-        cohorts[name] = arrays(name, synthetic[name])
-        # a model that only spreads its chances covers groups by sampling; its patients still do not
-        drawn = synthesizer.sample(SYNTHETIC_PATIENTS, seed=seed, decode="sample")
-        by_sampling = coverage(real, arrays(f"{name}, decode=sample", drawn), ART_DEMO, by="patient")[0]
-        summary[name] = {**scores(real, cohorts[name]), "coverage_drawn": by_sampling}
-    table = pd.DataFrame(summary).loc[ROWS].rename(LABELS)
-    write_table(table, folder / "summary.csv", index=True, float_format="%.5f")
-    write_table(_who_is_covered(real, cohorts), folder / "coverage.csv", float_format="%.5f")
-    joint_shares({"real": train, **synthetic}, ART_DEMO)[0].savefig(folder / "gender_ethnic.png", dpi=FILE_DPI)
-    distributions(train, synthetic, schema=ART_DEMO)[0].savefig(folder / "distributions.png", dpi=FILE_DPI)
-    return table
 
 
 def _train_all(folder: Path, changes: dict[str, Any], patients: int, progress: bool) -> dict[str, float]:
@@ -144,41 +103,53 @@ def _train_all(folder: Path, changes: dict[str, Any], patients: int, progress: b
 
 
 def _train(config: TrainConfig, checkpoint: Path) -> float:
-    trainer, _ = train_in_process(config, checkpoint)
-    return float(trainer.history["seconds"].sum())
+    return float(train_in_process(config, checkpoint)[0].history["seconds"].sum())
 
 
-def train_in_process(
-    config: TrainConfig, checkpoint: Path, begun: Trainer | None = None
-) -> tuple[Trainer, pd.DataFrame]:
-    """Train on the bundled cohort's training patients, in a process of :func:`.processes.in_processes`.
+def train_in_process(config: TrainConfig, path: Path, begun: Trainer | None = None) -> tuple[Trainer, pd.DataFrame]:
+    """Train on the bundled cohort's training patients, who are returned too, in one of :func:`.processes.in_processes`.
 
-    Args:
-        config: its seed decides the split, too.
-        checkpoint: left here where the run ends or is stopped.
-        begun: the same run as it was when it was stopped; it goes on.
-
-    Returns:
-        The trainer and the training patients.
+    A checkpoint is left at ``path`` where the run ends or is stopped; ``begun``, the same run as it was then, goes on.
     """
     train, _ = split_patients(load_cohort(), HOLDOUT, seed=config.seed)
     trainer = begun or Trainer(CohortEncoder(ART_DEMO).fit(train), config, device="cpu")
-    trainer.fit(trainer.encoder.transform(train), checkpoint=checkpoint, callbacks=callbacks(), progress=False)
+    trainer.fit(trainer.encoder.transform(train), checkpoint=path, callbacks=callbacks(), progress=False)
     leave_with_parent()
     return trainer, train
 
 
-def _who_is_covered(train: CohortArrays, cohorts: dict[str, CohortArrays]) -> pd.DataFrame:
-    """One row a group of real patients: its real share and each cohort's, by month and by patient."""
-    parts = []
+def _evaluate(folder: Path, train: pd.DataFrame, holdout: pd.DataFrame, seed: int) -> pd.DataFrame:
+    """Sample each model, and write synthetic cohorts, tables and pictures; returns the summary."""
+    encoder = CohortEncoder(ART_DEMO).fit(train)
+
+    def arrays(name: str, table: pd.DataFrame) -> CohortArrays:
+        return CohortArrays.of(validate_cohort(table, ART_DEMO, name), ART_DEMO, encoder, name)
+
+    real, cohorts, synthetic = arrays("train", train), {"holdout": arrays("holdout", holdout)}, {}
+    summary = {"holdout": scores(real, cohorts["holdout"])}
+    for name in DEMO:
+        synthesizer = Synthesizer.load(folder / f"{name}.pt")
+        synthetic[name] = synthesizer.sample(SYNTHETIC_PATIENTS, seed=seed)
+        write_table(synthetic[name], folder / f"{name}.csv")
+        cohorts[name] = arrays(name, synthetic[name])
+        # a model that only spreads its chances covers groups by sampling; its patients still do not
+        drawn = synthesizer.sample(SYNTHETIC_PATIENTS, seed=seed, decode="sample")
+        by_sampling = coverage(real, arrays(f"{name}, decode=sample", drawn), ART_DEMO, by="patient")[0]
+        summary[name] = {**scores(real, cohorts[name]), "coverage_drawn": by_sampling}
+    covered = []  # a row a group of real patients: its real share and each cohort's
     for by in ("month", "patient"):
         tables = []
         for name, cohort in cohorts.items():
-            table = coverage(train, cohort, ART_DEMO, by=by)[1]
+            table = coverage(real, cohort, ART_DEMO, by=by)[1]
             table = table.rename(columns={"real share": "train", "synthetic share": name, "covered": f"{name} covered"})
             tables.append(table.set_index(list(table.columns[:-2])))  # the levels and the real share
-        parts.append(pd.concat(tables, axis=1).reset_index().assign(by=by))
-    return pd.concat(parts, ignore_index=True)
+        covered.append(pd.concat(tables, axis=1).reset_index().assign(by=by))
+    write_table(pd.concat(covered, ignore_index=True), folder / "coverage.csv", float_format="%.5f")
+    table = pd.DataFrame(summary).loc[ROWS].rename(LABELS)
+    write_table(table, folder / "summary.csv", index=True, float_format="%.5f")
+    joint_shares({"real": train, **synthetic}, ART_DEMO)[0].savefig(folder / "gender_ethnic.png", dpi=FILE_DPI)
+    distributions(train, synthetic, schema=ART_DEMO)[0].savefig(folder / "distributions.png", dpi=FILE_DPI)
+    return table
 
 
 def too_short(epochs: int | None) -> str | None:

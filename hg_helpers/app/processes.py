@@ -20,11 +20,7 @@ log = logging.getLogger("hg_helpers")
 
 
 def in_processes(
-    work: Callable,
-    runs: dict[Any, tuple],
-    jobs: int,
-    bar: tqdm,
-    finished: Callable[[Hashable, Future], None],
+    work: Callable, runs: dict[Any, tuple], jobs: int, bar: tqdm, finished: Callable[[Hashable, Future], None]
 ) -> None:
     """Call ``work(*arguments)`` for each run, on one thread, so that no value depends on the number of processes.
 
@@ -36,13 +32,10 @@ def in_processes(
     """
     spawn = multiprocessing.get_context("spawn")
     done, stop = spawn.Queue(), spawn.Event()
-    todo, running = list(runs), {}
     pool = ProcessPoolExecutor(jobs, spawn, _begin, (done, stop))
     try:
-        while todo or running:
-            while todo and len(running) < jobs:  # not all at once: what the pool has taken in cannot be called back
-                run = todo.pop(0)
-                running[pool.submit(work, *runs[run])] = run
+        running = {pool.submit(work, *arguments): run for run, arguments in runs.items()}
+        while running:
             for job in wait(running, 0.5, FIRST_COMPLETED).done:
                 finished(running.pop(job), job)
             while not done.empty():
