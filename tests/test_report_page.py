@@ -12,7 +12,7 @@ import yaml
 
 import hg_helpers as hg
 from hg_helpers.__main__ import main
-from hg_helpers.app.report import MEANING, table, write_page
+from hg_helpers.app.report import WORDS, table, write_page
 from hg_helpers.metrics import METRICS
 
 NAMES = {"VL": "<b>VL</b>", "CD4": 'CD4 & "more"', "Gender": "<script>alert(1)</script>"}
@@ -122,7 +122,8 @@ def test_the_page_has_every_row_of_the_table_and_says_what_each_number_hides(pag
 
 
 def test_every_metric_has_words():
-    assert set(MEANING) == set(METRICS)
+    assert set(WORDS["metrics"]) == set(METRICS)
+    assert set(WORDS["groups"]) == {metric.group for metric in METRICS.values()}
 
 
 def test_names_are_shown_as_they_are_written(page):

@@ -92,13 +92,13 @@ def history(distance: list[float], moments: list[float] | None = None) -> pd.Dat
 def test_a_small_table_gets_the_steps_of_the_800_patients_and_is_told_so(caplog, schema, patients, model, steps):
     table = hg.simulate_cohort(patients, months=6)
     with caplog.at_level(logging.INFO, "hg_helpers"):
-        config = shorthand.prepare(table, model, schema, 0, 0, None, "cpu", "workshop").trainer.config
+        config = shorthand.prepare(table, model, schema, 0, "cpu", {}, preset="workshop").trainer.config
     batches = config.steps_per_epoch(patients, 6)
     assert steps <= config.epochs * batches < steps + batches
     assert (
         f"{config.epochs * batches} generator steps, as many steps as 800 patients of 60 months get in" in caplog.text
     )
-    asked = shorthand.prepare(table, model, schema, 0, 0, 3, "cpu", "workshop").trainer.config
+    asked = shorthand.prepare(table, model, schema, 0, "cpu", {}, preset="workshop", epochs=3).trainer.config
     assert asked.epochs == 3
 
 

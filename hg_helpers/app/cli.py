@@ -44,28 +44,21 @@ def main(arguments: list[str] | None = None) -> int:
         code = options.run(options)
         sys.stdout.flush()
         return code
-    except BrokenPipeError as error:
-        return _reader_gone(error)
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         return 130
     except (KeyError, ValueError, OSError, RuntimeError, MemoryError) as error:
+        if isinstance(error, BrokenPipeError):
+            try:
+                print(flush=True)  # what could not be written is dropped already: write again
+            except BrokenPipeError:  # who reads the results has seen enough, as in `doctor | head -1`
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python flushes at the end
+                return 0
         if options.traceback:
             raise
         # str() of a KeyError would put quotes round the sentence
         print(f"error: {error.args[0] if isinstance(error, KeyError) else error}", file=sys.stderr)
         return 1
-
-
-def _reader_gone(error: BrokenPipeError) -> int:
-    """Be quiet where who reads the results has seen enough, as in `doctor | head -1`; any other pipe is an error."""
-    try:
-        print(flush=True)  # what could not be written is dropped already: write again
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python flushes at the end
-        return 0
-    print(f"error: {error}", file=sys.stderr)
-    return 1
 
 
 class Help(argparse.HelpFormatter):

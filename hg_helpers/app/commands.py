@@ -68,8 +68,8 @@ def train(options: argparse.Namespace) -> int:
         return _resume(options)
     _output(options, ".pt")
     what = options.data, options.model or "v2_plus", _schema(options.schema or "art-demo"), options.holdout
-    how = options.seed, options.epochs, options.device, options.preset
-    begun = prepare(*what, *how, Peers(), _reading(options))
+    how = {name: getattr(options, name) for name in ("seed", "epochs", "preset")}
+    begun = prepare(*what, options.device, _reading(options), **how)
     if begun.trainer.peers.rank == 0:
         write_split(begun.split, options.out)
     return _fit(begun.trainer, begun.train, options)

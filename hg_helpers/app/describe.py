@@ -31,7 +31,7 @@ DATE_FORMATS = ("%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%d-%m-%Y", "%m-%d-%Y", "%d.
 
 
 def describe(source: str | Path | pd.DataFrame, patient: str, time: str, **reading: Any) -> str:
-    """Draft the schema of a table.
+    """Draft the schema of a table: YAML with comments, which :meth:`hg_helpers.Schema.from_yaml` reads.
 
     What cannot be modelled, or should not (names, free text, dates such as birth dates), is left out with the reason.
 
@@ -39,17 +39,10 @@ def describe(source: str | Path | pd.DataFrame, patient: str, time: str, **readi
         source: a DataFrame, or a file as :func:`hg_helpers.load_cohort` reads it.
         patient, time: its columns of patients and of times.
         reading: ``separator``, ``decimal``, ``encoding`` or ``sheet`` of a file.
-
-    Returns:
-        YAML with comments, which :meth:`hg_helpers.Schema.from_yaml` reads.
-
-    Raises:
-        ValueError, FileNotFoundError: for a table without these columns or without rows, or one that cannot be read.
     """
-    if isinstance(source, pd.DataFrame):
-        table, name = source, "a DataFrame"
-    else:
-        table, name = read_table(Path(source).expanduser(), **reading), Path(source).name
+    in_memory = isinstance(source, pd.DataFrame)
+    table = source if in_memory else read_table(Path(source).expanduser(), **reading)
+    name = "a DataFrame" if in_memory else Path(source).name
     for column in (patient, time):
         if column not in table.columns:
             raise ValueError(f"the table has no column {column!r}; it has {', '.join(map(str, table.columns))}")
@@ -106,8 +99,7 @@ def _share(column: pd.Series, form: str) -> float:
     """The share of the values that are dates of this form."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        dates = pd.to_datetime(column.map(str), errors="coerce", format=form, utc=form == "ISO8601")
-    return dates.notna().mean()
+        return pd.to_datetime(column.map(str), errors="coerce", format=form, utc=form == "ISO8601").notna().mean()
 
 
 def _draft(column: pd.Series, courses: Courses) -> tuple[dict[str, Any], str]:
@@ -158,14 +150,13 @@ def _number(x: pd.Series, courses: Courses, static: bool, gap: str) -> tuple[dic
 def _levels(
     known: pd.Series, levels: list[Any], courses: Courses, static: bool, gap: str, hint: str = ""
 ) -> tuple[dict[str, Any], str]:
-    rows = [known.index[known == level] for level in levels]
-    people = [len(np.unique(courses.number[r])) for r in rows]
-    counts = [f"{level}: {n if static else len(r)}" for level, n, r in zip(levels, people, rows, strict=True)]
+    rows = {str(level): known.index[known == level] for level in levels}
+    people = {level: len(np.unique(courses.number[index])) for level, index in rows.items()}
+    counts = [f"{level}: {people[level] if static else len(index)}" for level, index in rows.items()]
     said = ("patients " if static else "") + ", ".join(counts[:8])
-    if len(counts) > 8:
-        said += f", and {len(counts) - 8} more"
-    rare = [str(level) for level, n in zip(levels, people, strict=True) if n < FEW]
-    alone = f"; RARE: fewer than {FEW} patients have {', '.join(rare)}" if rare else ""
+    said += f", and {len(counts) - 8} more" if len(counts) > 8 else ""
+    rare = ", ".join(level for level, n in people.items() if n < FEW)
+    alone = f"; RARE: fewer than {FEW} patients have {rare}" if rare else ""
     return {"kind": "binary" if len(levels) == 2 else "categorical", "levels": levels}, said + gap + alone + hint
 
 

@@ -17,25 +17,15 @@ import re
 import shutil
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 OLDEST_PYTHON = (3, 10)
 #: Packages the model path needs and their oldest versions; the same as in pyproject.toml (a test compares them).
-REQUIRED = {
-    "torch": "2.4",
-    "numpy": "1.26",
-    "pandas": "2.2",
-    "matplotlib": "3.8",
-    "scipy": "1.11",
-    "scikit-learn": "1.4",
-    "tqdm": "4.66",
-    "pooch": "1.8",
-    "requests": "2.28",
-    "threadpoolctl": "3.1",
-    "pyarrow": "15",
-    "pyyaml": "6",
-}
+REQUIRED = {"torch": "2.4", "numpy": "1.26", "pandas": "2.2", "matplotlib": "3.8", "scipy": "1.11"}
+REQUIRED |= {"scikit-learn": "1.4", "tqdm": "4.66", "pooch": "1.8", "requests": "2.28", "threadpoolctl": "3.1"}
+REQUIRED |= {"pyarrow": "15", "pyyaml": "6"}
 _FREE_DISK = 1e9  # bytes: the public cohort, a few models and synthetic tables
 
 
@@ -53,8 +43,7 @@ def doctor(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps([{"check": c.name, "ok": c.ok, "detail": c.detail} for c in found], indent=1))
     else:
-        for check in found:
-            print(f"{'OK  ' if check.ok else 'LOOK'}  {check.name}: {check.detail}")
+        print(*(f"{'OK  ' if c.ok else 'LOOK'}  {c.name}: {c.detail}" for c in found), sep="\n")
     return 0 if all(check.ok for check in found) else 1
 
 
@@ -63,7 +52,7 @@ def import_failed(error: Exception) -> str:
     module = (getattr(error, "name", None) or "").split(".")[0]
     package = {"sklearn": "scikit-learn", "yaml": "pyyaml"}.get(module, module)
     if package in REQUIRED:
-        return f"hg_helpers cannot import {package}; run: python -m pip install '{package}>={REQUIRED[package]}'"
+        return f"hg_helpers cannot import {package}; {_install(package)}"
     return f"hg_helpers cannot be imported ({error}); python -m hg_helpers doctor says what is not in place"
 
 
@@ -82,19 +71,18 @@ def checks() -> list[Check]:
     return [python, *map(_package, REQUIRED), Check("cores", True, str(cores)), _device(), *_data(), *_folder()]
 
 
+def _install(package: str) -> str:
+    return f"run: python -m pip install '{package}>={REQUIRED[package]}'"
+
+
 def _package(name: str) -> Check:
-    remedy = f"run: python -m pip install '{name}>={REQUIRED[name]}'"
     try:
         version = importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
-        return Check(name, False, f"not installed; {remedy}")
-    ok = _numbers(version) >= _numbers(REQUIRED[name])
-    return Check(name, ok, version if ok else f"{version} is too old; {remedy}")
-
-
-def _numbers(version: str) -> list[int]:
-    """Leading numbers of a version; enough to compare with a lower bound, and without a package that may be absent."""
-    return [int(part) for part in re.match(r"\d+(?:\.\d+)*", version)[0].split(".")]
+        return Check(name, False, f"not installed; {_install(name)}")
+    # the leading numbers: enough to compare with a lower bound, and without a package that may be absent
+    here, least = ([int(n) for n in re.match(r"\d+(?:\.\d+)*", v)[0].split(".")] for v in (version, REQUIRED[name]))
+    return Check(name, here >= least, version if here >= least else f"{version} is too old; {_install(name)}")
 
 
 def _device() -> Check:
@@ -108,36 +96,34 @@ def _device() -> Check:
     return Check("device", True, f"{resolve_device('auto')} ({there})")
 
 
-def _data() -> list[Check]:
+def _data() -> Iterator[Check]:
     try:  # a broken pandas, pooch or yaml shows here and not as a traceback
         from ..cohort.art import ART_FULL
         from ..cohort.download import DEMO_NAME, PUBLIC_NAME, data_folder, download_cohort, raw_folder
         from ..cohort.load import load_cohort
     except (ImportError, OSError) as error:
-        return [Check("bundled cohort", False, f"cannot be read ({error}); see the packages above")]
+        yield Check("bundled cohort", False, f"cannot be read ({error}); see the packages above")
+        return
     try:
         patients = load_cohort()[ART_FULL.patient].nunique()
-        bundled = Check("bundled cohort", True, f"{patients} patients in {data_folder() / DEMO_NAME}")
+        yield Check("bundled cohort", True, f"{patients} patients in {data_folder() / DEMO_NAME}")
     except (ImportError, OSError, ValueError) as error:
-        bundled = Check("bundled cohort", False, f"{error}; or restore the file from the repository")
+        yield Check("bundled cohort", False, f"{error}; or restore the file from the repository")
+    cached = (raw_folder() / PUBLIC_NAME).is_file()
     try:
-        there = (raw_folder() / PUBLIC_NAME).is_file()
-        public = (
-            f"cached as {download_cohort()}" if there else "not cached, optional; run: python -m hg_helpers download"
-        )
-        return [bundled, Check("public cohort", True, public)]
+        how = f"cached as {download_cohort()}" if cached else "not cached, optional; run: python -m hg_helpers download"
+        yield Check("public cohort", True, how)
     except OSError as error:
-        return [bundled, Check("public cohort", False, str(error))]
+        yield Check("public cohort", False, str(error))
 
 
-def _folder() -> list[Check]:
+def _folder() -> Iterator[Check]:
     folder = Path.cwd()
     free = shutil.disk_usage(folder).free
-    disk = f"{free / 1e9:.1f} GB free in {folder}"
-    enough = Check("disk", free >= _FREE_DISK, disk if free >= _FREE_DISK else f"only {disk}; make room for 1 GB")
+    disk, enough = f"{free / 1e9:.1f} GB free in {folder}", free >= _FREE_DISK
+    yield Check("disk", enough, disk if enough else f"only {disk}; make room for 1 GB")
     try:
         with tempfile.TemporaryFile(dir=folder):
-            return [enough, Check("folder", True, f"{folder} can be written to")]
+            yield Check("folder", True, f"{folder} can be written to")
     except OSError as error:
-        why = f"cannot write in {folder} ({error.strerror}); change to a folder of yours"
-        return [enough, Check("folder", False, why)]
+        yield Check("folder", False, f"cannot write in {folder} ({error.strerror}); change to a folder of yours")

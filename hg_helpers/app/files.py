@@ -9,6 +9,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -50,17 +51,13 @@ def split_of(
     data: str | None, share: float | int, seed: int, schema: Schema, train: pd.DataFrame, holdout: pd.DataFrame
 ) -> dict[str, Any]:
     """Who is in which group of the table ``data`` (None: the bundled cohort), and a fingerprint of whom it trains."""
-    split: dict[str, Any] = {"data": data, "holdout": share, "seed": seed}
-    if len(holdout):
-        split["holdout_patients"] = holdout[schema.patient].unique().tolist()
-    return {**split, "train_patients": train[schema.patient].unique().tolist(), "values": values_of(train, schema)}
+    ids = {"holdout_patients": holdout[schema.patient].unique().tolist()} if len(holdout) else {}
+    ids["train_patients"] = train[schema.patient].unique().tolist()
+    return {"data": data, "holdout": share, "seed": seed, **ids, "values": values_of(train, schema)}
 
 
 def values_of(table: pd.DataFrame, schema: Schema) -> str:
-    """A fingerprint of a checked table's values, from which none of them can be read.
-
-    Of nine digits, so that it does not depend on how a file was parsed.
-    """
+    """A fingerprint of a checked table's values; of nine digits, as a file may be parsed in more than one way."""
     text = table[schema.columns].to_csv(index=False, float_format="%.9g", lineterminator="\n")
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -70,13 +67,17 @@ def read_split(model: Path) -> dict[str, Any]:
     path = split_file(model)
     if not path.is_file():
         raise FileNotFoundError(f"no {path}: `train` writes it beside its model, with the patients that it trained on")
+    return _read_json(path, {"data", "train_patients"}, "Use an older copy, or train again")
+
+
+def _read_json(path: Path, keys: Iterable[str], remedy: str) -> dict[str, Any]:
     try:
-        split = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(split, dict) or not {"data", "train_patients"} <= split.keys():
-            raise ValueError("it does not say which table and which patients")
-        return split
+        found = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(found, dict) or not set(keys) <= found.keys():
+            raise ValueError(f"it does not say {' and '.join(sorted(keys))}")
+        return found
     except ValueError as error:
-        raise ValueError(f"{path} cannot be read: {error}. Use an older copy, or train again.") from error
+        raise ValueError(f"{path} cannot be read: {error}. {remedy}.") from error
 
 
 def write_split(split: dict[str, Any], model: Path) -> None:
@@ -84,14 +85,10 @@ def write_split(split: dict[str, Any], model: Path) -> None:
 
     Killed before the first checkpoint, `train --force` would otherwise leave the old model with a new split.
     """
-    path = split_file(model)
-    try:
-        same = json.loads(path.read_text(encoding="utf-8")) == split
-    except (FileNotFoundError, ValueError):
-        same = False
-    if not same:
+    path, text = split_file(model), json.dumps(split, indent=1)
+    if not path.is_file() or path.read_text(encoding="utf-8", errors="replace") != text:
         model.expanduser().unlink(missing_ok=True)
-    write_text(json.dumps(split, indent=1), path)
+    write_text(text, path)
 
 
 def write_parts(
@@ -105,26 +102,33 @@ def write_parts(
 ) -> list[Path]:
     """Write the rows of :meth:`Synthesizer.sample`, more than fit into memory, as ``part-00000.parquet`` ...
 
-    Parts that are there are kept: stopped and called again with the same model and arguments, it goes on.
+    Parts that are there are kept: stopped and called again with the same model and arguments, it goes on. What they are
+    of stands in ``_parts.json``; those of another model, seed, decoding or size are a ValueError.
     ``pandas.read_parquet(folder)`` reads them all.
 
     Args:
-        folder: made if need be; ``_parts.json`` in it says what the parts are.
         per_part: patients a file, a multiple of 256; memory does not grow with ``patients``.
         progress: called with the number of patients written so far.
 
     Returns:
         The files, in the order of the patients.
-
-    Raises:
-        ValueError: for wrong numbers, or a folder with parts of another model, seed, decoding or size.
     """
     if whole_number("per_part", per_part) % BLOCK:
         raise ValueError(f"per_part must be a multiple of {BLOCK}, not {per_part!r}")
     synthesizer.sample_encoded(patients, seed, decode)  # refuses wrong input
     folder = Path(folder).expanduser()
-    numbers = {"patients": int(patients), "seed": int(seed), "per_part": int(per_part)}
-    _agree(folder, {"model": _fingerprint(synthesizer), "decode": decode, **numbers})
+    asked = {"model": _fingerprint(synthesizer), "decode": decode}
+    asked |= {"patients": int(patients), "seed": int(seed), "per_part": int(per_part)}
+    manifest = folder / MANIFEST
+    if manifest.exists():
+        there = _read_json(manifest, asked, "Choose another folder")
+        if other := [name for name in asked if there[name] != asked[name]]:
+            made = f"{folder} holds parts made with another {', another '.join(other)}"
+            raise ValueError(f"{made}: choose another folder, or remove this one")
+    elif any(folder.glob("*.parquet")):
+        raise ValueError(f"{folder} holds Parquet files and no {MANIFEST}: choose an empty folder")
+    else:
+        write_text(json.dumps(asked, indent=1), manifest)
     files = []
     for number, first in enumerate(range(0, patients, per_part)):
         last = min(first + per_part, patients)
@@ -137,28 +141,10 @@ def write_parts(
     return files
 
 
-def _agree(folder: Path, asked: dict[str, str | int]) -> None:
-    manifest = folder / MANIFEST
-    if not manifest.exists():
-        if any(folder.glob("*.parquet")):
-            raise ValueError(f"{folder} holds Parquet files and no {MANIFEST}: choose an empty folder")
-        return write_text(json.dumps(asked, indent=1), manifest)
-    try:
-        there = json.loads(manifest.read_text(encoding="utf-8"))
-        other = [name for name in asked if there[name] != asked[name]]
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{manifest} cannot be read ({error}): choose another folder") from None
-    if other:
-        made = f"{folder} holds parts made with another {', another '.join(other)}"
-        raise ValueError(f"{made}: choose another folder, or remove this one")
-
-
 def _fingerprint(synthesizer: Synthesizer) -> str:
     """Of all that decides what is drawn."""
     state = synthesizer.state()
     found = hashlib.sha256(json.dumps([state["config"], state["encoder"]], default=str).encode())
-    for part in ("sampling_generator", "source"):
-        for name, value in state[part].items():
-            found.update(name.encode())
-            found.update(value.detach().cpu().contiguous().numpy().tobytes())
+    for name, value in [*state["sampling_generator"].items(), *state["source"].items()]:
+        found.update(name.encode() + value.detach().cpu().contiguous().numpy().tobytes())
     return found.hexdigest()

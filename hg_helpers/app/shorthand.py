@@ -29,7 +29,7 @@ from ..model.synthesizer import Synthesizer
 from ..model.training import Trainer
 from ..plots.style import STYLE
 from ..runtime import environment
-from ..runtime.distributed import ALONE, Peers
+from ..runtime.distributed import Peers
 from .files import split_of, write_split
 
 log = logging.getLogger("hg_helpers")
@@ -40,12 +40,9 @@ TRIED_ON = (800, 60)
 
 @dataclass(frozen=True)
 class Trained:
-    """A trainer with the patients that it learns from and those kept aside.
+    """A trainer with the patients that it learns from (``train``) and those kept aside (``holdout``, perhaps nobody).
 
-    Attributes:
-        trainer: the networks, the settings (``trainer.config``) and the course of the training (``trainer.history``).
-        train, holdout: the two tables; ``holdout`` is empty where everybody trained.
-        split: what :meth:`save` writes beside the model: where the table came from, and the ids of both groups.
+    ``split`` is what :meth:`save` writes beside the model: where the table came from, and the ids of both groups.
     """
 
     trainer: Trainer
@@ -115,7 +112,7 @@ def train(
         ValueError: for a wrong setting or table, in words that name it, before training.
         TrainingStopped: for a loss that is not finite.
     """
-    begun = prepare(cohort, model, schema, holdout, seed, epochs, device, preset)
+    begun = prepare(cohort, model, schema, holdout, device, {}, seed=seed, epochs=epochs, preset=preset)
     warn_if_cut_short(begun.trainer.fit(begun.encoder.transform(begun.train), progress=progress))
     return begun
 
@@ -124,40 +121,35 @@ def prepare(
     cohort: Any,
     model: str,
     schema: Schema | None,
-    holdout: float | int,
-    seed: int,
-    epochs: int | None,
+    holdout: float,
     device: Any,
-    preset: str,
-    peers: Peers = ALONE,
-    reading: dict[str, str] | None = None,
+    reading: dict[str, str],
+    **settings: Any,
 ) -> Trained:
-    """All of :func:`train` but the training; ``peers`` as for the trainer, ``reading`` as for ``load_cohort``."""
+    """All of :func:`train` but the training; ``reading`` as for ``load_cohort``, ``changes`` to the configuration."""
     if model not in MODELS:
         raise ValueError(f"model {model!r} is none of {', '.join(MODELS)}")
-    config = MODELS[model](preset=preset, seed=seed, **({} if epochs is None else {"epochs": epochs}))
-    schema = ART_DEMO if schema is None else schema
-    table = load_cohort(cohort, schema=schema, **(reading or {}))
+    config = MODELS[model](**{name: value for name, value in changes.items() if value is not None})
+    schema = schema or ART_DEMO
+    table = load_cohort(cohort, schema=schema, **reading)
     data = "a table in memory" if isinstance(cohort, pd.DataFrame) else cohort and str(cohort)
     held_out = table.iloc[:0]
     if holdout:
-        table, held_out = split_patients(table, holdout, seed=seed, schema=schema)
-    split = split_of(data, holdout, seed, schema, table, held_out) | ({"reading": reading} if reading else {})
+        table, held_out = split_patients(table, holdout, seed=config.seed, schema=schema)
+    split = split_of(data, holdout, config.seed, schema, table, held_out) | ({"reading": reading} if reading else {})
     encoder = CohortEncoder(schema).fit(table)
-    if epochs is None:
+    if changes.get("epochs") is None:
         config = long_enough(config, table[schema.patient].nunique(), encoder.schema.length)
-    return Trained(Trainer(encoder, config, device, peers), table, held_out, split)
+    return Trained(Trainer(encoder, config, device, Peers()), table, held_out, split)
 
 
 def long_enough(config: TrainConfig, patients: int, length: int) -> TrainConfig:
-    """The settings with as many epochs as give a table of few patients, or short courses, enough generator steps.
+    """The settings with as many epochs as give a small table the generator steps that the preset was tried with.
 
-    A preset's epochs are tried on 800 patients of 60 months. A table that makes fewer batches of an epoch gets more
-    epochs, until it has the steps of those; one that makes more keeps the preset's. What was chosen is logged.
+    A table that makes fewer batches of an epoch gets more epochs; one that makes more keeps the preset's.
     """
     batches = config.steps_per_epoch(patients, length)
-    enough = config.epochs * config.steps_per_epoch(*TRIED_ON)
-    epochs = max(config.epochs, -(-enough // batches))
+    epochs = max(config.epochs, -(-config.epochs * config.steps_per_epoch(*TRIED_ON) // batches))
     why = f", as many steps as 800 patients of 60 months get in {config.epochs}" if epochs > config.epochs else ""
     log.info("training for %d epochs of %d batches, %d generator steps%s", epochs, batches, epochs * batches, why)
     return replace(config, epochs=epochs)
@@ -171,12 +163,10 @@ def warn_if_cut_short(history: pd.DataFrame) -> None:
     the generator takes in shares and pairs. With v2_plus on pbcseq at width 32, runs of 60 and 180 steps showed one of
     the signs, those of 420 and 800 neither.
     """
-    before, last = (
-        history.iloc[len(history) * k // 5 : len(history) * (k + 1) // 5].median(numeric_only=True) for k in (3, 4)
-    )
-    sign = None
-    if len(history) < 10:
-        sign = f"{len(history)} batches teach a model next to nothing"
+    rows, sign = len(history), None
+    before, last = (history.iloc[rows * k // 5 : rows * (k + 1) // 5].median(numeric_only=True) for k in (3, 4))
+    if rows < 10:
+        sign = f"{rows} batches teach a model next to nothing"
     elif last["wasserstein"] > 1.04 * before["wasserstein"] > 0:
         sign = "in its last fifth the critic's estimate of the distance was still rising"
     elif last.get("moment_loss", 0) < 0.7 * before.get("moment_loss", 0):
