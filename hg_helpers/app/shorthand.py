@@ -118,13 +118,7 @@ def train(
 
 
 def prepare(
-    cohort: Any,
-    model: str,
-    schema: Schema | None,
-    holdout: float,
-    device: Any,
-    reading: dict[str, str],
-    **settings: Any,
+    cohort: Any, model: str, schema: Schema | None, holdout: float, device: Any, reading: dict, **changes: Any
 ) -> Trained:
     """All of :func:`train` but the training; ``reading`` as for ``load_cohort``, ``changes`` to the configuration."""
     if model not in MODELS:
