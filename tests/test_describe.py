@@ -1,6 +1,7 @@
 """A draft of a schema says what is in a table, leaves out what belongs into no model, and can be used as it is."""
 
 import logging
+import re
 from pathlib import Path
 
 import numpy as np
@@ -72,8 +73,9 @@ def test_a_draft_says_in_comments_what_stands_in_the_columns():
     lines = hg.describe(table(), "id", "day").splitlines()
 
     def line(name: str) -> str:
-        (found,) = [one for one in lines if f"name: {name}," in one]
-        return found
+        """An entry with its comment, which may stand below it."""
+        (found,) = re.findall(rf"^  - {{name: {name},.*(?:\n    .*)*", "\n".join(lines), re.M)
+        return re.sub(r"\n    (# )?", " ", found.replace("}\n    # ", "}  # "))
 
     made = table()
     assert lines[0].startswith("# Draft of the schema of a DataFrame: 40 patients, 120 rows.")
@@ -84,10 +86,11 @@ def test_a_draft_says_in_comments_what_stands_in_the_columns():
     assert "patients f: 20, m: 20" in line("sex")
     assert "RARE: fewer than 5 patients have moon" in line("ward")
     assert any("1 to 5 rows a patient, median 3" in one for one in lines)
+    assert max(map(len, lines)) <= 80
 
 
 def test_what_does_not_belong_into_a_model_is_left_out_with_the_reason():
-    text = hg.describe(table(), "id", "day")
+    text = hg.describe(table(), "id", "day").replace("\n#     ", " ")
     left_out = dict(one.removeprefix("#   ").split(": ", 1) for one in text.split("# Left out:\n")[1].splitlines())
     assert set(left_out) == {"name", "birth", "seen", "file", "row", "site", "empty", "virus"}
     assert "names and free text" in left_out["name"] and "birth dates" in left_out["birth"]
@@ -109,7 +112,7 @@ def test_times_are_recognised_as_regular_as_dates_or_as_dates_of_another_format(
         slashes, "who", "age"
     )
     twice = pd.concat([months, months.iloc[[4]]])
-    assert "CORRECT FIRST: 1 rows repeat a time" in hg.describe(twice, "who", "age")
+    assert "CORRECT FIRST: 1 rows repeat a time" in hg.describe(twice, "who", "age").replace("\n    # ", " ")
 
 
 def test_a_table_without_the_columns_or_rows_is_refused():

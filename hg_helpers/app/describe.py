@@ -1,12 +1,14 @@
 """A first draft of a schema, read off a table: commented YAML, to be read and put right by somebody who knows it.
 
 >>> visits = pd.DataFrame({"who": [1, 1, 2], "day": [0, 30, 0], "sex": ["f", "f", "m"], "bili": [1.2, None, 0.8]})
->>> print(describe(visits, "who", "day").splitlines()[-1])
-  - {name: bili, kind: real, unit: '', static: true}         # 0.8 to 1.2, 1 decimal, 33% missing
+>>> print(*describe(visits, "who", "day").splitlines()[-2:], sep="\\n")
+  - {name: bili, kind: real, unit: '', static: true}
+    # 0.8 to 1.2, 1 decimal, 33% missing
 """
 
 from __future__ import annotations
 
+import textwrap
 import warnings
 from pathlib import Path
 from typing import Any
@@ -56,9 +58,14 @@ def describe(source: str | Path | pd.DataFrame, patient: str, time: str, **readi
     if any(entry and is_blank(plain(table[c])).any() for c, entry, _ in drafted):
         keys.append(("missing", "measured", "gaps are reproduced; `forward` fills them, `error` refuses them"))
     entries = [(f"  - {_yaml({'name': str(c)} | entry)}", comment) for c, entry, comment in drafted if entry]
-    left_out = [f"#   {c}: {reason}" for c, entry, reason in drafted if not entry]
+    left_out = [
+        textwrap.fill(f"{c}: {reason}", 80, initial_indent="#   ", subsequent_indent="#     ")
+        for c, entry, reason in drafted
+        if not entry
+    ]
     lines = [
-        f"# Draft of the schema of {name}: {len(courses.sizes)} patients, {len(table)} rows. Read it, put it right.",
+        f"# Draft of the schema of {name}: {len(courses.sizes)} patients, {len(table)} rows.",
+        "# Read it, put it right.",
         *_aligned([(f"{key}: {_yaml(value)}", comment) for key, value, comment in keys]),
         "features:",
         *_aligned(entries),
@@ -77,8 +84,9 @@ def _times(table: pd.DataFrame, courses: Courses, patient: str, time: str) -> li
     first, step = grid_of(values, courses.rank)
     regular = bool((np.abs((values - first) / (step or 1) - courses.rank) < 1e-6).all())
     comment = "equal steps from the same time for all" if regular else "each visit has a time of its own"
-    twice = int(((np.diff(values) == 0) & (courses.rank[1:] > 0)).sum())
-    found.append(("regular", regular, comment + (f"; CORRECT FIRST: {twice} rows repeat a time" if twice else "")))
+    if twice := int(((np.diff(values) == 0) & (courses.rank[1:] > 0)).sum()):
+        comment += f"; CORRECT FIRST: {twice} rows repeat a time; a visit is one row, a measurement one column"
+    found.append(("regular", regular, comment))
     sizes = courses.sizes
     if sizes.max() > MOST_VISITS:
         found.append(("length", MOST_VISITS, "longer courses are cut there; a smaller number trains faster"))
@@ -161,11 +169,18 @@ def _levels(
 
 
 def _yaml(value: Any) -> str:
-    text = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, sort_keys=False, width=2**20)
-    return text.removesuffix("...\n").strip()
+    """In the middle of a line of 80 columns, going on below it where need be."""
+    text = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, sort_keys=False, width=60)
+    return text.removesuffix("...\n").strip().replace("\n", "\n    ")
 
 
 def _aligned(lines: list[tuple[str, str]]) -> list[str]:
-    """Lines with their comments below each other, where that does not push them far out."""
-    width = max((len(line) for line, _ in lines if len(line) <= 60), default=0)
-    return [f"{line:{width}}  # {comment}" if comment else line for line, comment in lines]
+    """Lines with their comments, these below each other, or below their own lines where 80 columns are not enough."""
+    width, out = max((len(line) for line, _ in lines if len(line) <= 50), default=0), []
+    for line, comment in lines:
+        both = f"{line:{width}}  # {comment}"
+        if not comment or ("\n" not in line and len(both) <= 80):
+            out.append(both if comment else line)
+        else:
+            out += [line, *textwrap.wrap(comment, 80, initial_indent="    # ", subsequent_indent="    # ")]
+    return out
