@@ -16,7 +16,8 @@ from hg_helpers.cohort.arrays import CohortArrays, prepare
 from hg_helpers.cohort.art import ART_DEMO
 from hg_helpers.cohort.encoding import CohortEncoder
 from hg_helpers.cohort.simulate import simulate_cohort
-from hg_helpers.metrics.privacy import copy_threshold, neighbours_of
+from hg_helpers.metrics.distances import neighbours
+from hg_helpers.metrics.privacy import copy_threshold
 from hg_helpers.model.synthesizer import Synthesizer
 from hg_helpers.model.training import Trainer
 from hg_helpers.runtime.checkpoint import load_checkpoint
@@ -121,7 +122,7 @@ class Nearness:
     def measure(self, cohort: pd.DataFrame | CohortArrays) -> tuple[float, float]:
         """The smallest distance to a training trajectory, and the share of patients nearer than the threshold."""
         (cohort,) = prepare(ART_DEMO, self.model.encoder, cohort)
-        distance = neighbours_of(cohort, self.train).distance[:, 0]
+        distance = neighbours(cohort, self.train).distance[:, 0]
         return float(distance.min()), float((distance < self.threshold).mean())
 
     def copied(self, cohort: pd.DataFrame) -> bool:

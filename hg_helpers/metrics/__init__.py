@@ -18,8 +18,7 @@ from .privacy import DISCLOSURE_THRESHOLD, copies, copy_threshold, dcr_share, di
 from .privacy import nndr, privacy_distances
 from .report import BEST, evaluate
 from .two_sample import c2st_auc, c2st_other_auc
-from .usefulness import fitted_q, kaplan_meier, restricted_mean, time_to_outcome
-from .utility import trtr_auc, tstr_auc
+from .utility import fitted_q, kaplan_meier, restricted_mean, time_to_outcome, trtr_auc, tstr_auc
 
 __all__ = ["BEST", "DISCLOSURE_THRESHOLD", "METRICS", "CohortArrays", "as_arrays", "evaluate", "most_frequent_levels"]
 __all__ += ["association_difference", "association_matrix", "contingency_similarity", "cramers_v", "ks", "tv"]

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from . import diversity, dynamics, fidelity, privacy, two_sample
+from .distances import neighbours
 from .fidelity import joint_shares, total_variation
 from .metric import Cohort, Result, mean_defined
 from .utility import Prediction
@@ -128,7 +129,7 @@ def privacy_scores(c: Comparison, draws: int) -> tuple[list[Score], list[Score],
         floors += closeness(half, c.holdout, other)[0]
     near, names = privacy.copy_threshold(c.train), c.quasi_identifiers
     asked = {"feature": joined(names), "quasi_identifiers": names, "population": c.population}
-    to_train = distances.to_train, privacy.neighbours_of(c.holdout, c.train)
+    to_train = distances.to_train, neighbours(c.holdout, c.train, k=2)
     for chosen, found, scores in zip((c.synthetic, c.holdout), to_train, (values, floors), strict=True):
         scores.append(overall(privacy.nndr, c.train, chosen, to_train=found))
         scores.append(overall(privacy.copies, c.train, chosen, to_train=found, threshold=near))

@@ -37,7 +37,7 @@ class Metric(NamedTuple):
     group: str
 
 
-#: Every metric of the report, by name, as the modules are read: :func:`hg_helpers.evaluate` keeps this order.
+#: Every metric of the report, by name; its order there is that of ``BEST``.
 METRICS: dict[str, Metric] = {}
 
 

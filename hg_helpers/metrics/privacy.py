@@ -56,12 +56,6 @@ def privacy_distances(train: Cohort, holdout: Cohort, synthetic: Cohort) -> Priv
     return PrivacyDistances(to_train, to_holdout, tuple(equal))
 
 
-@metric(scaled=True)
-def neighbours_of(cohort: Cohort, train: Cohort) -> Neighbours:
-    """Two nearest training patients of each patient of another cohort."""
-    return neighbours(cohort, train, k=2)
-
-
 @metric(best=0.5, scaled=True)
 def dcr_share(train: Cohort, holdout: Cohort, synthetic: Cohort, distances: PrivacyDistances | None = None) -> Result:
     """Distance to the closest record: share of synthetic patients closer to training than to held-out patients.
@@ -100,7 +94,7 @@ def nndr(train: Cohort, synthetic: Cohort, to_train: Neighbours | None = None) -
     Mean over synthetic patients. Near 1, no training patient is singled out; a copy scores 0, of a record that is there
     twice 1 (Lowe 2004; for privacy Zhao et al. 2021).
     """
-    two = (to_train or neighbours_of(synthetic, train)).distance
+    two = (to_train or neighbours(synthetic, train, k=2)).distance
     table = pd.DataFrame({"patient": synthetic.patients, "first": two[:, 0], "second": two[:, 1]})
     if len(train) < 2:
         return np.nan, noted(table, "a single training patient has no second nearest")
@@ -126,9 +120,9 @@ def copies(
 
     Exact: the same encoded course. Near: closer to a training patient than all but ``quantile`` of the training
     patients are to each other; so about ``quantile`` of other real patients are near copies too, which is the floor.
-    ``to_train`` and ``threshold`` (:func:`neighbours_of`, :func:`copy_threshold`) save time.
+    ``to_train`` and ``threshold`` (:func:`copy_threshold`) save time.
     """
-    found = to_train or neighbours_of(synthetic, train)
+    found = to_train or neighbours(synthetic, train, k=2)
     threshold = copy_threshold(train, quantile=quantile) if threshold is None else threshold
     distance, nearest = found.distance[:, 0], train.patients[found.position[:, 0]]
     table = pd.DataFrame({"patient": synthetic.patients, "nearest": nearest, "distance": distance})
