@@ -29,26 +29,17 @@ class CohortArrays:
 
     The patients stand in the order of their own values, not of their ids: relabelled or shuffled tables give the same
     arrays, so a seeded draw of patients picks the same people.
-
-    Attributes:
-        patients: (n,) ids, kept only to label rows of tables.
-        there: (n, months), whether a course has this visit.
-        reals: (n, months, real features), in the table's units; NaN in a gap and behind the last visit.
-        levels: (n, months, discrete features), position of the level in ``Feature.levels``; -1 where there is none.
-        times: (n, months) of a table whose visits have times of their own, NaN behind the last; else None.
-        scaled: (n, months, real features) in [0, 1], as the ``encoder``'s ``scale`` gives them; None without one.
-        whole: whether every visit and value is there, here and in the cohorts that this one is compared with.
     """
 
     schema: Schema
-    patients: np.ndarray
-    there: np.ndarray
-    reals: np.ndarray
-    levels: np.ndarray
-    times: np.ndarray | None = None
-    scaled: np.ndarray | None = None
+    patients: np.ndarray  # (n,) ids, kept only to label rows of tables
+    there: np.ndarray  # (n, months), whether a course has this visit
+    reals: np.ndarray  # (n, months, real features), in the table's units; NaN in a gap and behind the last visit
+    levels: np.ndarray  # (n, months, discrete features), position in `Feature.levels`; -1 where there is none
+    times: np.ndarray | None = None  # (n, months) where visits have times of their own, NaN behind the last
+    scaled: np.ndarray | None = None  # (n, months, real features) in [0, 1], as the encoder, if any, gives them
     encoder: CohortEncoder | None = None
-    whole: bool = True
+    whole: bool = True  # whether every visit and value is there, here and in cohorts that this is compared with
 
     @classmethod
     def of(cls, table: pd.DataFrame, schema: Schema, encoder: CohortEncoder | None, name: str = "") -> CohortArrays:

@@ -24,16 +24,11 @@ UNITS = (86_400_000_000, 3_600_000_000, 60_000_000, 1_000_000, 1_000, 1)
 
 @dataclass(frozen=True)
 class Courses:
-    """Where the patients' rows stand in a table that is sorted by patient and time.
+    """Where the patients' rows stand in a table that is sorted by patient and time."""
 
-    Attributes:
-        sizes: (patients,) rows of each.
-        number: (rows,) the patient's number, from 0. rank: (rows,) 0, 1, ... within the patient.
-    """
-
-    sizes: np.ndarray
-    number: np.ndarray
-    rank: np.ndarray
+    sizes: np.ndarray  # (patients,) rows of each
+    number: np.ndarray  # (rows,) the patient's number, from 0
+    rank: np.ndarray  # (rows,) 0, 1, ... within the patient
 
     @classmethod
     def of(cls, patients: pd.Series) -> Courses:
@@ -106,26 +101,25 @@ def _check_grid(table: pd.DataFrame, time: np.ndarray, kept: np.ndarray, length:
         return
     clock = Clock.of(table, schema)
 
-    def month(steps: float) -> str:
-        return f"month {clock.write(np.array([first + step * steps]) / clock.unit).iloc[0]}"
+    def at(steps: float) -> Any:
+        return clock.write(np.array([first + step * steps]) / clock.unit).iloc[0]
 
-    rows = np.flatnonzero(courses.number == bad.argmax())
+    begin, rows = at(0), np.flatnonzero(courses.number == bad.argmax())
     row = next(iter(rows[wrong[rows]]), None)  # the first that is out of step; None where rows are too few
     if row is None:
-        problem = f"has no {month(len(rows))}"
+        problem = f"has no month {at(len(rows))}"
     elif abs(place[row] - round(place[row])) > 1e-6:
-        begin = month(0).removeprefix("month ")
         problem = f"has {shown(table[schema.time].iloc[row])}, which is not a whole number of steps from {begin}"
     elif place[row] < courses.rank[row]:
-        problem = f"begins with {month(round(place[row]))}, the others with {month(0)}"
+        problem = f"begins with month {at(round(place[row]))}, the others with month {begin}"
     else:
-        problem = f"has no {month(courses.rank[row])}"
+        problem = f"has no month {at(courses.rank[row])}"
     most, needed = courses.sizes.max(), f"{length} " if schema.shorter == "error" else ""
     longest = f" (no patient has more than {most} rows)" if most < length else ""
     said = f"column {schema.time!r}: patient {table[schema.patient].iloc[rows[0]]} {problem}; {int(bad.sum())} of "
-    said += f"{len(bad)} patients have such a fault. Each needs {needed}consecutive months from {month(0)}{longest}: "
-    said += "complete the table, set another length in the schema, or regular=False, which takes a patient's first "
-    raise ValueError(f"{said}{length} rows at times of their own")
+    said += f"{len(bad)} patients have such a fault. Each needs {needed}consecutive months from month {begin}{longest}"
+    way_out = f"or regular=False, which takes a patient's first {length} rows at times of their own"
+    raise ValueError(f"{said}: complete the table, set another length in the schema, {way_out}")
 
 
 # --- values that are missing ------------------------------------------------------------------------------------------
@@ -208,19 +202,12 @@ def grid_of(times: np.ndarray, rank: np.ndarray) -> tuple[float, float]:
 
 @dataclass(frozen=True)
 class Clock:
-    """How a table writes its times; plain data, which a checkpoint holds.
+    """How a table writes its times; plain data, which a checkpoint holds."""
 
-    Args:
-        kind: ``"number"``, ``"moment"``, ``"date"`` (Python's own) or ``"duration"``.
-        type: the column's type, as :func:`type_name` or pandas writes it.
-        unit: what a number of 1 stands for: 1, or so many microseconds.
-        form: how moments are written as text.
-    """
-
-    kind: str = "number"
-    type: Any = None
-    unit: int = 1
-    form: str | None = None
+    kind: str = "number"  # or "moment", "date" (Python's own), "duration"
+    type: Any = None  # the column's type, as `type_name` or pandas writes it
+    unit: int = 1  # what a number of 1 stands for: 1, or so many microseconds
+    form: str | None = None  # how moments are written as text
 
     @classmethod
     def of(cls, table: pd.DataFrame, schema: Schema) -> Clock:

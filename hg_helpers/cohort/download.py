@@ -115,17 +115,15 @@ def _check(path: Path, expected_bytes: int | None, expected_rows: int) -> None:
     if start.startswith(b"<"):
         raise ValueError("it is a web page (HTML), not a CSV; the site may ask for a login or a confirmation")
     try:  # an older release has other names, and an unnamed index column in front
-        header = pd.read_csv(path, nrows=0).rename(columns=OLDER_NAMES).columns
-        # of the last column in the file: a last line that breaks off has nothing there
-        rows = pd.read_csv(path, usecols=[len(header) - 1]).iloc[:, 0].notna()
+        table = pd.read_csv(path).rename(columns=OLDER_NAMES)
     except ValueError as error:  # pandas' parser errors are ValueErrors
         raise ValueError(f"it cannot be read as a CSV ({error})") from error
-    absent = [name for name in ART_FULL.columns if name not in header]
+    absent = [name for name in ART_FULL.columns if name not in table.columns]
     if absent:
-        raise ValueError(f"its header lacks {', '.join(absent)} (it begins {', '.join(map(str, header[:4]))})")
-    if len(rows) != expected_rows or not rows.all():
-        complete = f"it has {rows.sum():,} complete rows, not {expected_rows:,}"
-        raise ValueError(f"{complete}; the download may have broken off")
+        raise ValueError(f"its header lacks {', '.join(absent)} (it begins {', '.join(map(str, table.columns[:4]))})")
+    rows = int(table.iloc[:, -1].notna().sum())  # a last line that breaks off has nothing in the last column
+    if not len(table) == rows == expected_rows:
+        raise ValueError(f"it has {rows:,} complete rows, not {expected_rows:,}; the download may have broken off")
     size = path.stat().st_size
     if expected_bytes and abs(size - expected_bytes) > 0.15 * expected_bytes:
         raise ValueError(f"it has {size:,} bytes, not about {expected_bytes:,}")

@@ -9,8 +9,8 @@ range. Discrete features: one-hot in the schema's level order. Behind a course's
 >>> encoder = CohortEncoder(ART_DEMO).fit(cohort)
 >>> encoder.transform(cohort).shape
 torch.Size([3, 60, 22])
->>> encoder.inverse_transform(encoder.transform(cohort)).columns.tolist()[:3]
-['VL', 'CD4', 'Gender']
+>>> encoder.inverse_transform(encoder.transform(cohort)).shape
+(180, 9)
 """
 
 from __future__ import annotations
@@ -116,7 +116,8 @@ class CohortEncoder:
         for feature in self.schema.real:
             values = columns[feature.name]
             if not_zero_flag(feature) in self.layout.names:  # its channel speaks of the other values alone
-                out.append(np.clip(values / self.largest(feature.name), -1, 1))
+                largest = np.abs(self._fitted()[feature.name].inverse(np.array([0.0, 1.0]))).max()
+                out.append(np.clip(values / largest, -1, 1))
             else:
                 out.append(self._unit(feature.name, values, ~np.isnan(values)))
         self._say_clipped(name)
@@ -168,10 +169,6 @@ class CohortEncoder:
         columns = {name: as_type(values, self._types.get(name)) for name, values in columns.items()}
         columns[schema.time] = self._clock.write(times[there])
         return pd.DataFrame({name: columns[name] for name in self.columns})
-
-    def largest(self, name: str) -> float:
-        """The largest size of a real feature's values in the training table."""
-        return float(np.abs(self._fitted()[name].inverse(np.array([0.0, 1.0]))).max())
 
     def _fitted(self) -> dict[str, RealCode]:
         if self._codes is None:

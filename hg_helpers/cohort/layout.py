@@ -18,7 +18,7 @@ import numpy as np
 from .courses import Courses, typical
 from .schema import COURSE, Feature, Schema
 
-#: Least share of exact zeros that get a part of their own.
+#: Least share of exact zeros that get a part of their own, where no other value is more frequent.
 MANY_ZEROS = 0.05
 
 
@@ -42,7 +42,10 @@ def layout_of(values: dict[str, np.ndarray], courses: Courses, schema: Schema) -
         flags = []
         if not known.all():
             flags.append((measured_flag(feature), not courses.changing(known.astype(float))))
-        if feature.is_real and _has_spike(values[feature.name][known]):
+        x = values[feature.name][known]
+        zeros = (x == 0).sum()
+        many = feature.is_real and MANY_ZEROS * len(x) <= zeros < len(x)
+        if many and zeros > np.unique(x[x != 0], return_counts=True)[1].max():
             flags.append((not_zero_flag(feature), feature.static))
         hidden += [Feature(name, "binary", levels=("no", "yes"), static=static) for name, static in flags]
     if not schema.regular:
@@ -52,14 +55,6 @@ def layout_of(values: dict[str, np.ndarray], courses: Courses, schema: Schema) -
         rows = tuple(range(1, schema.length + 1))
         hidden.append(Feature(f"{schema.patient}: rows", "categorical", levels=rows, static=True, role=COURSE))
     return replace(schema, features=(*schema.features, *hidden))
-
-
-def _has_spike(x: np.ndarray) -> bool:
-    """Whether zero is a value apart: frequent, and more so than any other."""
-    zeros = int((x == 0).sum())
-    if zeros == len(x) or zeros < MANY_ZEROS * len(x):
-        return False
-    return zeros > np.unique(x[x != 0], return_counts=True)[1].max()
 
 
 def with_hidden(

@@ -45,10 +45,9 @@ def box_cox_lambda(x: np.ndarray) -> float:
 def decimals(x: np.ndarray) -> int | None:
     """How many decimals the values are written with, 0 for whole numbers; None where they have no such limit."""
     with np.errstate(over="ignore"):
-        for count in range(MOST_DECIMALS + 1):
-            if (np.abs(np.round(x, count) - x) <= 2 * np.spacing(np.abs(x))).all():  # 0.1 + 0.2 is 0.3
-                return count
-    return None
+        dust = 2 * np.spacing(np.abs(x))  # 0.1 + 0.2 is 0.3
+        fits = (count for count in range(MOST_DECIMALS + 1) if (np.abs(np.round(x, count) - x) <= dust).all())
+        return next(fits, None)
 
 
 @dataclass
@@ -103,19 +102,15 @@ class RealCode:
             return bool(apart and lost < 3e-5)
         return False
 
-    def _power(self, x: np.ndarray) -> np.ndarray:
+    def _power(self, x: np.ndarray, back: bool = False) -> np.ndarray:
+        if self.kind == "box-cox" and back:
+            return np.maximum(special.inv_boxcox(x, self.lam) * self.unit - OFFSET, 0.0)
         if self.kind == "box-cox":
             return special.boxcox((x + OFFSET) / self.unit, self.lam)
         if self.kind == "yeo-johnson":
-            return np.copysign(special.boxcox1p(np.abs(x), np.where(x < 0, 2 - self.lam, self.lam)), x)
+            power = special.inv_boxcox1p if back else special.boxcox1p
+            return np.copysign(power(np.abs(x), np.where(x < 0, 2 - self.lam, self.lam)), x)
         return x
-
-    def _unpower(self, y: np.ndarray) -> np.ndarray:
-        if self.kind == "box-cox":
-            return np.maximum(special.inv_boxcox(y, self.lam) * self.unit - OFFSET, 0.0)
-        if self.kind == "yeo-johnson":
-            return np.copysign(special.inv_boxcox1p(np.abs(y), np.where(y < 0, 2 - self.lam, self.lam)), y)
-        return y
 
     def forward(self, x: np.ndarray) -> np.ndarray:
         """Values to [0, 1]; what lies outside the training range is outside."""
@@ -124,11 +119,11 @@ class RealCode:
 
     def inverse(self, u: np.ndarray) -> np.ndarray:
         """[0, 1] to values as the training column writes them: so many decimals, else the seven digits of float32."""
-        x = self._unpower(u * self.span + self.minimum)
+        x = self._power(u * self.span + self.minimum, back=True)
         if self.places is not None:
             return np.round(x, self.places) + 0.0  # no minus zero
         with np.errstate(all="ignore"):
-            width = np.ptp(self._unpower(self.minimum + self.span * np.arange(2.0)))
+            width = np.ptp(self._power(self.minimum + self.span * np.arange(2.0), back=True))
             digits = 6 - np.floor(np.log10(np.minimum(np.abs(x), width)))
             up, down = np.power(10.0, np.maximum(digits, 0)), np.power(10.0, np.maximum(-digits, 0))
             rounded = np.round(x * up / down) / up * down

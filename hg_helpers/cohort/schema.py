@@ -79,10 +79,8 @@ class Feature:
         threshold: for an outcome, the value below which it counts as reached (viral suppression: 1000 copies/mL).
         embedding: width of the critic's soft embedding; by default 1 for real, 2 for binary, 4 for categorical.
 
-    Attributes:
-        is_real: whether it is of kind ``"real"``.
-        channels: width in the encoded tensor: 1 of a real feature, else one channel a level.
-        label: name with unit, for axes.
+    From these follow ``is_real``; ``channels``, the width in the encoded tensor (1 of a real feature, else one channel
+    a level); and ``label``, name with unit, for axes.
     """
 
     name: str

@@ -13,8 +13,6 @@ All constants were chosen here to meet the published margins; none is a clinical
 
 >>> simulate_cohort(2, months=3, seed=0)[['PatientID', 'Timestep', 'VL']].shape
 (6, 3)
->>> sorted(truth())
-['demographics', 'joint', 'measured', 'regimens']
 """
 
 from __future__ import annotations

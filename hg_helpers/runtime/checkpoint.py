@@ -31,10 +31,7 @@ FOLDER = 0x10
 
 
 def _places(path: str | Path) -> tuple[Path, Path]:
-    """The file that a path means (`~` is the home folder, a symbolic link its target), and a temporary one beside it.
-
-    The folder is made where there is none.
-    """
+    """The file that a path means (`~`: the home folder; a link: its target), a temporary one; makes their folder."""
     path = Path(path).expanduser()
     path = path.resolve() if path.is_symlink() else path
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -136,10 +133,7 @@ def load_checkpoint(path: str | Path, *kinds: str) -> dict[str, Any]:
 
 @contextmanager
 def naming(path: str | Path) -> Iterator[None]:
-    """Put a model together from what ``path`` held; what goes wrong becomes a ValueError that names the file.
-
-    The checksums have shown that the file is as it was written: it comes from another version, or from other hands.
-    """
+    """Put a model together from what ``path`` held; what goes wrong becomes a ValueError that names the file."""
     try:
         yield
     except torch.cuda.OutOfMemoryError:  # nothing is wrong with the file
