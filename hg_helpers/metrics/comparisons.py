@@ -1,7 +1,6 @@
 """What is compared with what: every metric once for the synthetic cohort and once, as its floor, for real patients.
 
-And how sure its value is: for the intervals patients, not months, are drawn with replacement. A replicate weighs each
-patient by the number of times that patient was drawn, instead of copying tables.
+And intervals: patients, not months, are drawn with replacement, and weighed by how often they were drawn.
 
 >>> draw_weights(patients=20, replicates=3, rng=np.random.default_rng(0)).sum(axis=1).tolist()
 [20.0, 20.0, 20.0]
@@ -41,12 +40,9 @@ class Comparison(NamedTuple):
     seed: int
 
     def drawn(self, draw: int) -> tuple[Cohort, Cohort]:
-        """The synthetic and the training patients who meet the holdout in one draw.
-
-        As many of both, 0.8 of the smaller number so that several draws differ; all where there are fewer than 20.
-        """
+        """The synthetic and the training patients who meet the holdout in one draw: as many of both."""
         rng, smaller = np.random.default_rng([self.seed, draw]), min(len(self.train), len(self.synthetic))
-        number = smaller if smaller < 20 else round(0.8 * smaller)
+        number = smaller if smaller < 20 else round(0.8 * smaller)  # so that several draws differ
         return self.synthetic.draw(number, rng), self.train.draw(number, rng)
 
 

@@ -196,10 +196,8 @@ def dwell_times(real: Cohort, synthetic: Cohort) -> Result:
     names = switching_names(real.schema)[0]
     for cohort in (real, synthetic):
         inside, (changes, known) = cohort.known(*names), switches(cohort, names)
-        goes_on = np.pad(known & ~changes, [(0, 0), (1, 1)])  # from the month before, and into the next
-        _, first = np.nonzero(inside & ~goes_on[:, :-1])
-        _, last = np.nonzero(inside & ~goes_on[:, 1:])
-        stays = last - first + 1
+        begins = inside & ~np.pad(known & ~changes, [(0, 0), (1, 0)])
+        stays = np.bincount(np.cumsum(begins)[inside.ravel()])[1:]  # numbered through, and counted
         if not len(stays):
             return undefined("no regimen is known in one of the cohorts", *columns)
         shares.append(np.bincount(stays, minlength=real.months + 1)[1:] / len(stays))

@@ -67,10 +67,8 @@ def evaluate(
     features for ``coverage_*`` and ``joint_tv`` (by default all of them, and the static ones); ``quasi_identifiers``
     and ``population`` are those of :func:`hg_helpers.metrics.disclosure_risk`.
 
-    Returns:
-        columns ``metric``, ``feature`` (a name, names joined by " x ", or "all"), ``value``, ``floor``, ``best``;
-        ``low`` and ``high``, a 95 % interval by bootstrap over patients, where there is one; ``note``: the reason of a
-        NaN, or what was asked.
+    Returns columns ``metric``, ``feature`` (a name, names joined by " x ", or "all"), ``value``, ``floor``, ``best``;
+    ``low`` and ``high``, a 95 % interval, where there is one; ``note``: the reason of a NaN, or what was asked.
     """
     draws, bootstrap = whole_number("draws", draws), whole_number("bootstrap", bootstrap, 0)
     seed = whole_number("seed", seed, 0, LARGEST_SEED - draws)
