@@ -17,7 +17,6 @@ import pytest
 
 from hg_helpers import TrainConfig, Trainer
 from hg_helpers.app import demo
-from hg_helpers.app import processes as workers
 from hg_helpers.cohort.simulate import simulate_cohort
 from tests.bench import ablation
 from tests.bench.ablation import main
@@ -206,8 +205,8 @@ def test_a_stopped_run_gives_no_rows_and_goes_on_to_the_same_ones(here, monkeypa
     few = simulate_cohort(50, seed=1)
     monkeypatch.setattr(demo, "load_cohort", lambda: few)
     monkeypatch.setattr(ablation, "SYNTHETIC_PATIENTS", 20)
-    monkeypatch.setattr(workers, "_done", done, raising=False)
-    monkeypatch.setattr(workers, "_stop", stop, raising=False)
+    monkeypatch.setattr(demo, "_done", done, raising=False)
+    monkeypatch.setattr(demo, "_stop", stop, raising=False)
     stop.set()
     path = here / "v2.pt"
     assert ablation._train("v2", 0, config, path) is None
@@ -259,8 +258,8 @@ def test_a_run_whose_parent_was_killed_keeps_the_batches_in_hand(here, monkeypat
     config = ablation.configuration("v2", seed=0, **{**TINY, "epochs": 2, "batch_size": 20})
     few = simulate_cohort(50, seed=1)
     monkeypatch.setattr(demo, "load_cohort", lambda: few)
-    monkeypatch.setattr(workers, "_done", queue.SimpleQueue(), raising=False)
-    monkeypatch.setattr(workers, "_stop", threading.Event(), raising=False)
+    monkeypatch.setattr(demo, "_done", queue.SimpleQueue(), raising=False)
+    monkeypatch.setattr(demo, "_stop", threading.Event(), raising=False)
     monkeypatch.setattr(multiprocessing, "parent_process", lambda: SimpleNamespace(is_alive=lambda: False))
 
     def left(code):
@@ -276,7 +275,7 @@ def test_no_process_stays_when_the_one_that_started_it_is_killed(tmp_path):
     code = r"""
 import os, time
 from tqdm import tqdm
-from hg_helpers.app.processes import callbacks, in_processes, leave_with_parent
+from hg_helpers.app.demo import callbacks, in_processes, leave_with_parent
 
 def work():
     os.write(1, b"%d\n" % os.getpid())  # in one piece: two processes write to one pipe

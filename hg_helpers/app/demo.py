@@ -11,11 +11,17 @@ from __future__ import annotations
 
 import logging
 import math
+import multiprocessing
+import os
+import signal
 import time
+from collections.abc import Callable, Hashable
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import torch
 from tqdm import tqdm
 
 from ..cohort.arrays import CohortArrays
@@ -29,7 +35,6 @@ from ..model.training import Trainer
 from ..plots import distributions, joint_shares
 from ..plots.style import FILE_DPI
 from .files import split_of, write_split, write_table
-from .processes import callbacks, in_processes, leave_with_parent
 
 log = logging.getLogger("hg_helpers")
 
@@ -107,7 +112,7 @@ def _train(config: TrainConfig, checkpoint: Path) -> float:
 
 
 def train_in_process(config: TrainConfig, path: Path, begun: Trainer | None = None) -> tuple[Trainer, pd.DataFrame]:
-    """Train on the bundled cohort's training patients, who are returned too, in one of :func:`.processes.in_processes`.
+    """Train on the bundled cohort's training patients, who are returned too, in one of :func:`in_processes`.
 
     A checkpoint is left at ``path`` where the run ends or is stopped; ``begun``, the same run as it was then, goes on.
     """
@@ -168,3 +173,58 @@ def summary_text(result: dict[str, Any]) -> str:
         rows[label] = ["-" if pd.isna(value) else format(value, ".2f") for value in row]
     rows["seconds of training, one thread each"] = ["", *(f"{result['seconds'][name]:.0f}" for name in DEMO)]
     return "\n".join(f"{label:{width}}" + "".join(f"{cell:>9}" for cell in cells) for label, cells in rows.items())
+
+
+# --- training runs in processes of their own: one progress bar, one way to stop, nobody left behind ------------------
+
+
+def in_processes(
+    work: Callable, runs: dict[Any, tuple], jobs: int, bar: tqdm, finished: Callable[[Hashable, Future], None]
+) -> None:
+    """Call ``work(*arguments)`` for each run, on one thread, so that no value depends on the number of processes.
+
+    Args:
+        work: a function of a module; it trains with :func:`callbacks` and ends with :func:`leave_with_parent`.
+        runs: name and arguments of each, in the order in which they begin.
+        jobs, bar: number of processes; progress, which goes on by one a batch.
+        finished: called here with each run as it ends. What it raises, and Ctrl-C, ends the others after their batch.
+    """
+    spawn = multiprocessing.get_context("spawn")
+    done, stop = spawn.Queue(), spawn.Event()
+    pool = ProcessPoolExecutor(jobs, spawn, _begin, (done, stop))
+    try:
+        running = {pool.submit(work, *arguments): run for run, arguments in runs.items()}
+        while running:
+            for job in wait(running, 0.5, FIRST_COMPLETED).done:
+                finished(running.pop(job), job)
+            while not done.empty():
+                bar.update(done.get())
+    finally:
+        stop.set()
+        pool.shutdown(cancel_futures=True)
+
+
+def callbacks() -> list[Callable[..., Any]]:
+    """What a worker's training calls after each batch: count it, and end where the parent asks for that or is gone."""
+    return [lambda *_: _done.put(1), lambda *_: _stop.is_set(), _parent_gone]
+
+
+def leave_with_parent() -> None:
+    """End the process where its parent was killed: the executor's would wait for the next task for ever."""
+    if _parent_gone():
+        os._exit(1)
+
+
+def _parent_gone(*_: Any) -> bool:
+    parent = multiprocessing.parent_process()
+    return parent is not None and not parent.is_alive()
+
+
+def _begin(done: Any, stop: Any) -> None:
+    """One thread, errors only; Ctrl-C is for the parent, and for the training loop, which ends after its batch."""
+    global _done, _stop
+    _done, _stop = done, stop
+    done.cancel_join_thread()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    torch.set_num_threads(1)
+    log.setLevel(logging.ERROR)

@@ -20,9 +20,8 @@ from typing import Any
 import pandas as pd
 from tqdm import tqdm
 
-from hg_helpers.app.demo import HOLDOUT, LABELS, SYNTHETIC_PATIENTS, scores, train_in_process
+from hg_helpers.app.demo import HOLDOUT, LABELS, SYNTHETIC_PATIENTS, in_processes, scores, train_in_process
 from hg_helpers.app.files import write_table
-from hg_helpers.app.processes import in_processes
 from hg_helpers.cohort.arrays import CohortArrays, as_arrays
 from hg_helpers.cohort.art import ART_DEMO
 from hg_helpers.cohort.encoding import CohortEncoder
