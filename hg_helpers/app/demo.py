@@ -72,13 +72,8 @@ def scores(real: CohortArrays, made: CohortArrays) -> dict[str, float]:
 def run_demo(folder: str | Path, seed: int = 0, progress: bool = True, **changes: Any) -> dict[str, Any]:
     """Train v1, v2 and v2_plus on the bundled cohort and show who is missing.
 
-    Args:
-        folder: checkpoints, synthetic cohorts, tables and figures go here.
-        seed: of the split, the training and the sampling.
-        changes: settings of :class:`TrainConfig` for all three models, other than the workshop preset's.
-
-    Returns:
-        ``"summary"`` (DataFrame, one column a cohort), ``"seconds"``, ``"patients"`` and ``"files"``.
+    Checkpoints, synthetic cohorts, tables and figures go to the folder; ``changes`` are settings of all three models,
+    other than the workshop preset's. Returns the ``"summary"``, ``"seconds"``, numbers of ``"patients"`` and ``"files"``.
     """
     started = time.perf_counter()
     folder = Path(folder).expanduser()
@@ -181,13 +176,11 @@ def summary_text(result: dict[str, Any]) -> str:
 def in_processes(
     work: Callable, runs: dict[Any, tuple], jobs: int, bar: tqdm, finished: Callable[[Hashable, Future], None]
 ) -> None:
-    """Call ``work(*arguments)`` for each run, on one thread, so that no value depends on the number of processes.
+    """Call ``work(*arguments)`` for each of ``runs``, on one thread, so that no value depends on how many ``jobs``.
 
-    Args:
-        work: a function of a module; it trains with :func:`callbacks` and ends with :func:`leave_with_parent`.
-        runs: name and arguments of each, in the order in which they begin.
-        jobs, bar: number of processes; progress, which goes on by one a batch.
-        finished: called here with each run as it ends. What it raises, and Ctrl-C, ends the others after their batch.
+    ``work`` is a function of a module that trains with :func:`callbacks` and ends with :func:`leave_with_parent`.
+    ``finished`` is called here with each run's name as it ends; what it raises, and Ctrl-C, ends the others after their
+    batch. ``bar`` goes on by one a batch.
     """
     spawn = multiprocessing.get_context("spawn")
     done, stop = spawn.Queue(), spawn.Event()

@@ -36,11 +36,8 @@ def describe(source: str | Path | pd.DataFrame, patient: str, time: str, **readi
     """Draft the schema of a table: YAML with comments, which :meth:`hg_helpers.Schema.from_yaml` reads.
 
     What cannot be modelled, or should not (names, free text, dates such as birth dates), is left out with the reason.
-
-    Args:
-        source: a DataFrame, or a file as :func:`hg_helpers.load_cohort` reads it.
-        patient, time: its columns of patients and of times.
-        reading: ``separator``, ``decimal``, ``encoding`` or ``sheet`` of a file.
+    ``patient`` and ``time`` are columns of ``source``; ``reading`` may hold a file's ``separator``, ``decimal`` mark,
+    ``encoding`` or ``sheet``.
     """
     in_memory = isinstance(source, pd.DataFrame)
     table = source if in_memory else read_table(Path(source).expanduser(), **reading)

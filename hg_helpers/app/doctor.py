@@ -57,15 +57,11 @@ def import_failed(error: Exception) -> str:
 
 
 def checks() -> list[Check]:
-    """Whether everything is in place, each with the facts, or with what to do.
-
-    Returns:
-        Python, one line a package, cores, device, bundled data, public data (optional, so never a failure), disk space
-        and whether the current folder can be written to.
-    """
+    """Python, packages, cores, device, bundled and public data (optional, so never a failure), disk and folder."""
     ok, version = sys.version_info[:2] >= OLDEST_PYTHON, platform.python_version()
-    oldest = ".".join(map(str, OLDEST_PYTHON))
-    python = Check("python", ok, version if ok else f"{version}; install Python {oldest} or newer")
+    python = Check(
+        "python", ok, version if ok else f"{version}; install Python {'.'.join(map(str, OLDEST_PYTHON))} or newer"
+    )
     # in a container, the cores that this process may use are fewer than the machine's
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return [python, *map(_package, REQUIRED), Check("cores", True, str(cores)), _device(), *_data(), *_folder()]

@@ -62,12 +62,8 @@ def write_page(
 ) -> None:
     """Write the report as one page of HTML that needs nothing else: no script, no other file, no network.
 
-    Args:
-        report: from :func:`hg_helpers.evaluate`.
-        sets: the compared tables by name; the page holds their sizes and gaps, none of their rows.
-        pictures: by name, a PNG and its alternative text.
-        said: what was left out or filled, one sentence each.
-        settings: what the run was asked for.
+    Of the compared tables, ``sets`` by name, it holds sizes and gaps and no row. ``pictures`` are a PNG and its
+    alternative text by name; ``said`` is what was left out or filled, ``settings`` what the run was asked for.
     """
     versions = {name: importlib.metadata.version(name) for name in ("torch", "numpy", "pandas", "scikit-learn")}
     ours = {"hg_helpers": sys.modules["hg_helpers"].__version__, "python": platform.python_version()}
