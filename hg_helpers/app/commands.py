@@ -18,15 +18,10 @@ from typing import Any
 import pandas as pd
 from tqdm import tqdm
 
-from ..cohort.art import ART_DEMO, ART_FULL
-from ..cohort.download import download_cohort
-from ..cohort.load import load_cohort
-from ..cohort.schema import Schema
-from ..cohort.simulate import simulate_cohort
+from ..cohort import ART_DEMO, ART_FULL, Schema, download_cohort, load_cohort, simulate_cohort
 from ..metrics import evaluate as evaluate_tables
+from ..model import Synthesizer, Trainer
 from ..model.config import MODELS
-from ..model.synthesizer import Synthesizer
-from ..model.training import Trainer
 from ..plots.report import report_figures
 from ..plots.style import FILE_DPI
 from ..runtime.checkpoint import atomic, require_writable

@@ -24,14 +24,10 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
-from ..cohort.arrays import CohortArrays
-from ..cohort.art import ART_DEMO
-from ..cohort.encoding import CohortEncoder
-from ..cohort.load import load_cohort, split_patients, validate_cohort
-from ..metrics import coverage, joint_tv, ks, patient_spread, static_constant, switching_ratio
-from ..model.config import MODELS, TrainConfig
-from ..model.synthesizer import Synthesizer
-from ..model.training import Trainer
+from ..cohort import ART_DEMO, CohortEncoder, load_cohort, split_patients, validate_cohort
+from ..metrics import CohortArrays, coverage, joint_tv, ks, patient_spread, static_constant, switching_ratio
+from ..model import Synthesizer, TrainConfig, Trainer
+from ..model.config import MODELS
 from ..plots import distributions, joint_shares
 from ..plots.style import FILE_DPI
 from .files import split_of, write_split, write_table
@@ -73,7 +69,7 @@ def run_demo(folder: str | Path, seed: int = 0, progress: bool = True, **changes
     """Train v1, v2 and v2_plus on the bundled cohort and show who is missing.
 
     Checkpoints, synthetic cohorts, tables and figures go to the folder; ``changes`` are settings of all three models,
-    other than the workshop preset's. Returns the ``"summary"``, ``"seconds"``, numbers of ``"patients"`` and ``"files"``.
+    other than the workshop preset's. Returns the ``"summary"``, ``"seconds"``, how many ``"patients"``, ``"files"``.
     """
     started = time.perf_counter()
     folder = Path(folder).expanduser()

@@ -55,18 +55,14 @@ def describe(source: str | Path | pd.DataFrame, patient: str, time: str, **readi
     if any(entry and is_blank(plain(table[c])).any() for c, entry, _ in drafted):
         keys.append(("missing", "measured", "gaps are reproduced; `forward` fills them, `error` refuses them"))
     entries = [(f"  - {_yaml({'name': str(c)} | entry)}", comment) for c, entry, comment in drafted if entry]
-    left_out = [
-        textwrap.fill(f"{c}: {reason}", 80, initial_indent="#   ", subsequent_indent="#     ")
-        for c, entry, reason in drafted
-        if not entry
-    ]
+    left_out = "\n".join(_below(f"{c}: {reason}", "#   ", "#     ") for c, entry, reason in drafted if not entry)
     lines = [
         f"# Draft of the schema of {name}: {len(courses.sizes)} patients, {len(table)} rows.",
         "# Read it, put it right.",
         *_aligned([(f"{key}: {_yaml(value)}", comment) for key, value, comment in keys]),
         "features:",
         *_aligned(entries),
-        *(["# Left out:", *left_out] if left_out else []),
+        *(["# Left out:", left_out] if left_out else []),
     ]
     return "\n".join(lines) + "\n"
 
@@ -171,13 +167,12 @@ def _yaml(value: Any) -> str:
     return text.removesuffix("...\n").strip().replace("\n", "\n    ")
 
 
+def _below(comment: str, first: str = "    # ", others: str = "    # ") -> str:
+    return textwrap.fill(comment, 80, initial_indent=first, subsequent_indent=others)
+
+
 def _aligned(lines: list[tuple[str, str]]) -> list[str]:
     """Lines with their comments, these below each other, or below their own lines where 80 columns are not enough."""
-    width, out = max((len(line) for line, _ in lines if len(line) <= 50), default=0), []
-    for line, comment in lines:
-        both = f"{line:{width}}  # {comment}"
-        if not comment or ("\n" not in line and len(both) <= 80):
-            out.append(both if comment else line)
-        else:
-            out += [line, *textwrap.wrap(comment, 80, initial_indent="    # ", subsequent_indent="    # ")]
-    return out
+    width = max((len(line) for line, _ in lines if len(line) <= 50), default=0)
+    both = [(line, comment, f"{line:{width}}  # {comment}" if comment else line) for line, comment in lines]
+    return [whole if len(whole) <= 80 or not comment else f"{line}\n{_below(comment)}" for line, comment, whole in both]

@@ -22,8 +22,7 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from ..cohort.download import data_folder
-from ..cohort.schema import Schema
+from ..cohort import Schema, data_folder
 from ..metrics import METRICS
 from .files import write_text
 

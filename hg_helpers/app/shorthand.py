@@ -19,14 +19,10 @@ import matplotlib
 import pandas as pd
 import torch
 
-from ..cohort.art import ART_DEMO
-from ..cohort.encoding import CohortEncoder
-from ..cohort.load import load_cohort, split_patients
-from ..cohort.schema import Schema
+from ..cohort import ART_DEMO, CohortEncoder, Schema, load_cohort, split_patients
 from ..metrics import evaluate
-from ..model.config import MODELS, TrainConfig
-from ..model.synthesizer import Synthesizer
-from ..model.training import Trainer
+from ..model import Synthesizer, TrainConfig, Trainer
+from ..model.config import MODELS
 from ..plots.style import STYLE
 from ..runtime import environment
 from ..runtime.distributed import Peers
