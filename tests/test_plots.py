@@ -833,7 +833,7 @@ def test_the_map_of_the_models_marks_the_part_of_today_where_a_model_has_it():
     framed = [p for axes in figure.axes for p in axes.patches if p.get_linewidth() > 3]
     assert len(framed) == 5 and figure.alt.endswith("today's part: critic, memory.")
     added = table[table["new"]].groupby("model")["part"].apply(set).to_dict()
-    assert added == {"v2": {"memory", "mix", "autoencoder"}, "v2_plus": {"heads", "critic"}}
+    assert added == {"v2": {"memory", "mix", "autoencoder"}, "v2_plus": {"noise", "memory", "mix", "heads", "critic"}}
     with pytest.raises(KeyError, match=r"no .'head'.; parts: noise, generator"):
         plots.models("head")
 
