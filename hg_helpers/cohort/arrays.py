@@ -62,7 +62,7 @@ class CohortArrays:
         patients = table[schema.patient].to_numpy()[np.cumsum(sizes) - sizes]
         # a copy: an encoder that is fitted again has another scale, and these arrays do not
         out = cls(schema, patients, there, reals, levels, times, scaled, copy(encoder), whole)
-        parts = [part for part in (levels, reals, times) if part is not None and part.size]
+        parts = [part for part in (levels, reals, times) if part is not None and part.size]  # whose bytes order them
         courses = np.concatenate([part.reshape(len(part), -1).view(np.uint8) for part in parts], axis=1)
         return out.take(np.argsort(courses.view(f"V{courses.shape[1]}").ravel(), kind="stable"))
 
@@ -86,15 +86,12 @@ class CohortArrays:
         """``n`` patients drawn without replacement; all of them where there are no more."""
         return self if n >= len(self) else self.take(np.sort(rng.choice(len(self), n, replace=False)))
 
-    def position(self, name: str) -> int:
-        """Where a feature stands on the last axis of ``reals`` or of ``levels``."""
-        group = self.schema.real if self.schema[name].is_real else self.schema.discrete
-        return [f.name for f in group].index(name)
-
     def values(self, name: str, scaled: bool = False) -> np.ndarray:
         """A feature's courses, (n, months): numbers, in the table's units or ``scaled``, or positions of levels."""
-        source = (self.scaled if scaled else self.reals) if self.schema[name].is_real else self.levels
-        return source[:, :, self.position(name)]
+        feature = self.schema[name]
+        if feature.is_real:
+            return (self.scaled if scaled else self.reals)[:, :, self.schema.real.index(feature)]
+        return self.levels[:, :, self.schema.discrete.index(feature)]
 
     def known(self, *names: str) -> np.ndarray:
         """At which visits all of these features are known, (n, months)."""
@@ -121,12 +118,9 @@ def together(*cohorts: CohortArrays) -> tuple[CohortArrays, ...]:
 def as_arrays(
     cohort: pd.DataFrame | CohortArrays, schema: Schema | None = None, encoder: CohortEncoder | None = None
 ) -> CohortArrays:
-    """Arrays of a cohort table, for several metrics to share; what is arrays already is passed through.
+    """Arrays of a table, which is checked, for several metrics to share; what is arrays already is passed through.
 
-    Args:
-        cohort: one row a patient and month, in any row order; checked as by :func:`hg_helpers.validate_cohort`.
-        schema: what the table means; arrays hold theirs.
-        encoder: a fitted encoder, where the reals are wanted on the encoded scale too.
+    Arrays hold their ``schema``. A fitted ``encoder`` is for the reals on the encoded scale too.
     """
     if isinstance(cohort, CohortArrays):
         if schema is not None and schema != cohort.schema:

@@ -87,11 +87,10 @@ _DRUGS = _shares(_REGIMENS.replace("pk", "True"), *_REGIMEN_COLUMNS)
 def truth() -> dict[str, pd.DataFrame]:
     """Exact shares that every simulated cohort is drawn from, of patients as of patient-months, in any month.
 
-    Returns:
-        ``"demographics"``: the 8 Gender x Ethnic groups; ``"regimens"``: the 50 combinations; ``"joint"``: their 400
-        pairs, products because a regimen does not depend on who takes it; all with codes as in a cohort, names in
-        ``<column> level``, and ``share``. ``"measured"``: the share of months with each measured flag set.
-        Any other set of columns follows by ``truth()["joint"].groupby(columns)["share"].sum()``.
+    ``"demographics"``: the 8 Gender x Ethnic groups; ``"regimens"``: the 50 combinations; ``"joint"``: their 400 pairs,
+    products because a regimen does not depend on who takes it; all with codes as in a cohort, names in ``<column>
+    level``, and ``share``. ``"measured"``: the share of months with each measured flag set. Any other set of columns
+    follows by ``truth()["joint"].groupby(columns)["share"].sum()``.
     """
     joint = _GROUPS.merge(_DRUGS, how="cross", suffixes=("", " of regimen"))
     joint["share"] = joint.pop("share") * joint.pop("share of regimen")

@@ -81,12 +81,8 @@ def bilstm(
 def recurrence(s: Tensor, weight: Tensor) -> Tensor:
     """Run c' = f c + i a, h' = o tanh(c') over the months, from h = c = 0; differentiable twice.
 
-    Args:
-        s: what each gate receives from the inputs, W x + b, of shape (D, L, B, 4 H) in gate order o, i, f, a.
-        weight: recurrent weights (D, H, 4 H); each gate receives s + h @ weight.
-
-    Returns:
-        Hidden states (D, L, B, H).
+    Each gate receives s + h @ weight: s, (D, L, B, 4 H), is what comes from the inputs, W x + b; weight is (D, H, 4 H).
+    Gives the hidden states, (D, L, B, H).
     """
     return _Recurrence.apply(s, weight)
 

@@ -34,11 +34,8 @@ def between_batches(
 ) -> Iterator[tuple[threading.Event, Callable[[Any, dict[str, Any]], bool]]]:
     """Gives a request to stop, and what is to be called after each batch with the trainer and the batch's row.
 
-    Args:
-        batches, epochs: how many are left, and up to which epoch.
-        show: whether there is a progress bar.
-        callbacks: called with the trainer and the row; an answer of True, and no other, asks to stop.
-        anywhere: whether it holds for any of several processes; one may have been asked alone.
+    So many ``batches`` are left, up to an epoch; ``show`` draws a progress bar. Callbacks get the trainer and the row;
+    an answer of True, and no other, asks to stop. ``anywhere`` says whether it holds for any of several processes.
     """
     callbacks = list(callbacks)
     with _stop_requested() as stop, tqdm(total=batches, unit="batch", disable=not show) as bar:
