@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+from scipy import special
 
-from .judging import Exercise, each, written
+from .cases import each, written
+from .judging import exercise
 
 
 def _table(ids: int | list[int], months: int, columns: list[str], below: int) -> pd.DataFrame:
@@ -20,17 +22,12 @@ def _regimens(ids: int | list[int], months: int, columns: list[str], drugs: int 
     return _table(ids, months, [*columns, "Other"], drugs), columns
 
 
-def switches(table, columns):
-    codes = table[columns].to_numpy().reshape(table["PatientID"].nunique(), -1, len(columns))
-    changes = codes[:, 1:] != codes[:, :-1]  # (patients, months - 1, columns)
-    return changes.any(axis=2).sum(axis=1).tolist()
-
-
 _IDS, _THREE = [3, 7, 20, 21], ["Drug", "Dose", "Route"]
 _PAIR = ["Base Drug Combo", "Extra pk-En"]
 _BY_PATIENT = ".any(axis=1).groupby(table['PatientID']).sum()"
-check_switches = Exercise(
-    switches,
+
+
+@exercise(
     each(
         _regimens,
         [(3, 4, _PAIR), (1, 5, ["Drug", "Dose"]), (2, 1, _PAIR), (_IDS, 6, _PAIR), (12, 9, _THREE), (3, 4, _PAIR, 1)],
@@ -44,30 +41,26 @@ check_switches = Exercise(
         ): "a first month is compared with the patient before; shift within groupby.",
         "changes.any(2).sum(1) + 1": "one too many: the first month has no month before it (NaN).",
         "[len(np.unique(c, axis=0)) - 1 for c in codes]": "this is distinct regimens less one; a way back counts too.",
-        "[len(np.unique(c, axis=0)) for c in codes]": "these are distinct regimens, not changes of month to month.",
         "changes.sum((1, 2))": "columns are counted one by one; two in one month are one switch: any(axis=1).",
         "changes.all(2).sum(1)": "only months in which all columns change are counted: any, not all.",
         "changes[..., 0].sum(1)": "only the first column is looked at; a regimen is all of `columns`.",
-        "changes[..., -1].sum(1)": "only the last column counts (is it overwritten in a loop?).",
         "(codes != codes[:, :1]).any(2).sum(1)": "each month is compared with the first, not with the one before.",
         "abs(np.diff(codes, axis=1)).sum((1, 2))": "differences of codes are added up; only ask whether they differ.",
         "changes.any((1, 2))": "this is whether somebody switches; how often is asked for.",
-        "changes.any(2).mean(1)": "these are shares of months; return the number of switches.",
-        "switches(table, _PAIR)": "use `columns`, not two names of your own.",
+        "right(table, _PAIR)": "use `columns`, not two names of your own.",
     },
 )
+def check_switches(table, columns):
+    codes = table[columns].to_numpy().reshape(table["PatientID"].nunique(), -1, len(columns))
+    changes = codes[:, 1:] != codes[:, :-1]  # (patients, months - 1, columns)
+    return changes.any(axis=2).sum(axis=1).tolist()
 
 
 def _positive(lam: float, n: int) -> tuple[np.ndarray, float]:
     return (np.array([2.0, 50.0, 700.0]) if n == 3 else np.exp(np.random.default_rng(n).normal(2, 2, n))), lam
 
 
-def box_cox(x, lam):
-    return np.log(x) if lam == 0 else (x**lam - 1) / lam
-
-
-check_box_cox = Exercise(
-    box_cox,
+@exercise(
     each(_positive, [(lam, n) for lam in (0.5, 1, -0.25, 0, 0.0, 2, -1.5) for n in (3, 2, 40)]),
     "one family from the plain values (1) over the square root (0.5) to the logarithm (0).",
     "(x**lam - 1) / lam, and the natural logarithm of x where lam is 0.",
@@ -83,19 +76,14 @@ check_box_cox = Exercise(
         "(x**lam - 1) / lam -> x**lam - 1 / lam": "brackets: (x**lam - 1) / lam.",
         "x**lam - 1 -> 1 - x**lam": "the sign is turned round: x**lam - 1.",
         "x**lam -> lam**x": "base and power have changed places: x**lam.",
-        "== -> <=": "the logarithm is for 0 only, not below it.",
         "np.log(x)": "the logarithm belongs to lambda 0 only.",
     },
 )
+def check_box_cox(x, lam):
+    return np.log(x) if lam == 0 else (x**lam - 1) / lam
 
 
-def log_likelihood(x, lam):
-    y, n = box_cox(x, lam), len(x)
-    return float(-n / 2 * np.log(y.var()) + (lam - 1) * np.log(x).sum())
-
-
-check_log_likelihood = Exercise(
-    log_likelihood,
+@exercise(
     each(_positive, [(lam, n) for lam in (0.4, 0, -0.3, 2, 1) for n in (3, 2, 40)]),
     "a close fit is rewarded, squeezing the axis is not.",
     "-n/2 log var(y) + (lam - 1) * sum of log x, with y the Box-Cox transform of x.",
@@ -111,20 +99,16 @@ check_log_likelihood = Exercise(
         "np.log(x).sum() -> x.sum()": "the second term sums the values; sum their logarithms.",
         "sum() -> mean()": "the second term is a sum, not a mean.",
         "(lam - 1) -> lam": "the slope is x**(lambda - 1): the factor is lam - 1.",
-        "(lam - 1) -> 1": "the factor lambda - 1 of the second term is missing.",
         "y.var() -> x.var()": "transform x first.",
-        "log_likelihood(x, lam) / n": "divided by n: the sum over all values is asked for.",
+        "right(x, lam) / n": "divided by n: the sum over all values is asked for.",
     },
 )
+def check_log_likelihood(x, lam):
+    y, n = special.boxcox(x, lam), len(x)
+    return float(-n / 2 * np.log(y.var()) + (lam - 1) * np.log(x).sum())
 
 
-def scale(train_values, new_values):
-    low, span = train_values.min(), np.ptp(train_values)
-    return np.clip((new_values - low) / span, 0, 1)
-
-
-check_scale = Exercise(
-    scale,
+@exercise(
     written(
         {
             "beyond both ends": ([2.0, 4, 10], [1.0, 4, 8, 14]),
@@ -145,33 +129,29 @@ check_scale = Exercise(
             "train_values.min() -> new_values.min()",
             "np.ptp(train_values) -> np.ptp(new_values)",
         ): "minimum or range is that of the new values; the same value must mean the same in each table.",
-        "scale(np.r_[train_values, new_values], new_values)": "the new values widen the range; training alone sets it.",
+        "right(np.r_[train_values, new_values], new_values)": "the new values widen the range; training alone sets it.",
         (
             "(new_values - train_values.mean()) / train_values.std()",
             "train_values.min() -> train_values.mean(); np.ptp(train_values) -> train_values.std()",
         ): "this is standardisation; min-max is (value - minimum) / range.",
-        "train_values.min() -> train_values.mean()": "the mean is subtracted; it is the minimum.",
         "train_values.min(), np.ptp(train_values) -> 0, train_values.max()": "the minimum is not subtracted.",
         "np.ptp(train_values) -> train_values.max()": "divide by the range, maximum - minimum, not by the max.",
         "(new_values - low) / span -> new_values - low / span": "brackets: (new - minimum) / range.",
         "np.clip(new_values, low, low + span)": "clipped, but not scaled.",
-        "scale(train_values, np.clip(new_values, 0, 1))": "clipped before it is scaled: scale first.",
         "(train_values - low) / span": "these are the training values, scaled; scale the new ones.",
         "[v for v in (new_values - low) / span if 0 <= v <= 1]": "values beyond are dropped; clip them.",
     },
 )
+def check_scale(train_values, new_values):
+    low, span = train_values.min(), np.ptp(train_values)
+    return np.clip((new_values - low) / span, 0, 1)
 
 
 def _block(rows: int, codes: list[int]) -> tuple[np.ndarray, np.ndarray]:
     return np.random.default_rng(rows).dirichlet(np.ones(len(codes)), rows), np.array(codes)
 
 
-def decode(block, codes):
-    return np.asarray(codes)[block.argmax(axis=1)]
-
-
-check_decode = Exercise(
-    decode,
+@exercise(
     each(_block, [(4, [1, 2, 7]), (6, [5, 0, 3, 9]), (1, [2, 1]), (9, [1, 2]), (5, [4, 3, 2, 8, 6]), (20, [0, 1, 2])]),
     "the most probable level of each month, in the table's codes.",
     "for each row the code of its largest share.",
@@ -191,6 +171,8 @@ check_decode = Exercise(
         "block == block.max(1, keepdims=True)": "this is one-hot again; return the codes themselves.",
     },
 )
+def check_decode(block, codes):
+    return np.asarray(codes)[block.argmax(axis=1)]
 
 
 def _shuffled(
@@ -203,12 +185,7 @@ def _shuffled(
     return table.reset_index(drop=True), column, months
 
 
-def to_sequences(table, column, months):
-    return table.sort_values(["PatientID", "Timestep"])[column].to_numpy().reshape(-1, months)
-
-
-check_sequences = Exercise(
-    to_sequences,
+@exercise(
     each(
         _shuffled,
         [
@@ -223,15 +200,14 @@ check_sequences = Exercise(
     "one patient a row, months in order, whatever the order of the table.",
     "an array (patients, months), one patient a row with the months in order.",
     {
-        "to_sequences(table, column, months).T": "the axes are (months, patients); patients come first.",
+        "right(table, column, months).T": "the axes are (months, patients); patients come first.",
         '"PatientID", "Timestep" -> "Timestep", "PatientID"': "sorted by month first; patient first.",
         '.sort_values(["PatientID", "Timestep"]) -> ': "a sequence mixes patients; sort the rows first.",
         "table[column].to_numpy().reshape(months, -1).T": "right only for rows sorted by month; sort them yourself.",
         '["PatientID", "Timestep"] -> "PatientID", kind="stable"': "months are not in order; sort by month as well.",
-        "np.array([table.loc[table['PatientID'] == p, column] for p in table['PatientID'].unique()])": (
-            "patients come in the order in which they are met, or their months do; sort by patient and month."
-        ),
         '["PatientID", "Timestep"] -> "Timestep", kind="stable"': "sorted by month only; sort by patient first.",
         "np.sort(table[column].to_numpy()).reshape(-1, months)": "the values themselves are sorted; sort the rows.",
     },
 )
+def check_sequences(table, column, months):
+    return table.sort_values(["PatientID", "Timestep"])[column].to_numpy().reshape(-1, months)

@@ -13,7 +13,8 @@ from ..cohort.art import ART_DEMO
 from ..cohort.schema import Feature, Schema
 from ..model.losses import gradient_penalty
 from ..model.networks import Critic, Generator
-from .judging import Exercise, each, written
+from .cases import each, written
+from .judging import exercise
 from .toy import toy_schema
 
 
@@ -47,54 +48,40 @@ def _month(patients: int, inputs: int, hidden: int) -> tuple[Tensor, ...]:
     return tuple(random_tensor(*s, seed=i) for i, s in enumerate([*sizes, (hidden, 4 * hidden), (4 * hidden,)]))
 
 
-def lstm_step(x, h, c, weight, hidden_weight, bias):
-    o, i, f, a = (x @ weight + h @ hidden_weight + bias).chunk(4, -1)
-    new = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(a)
-    return torch.sigmoid(o) * torch.tanh(new), new
-
-
 _ORDERS = tuple(f"o, i, f, a -> {', '.join(order)}" for order in [*itertools.permutations("oifa")][1:])
-check_lstm_step = Exercise(
-    lstm_step,
+
+
+@exercise(
     each(_month, [(1, 1, 1), (3, 2, 4), (4, 3, 4), (5, 6, 12)]),
     "patients move one month, gates, cell and hidden state alike.",
     "the new (h, c), each of shape (patients, hidden): c' = f c + i a, h' = o tanh(c').",
     {
-        "lstm_step(x, h, c, weight, hidden_weight, bias)[::-1]": "h and c have changed places: hidden state first.",
+        "right(x, h, c, weight, hidden_weight, bias)[::-1]": "h and c have changed places: hidden state first.",
         _ORDERS: "the gates are cut in another order; here they stand o, i, f, a.",
         "tanh(new) -> tanh(c)": "h' uses the old c; it is o times tanh of the new one.",
         "torch.tanh(new) -> new": "h' is o times tanh(c'), not o times c'.",
         "tanh(a) -> sigmoid(a)": "the candidate a goes through tanh (it may be negative).",
         "sigmoid -> tanh": "the gates o, i, f go through a sigmoid, not tanh.",
-        "sigmoid -> swap; tanh -> sigmoid; swap -> tanh": "sigmoid and tanh have changed places.",
         "torch.sigmoid -> ": "the gates o, i, f are still plain sums; they go through a sigmoid.",
         "torch.sigmoid(f) * c -> c": "the forget gate f is missing: c' = f c + i a.",
         "torch.sigmoid(i) * torch.tanh -> torch.tanh": "the input gate i is missing: c' = f c + i a.",
-        "torch.sigmoid(f) * c + -> ": "the old cell is forgotten: c' = f c + i a.",
-        "+ torch.sigmoid(i) * torch.tanh(a) -> ": "nothing new enters the cell: c' = f c + i a.",
-        "c + torch -> c - torch": "a sign: c' = f c + i a.",
-        " + bias -> ": "the bias is missing from the sums that the gates receive.",
-        " + h @ hidden_weight -> ": "the gates do not see h: add h @ hidden_weight.",
     },
     learns=("x", "h", "c", "weight", "hidden_weight", "bias"),
 )
+def check_lstm_step(x, h, c, weight, hidden_weight, bias):
+    o, i, f, a = (x @ weight + h @ hidden_weight + bias).chunk(4, -1)
+    new = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(a)
+    return torch.sigmoid(o) * torch.tanh(new), new
 
 
 def _logits(patients: int, months: int, schema: Schema) -> tuple[Tensor, Schema]:
     return 2 * random_tensor(patients, months, schema.channels), schema
 
 
-def heads(logits, schema):
-    parts = []
-    for feature in schema:
-        part = logits[..., schema.spans[feature.name]]
-        parts.append(torch.sigmoid(part) if feature.is_real else torch.softmax(part, -1))
-    return torch.cat(parts, -1)
-
-
 _ONE_HOT = "torch.softmax(part, -1) -> nn.functional.one_hot(part.argmax(-1), part.shape[-1])"
-check_heads = Exercise(
-    heads,
+
+
+@exercise(
     each(_logits, [(3, 4, toy_schema()), (1, 1, toy_schema()), (2, 3, other_schema()), (4, 2, ART_DEMO)]),
     "viral load lies in [0, 1], and the levels of each feature add up to 1 in every month.",
     "(B, L, C): sigmoid on reals, one softmax on each feature's block of levels.",
@@ -110,11 +97,17 @@ check_heads = Exercise(
         "sigmoid -> tanh": "tanh gives -1 to 1; the real feature needs a sigmoid.",
         "sigmoid(part) -> softmax(part, -1)": "a softmax over one channel is always 1: the real needs a sigmoid.",
         _ONE_HOT: "rounded to one level; keep the probabilities.",
-        "heads(logits[..., :6], toy_schema())": "the toy's channels are written into it; use the schema.",
+        "right(logits[..., :6], toy_schema())": "the toy's channels are written into it; use the schema.",
         "sigmoid(part) -> sigmoid(part).detach()": "the real features are detached.",
     },
     learns=("logits",),
 )
+def check_heads(logits, schema):
+    parts = []
+    for feature in schema:
+        part = logits[..., schema.spans[feature.name]]
+        parts.append(torch.sigmoid(part) if feature.is_real else torch.softmax(part, -1))
+    return torch.cat(parts, -1)
 
 
 class _Curved(nn.Module):
@@ -143,17 +136,11 @@ def _mixtures(critic: str, patients: int, months: int, channels: int) -> tuple:
     return network, real, fake * wide, _uniform(patients)
 
 
-def penalty(critic, real, fake, mix):
-    x = (mix * real + (1 - mix) * fake).detach().requires_grad_()
-    slope = torch.autograd.grad(critic(x).sum(), x, create_graph=True)[0]
-    norm = slope.square().sum((1, 2)).sqrt()
-    return (norm - 1).square().mean()
-
-
 _SIZES = [("curved", 3, 4, 6), ("curved", 1, 2, 3), ("curved", 4, 1, 1), ("curved", 5, 5, 5), ("lstm", 4, 3, 6)]
 _MIXED, _BETWEEN = "mix * real + (1 - mix) * fake", "take the slope in between, at mix * real + (1 - mix) * fake."
-check_gradient_penalty = Exercise(
-    penalty,
+
+
+@exercise(
     each(_mixtures, _SIZES),
     "one slope a patient, and the critic can be trained on it.",
     "mean over patients of (norm - 1) squared; norm of the slope, over axes 1 and 2, at mix * real + (1 - mix) * fake.",
@@ -166,16 +153,17 @@ check_gradient_penalty = Exercise(
         ("(norm - 1).abs().mean()", "(norm - 1).mean().square()"): "square the distance from 1, then take the mean.",
         "norm - 1 -> (norm - 1).clamp_min(0)": "slopes below 1 are let off; here both sides cost.",
         "(norm - 1).square()": "this is one number a patient; take the mean over patients.",
-        "(norm.square() - 1).mean()": "squared too early: subtract 1 from the norm, then square.",
         "norm.square().mean()": "the norm is pulled towards 1, not 0: subtract 1 before squaring.",
         "critic(x).sum() -> critic(x).mean()": "the mean score's gradient is too small by the number of patients: sum.",
-        f"{_MIXED} -> real": f"the slope is taken at the real patients; {_BETWEEN}",
-        f"{_MIXED} -> fake": f"the slope is taken at the fake patients; {_BETWEEN}",
-        f"{_MIXED} -> (real + fake) / 2": f"mix is not used; {_BETWEEN}",
     },
     learns=("critic",),
     cut="torch.autograd.grad(..., create_graph=True) keeps the way back; .item(), detach and no_grad cut it.",
 )
+def check_gradient_penalty(critic, real, fake, mix):
+    x = (mix * real + (1 - mix) * fake).detach().requires_grad_()
+    slope = torch.autograd.grad(critic(x).sum(), x, create_graph=True)[0]
+    norm = slope.square().sum((1, 2)).sqrt()
+    return (norm - 1).square().mean()
 
 
 def _batch(schema: Schema, patients: int) -> tuple:
@@ -184,15 +172,10 @@ def _batch(schema: Schema, patients: int) -> tuple:
     return generator, critic, real.sigmoid(), z, _uniform(patients)
 
 
-def critic_loss(generator, critic, real, z, mix):
-    fake = generator(z).detach()
-    apart = critic(fake).mean() - critic(real).mean()
-    return apart + 10 * gradient_penalty(critic, real, fake, mix)
-
-
 _LOG = "critic(fake) -> critic(fake).exp().log1p(); - critic(real) -> + (-critic(real)).exp().log1p()"
-check_critic_loss = Exercise(
-    critic_loss,
+
+
+@exercise(
     each(_batch, [(toy_schema(), 3), (other_schema(), 4), (toy_schema(), 1)]),
     "the critic learns from it, and the generator does not notice.",
     "mean score of fakes - mean score of real patients + 10 * penalty.",
@@ -216,16 +199,16 @@ check_critic_loss = Exercise(
     },
     learns=("critic", "generator"),
 )
-
-
-def patient_modes(levels):
-    counts = (levels[:, :, None] == np.arange(4)).sum(axis=1)
-    return counts.argmax(1)
+def check_critic_loss(generator, critic, real, z, mix):
+    fake = generator(z).detach()
+    apart = critic(fake).mean() - critic(real).mean()
+    return apart + 10 * gradient_penalty(critic, real, fake, mix)
 
 
 _FEW = [[0, 0, 2, 0, 3], [1, 3, 3, 1, 3], [2, 0, 0, 2, 1], [3, 3, 0, 0, 3], [0, 1, 1, 2, 1], [2, 2, 0, 1, 2]]
-check_patient_modes = Exercise(
-    patient_modes,
+
+
+@exercise(
     written(
         {"six patients": (_FEW,), "one patient": ([[3, 1, 3, 2]],), "one month": ([[2], [0], [3]],)}
         | {"ties": ([[3, 1, 1, 3], [2, 0, 2, 0]],), "high levels only": ([[3, 2, 3], [2, 2, 3], [3, 3, 3], [2, 3, 2]],)}
@@ -252,3 +235,6 @@ check_patient_modes = Exercise(
         "counts.argmax(1) + 1": "one too many: levels are counted from 0.",
     },
 )
+def check_patient_modes(levels):
+    counts = (levels[:, :, None] == np.arange(4)).sum(axis=1)
+    return counts.argmax(1)

@@ -10,7 +10,8 @@ from ..cohort.schema import Schema
 from ..model.autoencoder import Autoencoder
 from ..model.losses import autoencoder_loss
 from ..model.networks import Critic
-from .judging import Case, Exercise, each
+from .cases import Case, each
+from .judging import exercise
 from .nb02_wgan import other_schema, plain, random_tensor, seeded
 from .toy import toy_schema
 
@@ -23,15 +24,10 @@ def _encoder(patients: int, months: int, width: int, hidden: int) -> tuple[Autoe
     return autoencoder, random_tensor(patients, months, width)
 
 
-def residual_encoder(autoencoder, e):
-    h = F.relu(autoencoder.first(e) + autoencoder.shortcut(e))
-    h = F.relu(autoencoder.second(h) + h)
-    return F.relu(autoencoder.third(h) + h)
-
-
 _START = "F.relu(autoencoder.first(e) + autoencoder.shortcut(e))"
-check_residual_encoder = Exercise(
-    residual_encoder,
+
+
+@exercise(
     each(_encoder, [(3, 4, 7, 8), (1, 1, 5, 6), (4, 3, 18, 5), (2, 6, 6, 6)]),
     "two paths in, and each further layer adds to what it was given before the relu.",
     "h3 (B, L, H): h1 = relu(A e + A' e), h2 = relu(B h1 + h1), h3 = relu(C h2 + h2).",
@@ -43,8 +39,6 @@ check_residual_encoder = Exercise(
         ),
         "third(h) + h -> third(h)": "the third layer lacks its shortcut: relu(C h + h).",
         "autoencoder.third(h) + h": "the third layer lacks its relu.",
-        "F.relu(autoencoder.second(h) + h) -> h": "the second layer is left out.",
-        "second -> swap; third -> second; swap -> third": "the second and third layer have changed places.",
         "h": "that is h2; one more layer (third) is to come.",
         " + autoencoder.shortcut(e) -> ": "the first layer has two paths, A e + A' e; A' (shortcut) is missing.",
         f"{_START} -> F.relu(autoencoder.first(e)) + F.relu(autoencoder.shortcut(e))": "first add, then one relu.",
@@ -53,11 +47,10 @@ check_residual_encoder = Exercise(
     },
     learns=("autoencoder", "e"),
 )
-
-
-def kl(mean, variance):
-    terms = 0.5 * (mean**2 + variance - 1 - variance.log())
-    return terms.sum()
+def check_residual_encoder(autoencoder, e):
+    h = F.relu(autoencoder.first(e) + autoencoder.shortcut(e))
+    h = F.relu(autoencoder.second(h) + h)
+    return F.relu(autoencoder.third(h) + h)
 
 
 def _normals() -> list[Case]:
@@ -67,8 +60,7 @@ def _normals() -> list[Case]:
     return cases + [Case(f"{n} coordinates", (random_tensor(n), random_tensor(n, seed=1).exp())) for n in (3, 20)]
 
 
-check_kl = Exercise(
-    kl,
+@exercise(
     _normals,
     "zero for N(0, 1), and it grows as the mean leaves 0 or the variance leaves 1.",
     "one number, the sum over coordinates of 0.5 * (mean² + variance - 1 - log variance).",
@@ -77,26 +69,28 @@ check_kl = Exercise(
         "terms.mean()": "that is their mean; the loss sums over coordinates.",
         "0.5 * -> ": "twice too large: the half in front is missing.",
         "- variance.log -> + variance.log": "the logarithm's sign: a small variance must cost more.",
-        "kl(mean, variance.sqrt())": "you are given variances; no square root is needed.",
-        "kl(mean, variance**2)": "you are given variances; do not square them again.",
-        "kl(mean, variance.exp())": "you are given variances, not their logarithms.",
         "mean**2 -> mean": "the mean has to be squared: +2 and -2 are equally far from 0.",
         "- 1 -> ": "the -1 is missing: N(0, 1) itself must cost nothing.",
-        "mean**2 + -> ": "the squared mean is missing.",
-        "+ variance -> ": "the variance itself is missing, beside its logarithm.",
         "log() -> log10()": "base 10; the natural logarithm is meant.",
-        "- variance.log -> - 2 * variance.log": "the logarithm of the variance counts once.",
         "0.5 * (mean**2 + variance - 1 - variance.log()) -> 0.5 * mean**2 + variance - 1 - variance.log()": (
             "brackets: the half belongs to all terms."
         ),
     },
     learns=("mean", "variance"),
 )
+def check_kl(mean, variance):
+    terms = 0.5 * (mean**2 + variance - 1 - variance.log())
+    return terms.sum()
+
 
 #: Latent vectors (B, L, Z): one patient, one month, one coordinate, as many of each.
 sequences_of_latents = each(
     lambda *shape: (random_tensor(*shape),), [(3, 4, 2), (1, 5, 3), (4, 1, 2), (5, 3, 1), (4, 4, 4), (7, 60, 5)]
 )
+
+
+def _divergence(mean: Tensor, variance: Tensor) -> Tensor:
+    return 0.5 * (mean**2 + variance - 1 - variance.log()).sum()
 
 
 def _latents() -> list[Case]:
@@ -106,13 +100,7 @@ def _latents() -> list[Case]:
     return [*cases, Case("equal rows, variance 0", (torch.ones(3, 4, 2),), gradient=False)]
 
 
-def aggregate_kl(t):
-    flat = t.flatten(0, 1)
-    return kl(flat.mean(0), flat.var(0).clamp_min(1e-8))
-
-
-check_aggregate_kl = Exercise(
-    aggregate_kl,
+@exercise(
     _latents,
     "one mean and one variance a coordinate, over all patients and months, safe at variance 0.",
     "one number: my_kl of each coordinate's mean and variance (n - 1, at least 1e-8) over patients and months, summed.",
@@ -123,20 +111,23 @@ check_aggregate_kl = Exercise(
         "var -> std": "a standard deviation stands where the variance belongs.",
         "mean(0) -> mean(); var(0) -> var()": "one mean and variance; each coordinate has own.",
         "flat.mean(0) -> 0 * flat.mean(0)": "the mean is left out.",
-        "aggregate_kl(t) / t.shape[2]": "that is the mean over coordinates; sum over Z.",
+        "right(t) / t.shape[2]": "that is the mean over coordinates; sum over Z.",
         (
-            "kl(t.mean(1), t.var(1).clamp_min(1e-8))",
-            "kl(t.mean(1), t.var(1).clamp_min(1e-8)) / len(t)",
+            "_divergence(t.mean(1), t.var(1).clamp_min(1e-8))",
+            "_divergence(t.mean(1), t.var(1).clamp_min(1e-8)) / len(t)",
         ): "the moments are taken patient by patient; take them over patients and months together.",
         (
-            "kl(t.mean(0), t.var(0).clamp_min(1e-8))",
-            "kl(t.mean(0), t.var(0).clamp_min(1e-8)) / t.shape[1]",
+            "_divergence(t.mean(0), t.var(0).clamp_min(1e-8))",
+            "_divergence(t.mean(0), t.var(0).clamp_min(1e-8)) / t.shape[1]",
         ): "the moments are taken month by month; take them over patients and months together.",
-        "aggregate_kl(t.mean(1, keepdim=True))": "months are averaged first; take the moments over all rows.",
+        "right(t.mean(1, keepdim=True))": "months are averaged first; take the moments over all rows.",
         "0.5 * t.square().sum(-1).mean()": "that is the textbook form, each month by itself.",
     },
     learns=("t",),
 )
+def check_aggregate_kl(t):
+    flat = t.flatten(0, 1)
+    return _divergence(flat.mean(0), flat.var(0).clamp_min(1e-8))
 
 
 def _networks(schema: Schema, patients: int, months: int) -> tuple:
@@ -144,16 +135,10 @@ def _networks(schema: Schema, patients: int, months: int) -> tuple:
     return critic, autoencoder, random_tensor(patients, months, schema.channels).sigmoid()
 
 
-def detached_loss(critic, autoencoder, x):
-    e = critic.embed(x).detach()
-    reconstruction, t, _ = autoencoder(e)
-    error, divergence = autoencoder_loss(reconstruction, e, t)
-    return error + divergence
-
-
 _LEAKS = "the critic's embedding gets a gradient, through {}: detach e once, before either use."
-check_detached_loss = Exercise(
-    detached_loss,
+
+
+@exercise(
     each(_networks, [(toy_schema(), 3, 4), (other_schema(), 5, 4), (other_schema(), 1, 6)]),
     "the autoencoder learns, and the critic's embedding gets no gradient.",
     "one number, the mean squared error of the reconstruction plus the aggregate divergence of t.",
@@ -162,7 +147,6 @@ check_detached_loss = Exercise(
         "divergence": "that is the divergence alone; the reconstruction error is missing.",
         "error - divergence": "the divergence is subtracted; it is a cost, so add it.",
         "torch.stack([error, divergence])": "return one number: the error plus the divergence.",
-        "e.numel() * error + divergence": "the squared errors are summed; take their mean over all entries.",
         ".detach() -> ": _LEAKS.format("both the autoencoder's input and the target"),
         "e, t) -> critic.embed(x), t)": _LEAKS.format("the target of the error"),
         "autoencoder(e) -> autoencoder(critic.embed(x))": _LEAKS.format("the autoencoder's input"),
@@ -172,14 +156,14 @@ check_detached_loss = Exercise(
     learns=("critic", "autoencoder"),
     cut="the result is cut off too (detach, no_grad, .item()); detach e alone.",
 )
+def check_detached_loss(critic, autoencoder, x):
+    e = critic.embed(x).detach()
+    reconstruction, t, _ = autoencoder(e)
+    error, divergence = autoencoder_loss(reconstruction, e, t)
+    return error + divergence
 
 
-def reparameterise(mean, log_variance, noise):
-    return mean + noise * torch.exp(0.5 * log_variance)
-
-
-check_reparameterise = Exercise(
-    reparameterise,
+@exercise(
     each(lambda *shape: tuple(random_tensor(*shape, seed=i) for i in range(3)), [(3, 4, 2), (1,), (5,), (2, 6, 3)]),
     "the randomness is outside, so a gradient passes through mean and variance.",
     "mean + noise * exp(0.5 * log_variance).",
@@ -188,18 +172,12 @@ check_reparameterise = Exercise(
         "torch.exp(0.5 * log_variance) -> log_variance": "the logarithm is used as it is; exponentiate half of it.",
         "torch.exp -> ": "the exponential is missing: exp(0.5 * log_variance).",
         "torch.exp(0.5 * -> 0.5 * torch.exp(": "the half belongs into the exponent: exp(0.5 * log_variance).",
-        "0.5 -> -0.5": "the noise is divided by the standard deviation; multiply.",
-        "mean + noise": "the noise keeps variance 1; scale it by the standard deviation.",
-        "noise * -> ": "the noise is missing: that is the same point for every draw.",
-        "noise * -> noise + ": "the standard deviation is added; the noise is multiplied by it.",
         "mean + noise -> (mean + noise)": "brackets: only the noise is scaled.",
     },
     learns=("mean", "log_variance"),
 )
-
-
-def prototypes(t):
-    return t.mean(1, keepdim=True)
+def check_reparameterise(mean, log_variance, noise):
+    return mean + noise * torch.exp(0.5 * log_variance)
 
 
 #: Wrong prototypes of latent vectors t; notebook 4 has the same task.
@@ -212,13 +190,15 @@ PROTOTYPE_MISTAKES = {
     "t.sum(1, keepdim=True)": "that is the sum over months; divide by their number.",
     "t[:, -1:]": "that is the last month alone; take the mean over all months.",
     "t[:, :1]": "that is the first month alone; take the mean over all months.",
-    "t.amax(1, keepdim=True)": "that is the largest month; take the mean over all months.",
     "t.median(1, keepdim=True).values": "that is the median; the buffer keeps the mean.",
 }
-check_prototypes = Exercise(
-    prototypes,
+
+
+@exercise(
     sequences_of_latents,
     "one latent vector a patient, ready to be added to every month's noise.",
     "(B, 1, Z), the mean of t over the months, axis 1.",
     PROTOTYPE_MISTAKES,
 )
+def check_prototypes(t):
+    return t.mean(1, keepdim=True)

@@ -6,26 +6,24 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .comparing import no_numbers, numbers
-from .judging import Case, Exercise, each
+from .cases import Case, each
+from .judging import exercise
 from .nb02_wgan import random_tensor
 from .nb03_autoencoder import PROTOTYPE_MISTAKES, sequences_of_latents
 from .toy import toy_latents
+from .values import no_numbers, numbers
 
 
-def toy_prototypes():
-    t = toy_latents()
-    return t.mean(1, keepdim=True)
-
-
-check_toy_prototypes = Exercise(
-    toy_prototypes,
+@exercise(
     each(tuple, [()]),
     "one vector a patient, the mean over its months, shape (3, 1, 2).",
     "the mean over months, axis 1, (3, 1, 2). Patient 0 has the first coordinates 3, 2, 1, 0: its prototype's is 1.5.",
     PROTOTYPE_MISTAKES,
     is_value=True,
 )
+def check_toy_prototypes():
+    t = toy_latents()
+    return t.mean(1, keepdim=True)
 
 
 def _batches() -> list[Case]:
@@ -36,20 +34,14 @@ def _batches() -> list[Case]:
     return [*cases, Case("nothing moves", (torch.tensor([[[0.5, 2.0]]]), torch.ones(2, 3, 2)))]
 
 
-def running_scale(scale, latents):
-    spread = latents.std(dim=(0, 1), keepdim=True)
-    return (scale + spread) / 2
-
-
 _INSIDE = "std(dim=(0, 1), keepdim=True) -> std(1, keepdim=True).mean(0, keepdim=True)"
-check_running_scale = Exercise(
-    running_scale,
+
+
+@exercise(
     _batches,
     "the mean of the old scale and the batch's sample standard deviation.",
     "(1, 1, Z), the mean of scale and the latents' sample standard deviation over patients and months together.",
     {
-        "spread": "this is the batch's standard deviation alone; T_SD becomes the mean of both.",
-        "(1 + spread) / 2": "this averages with 1 at every batch; average with the old scale.",
         "scale + spread": "this is the sum of scale and deviation; their mean is half of it.",
         "scale + spread / 2": "brackets: half of the sum, (scale + deviation) / 2.",
         "(scale * spread).sqrt()": "this is the geometric mean; take half of the sum.",
@@ -66,6 +58,9 @@ check_running_scale = Exercise(
         "dim=(0, 1) -> dim=1": "this is a spread for each patient; dim=(0, 1) takes both together.",
     },
 )
+def check_running_scale(scale, latents):
+    spread = latents.std(dim=(0, 1), keepdim=True)
+    return (scale + spread) / 2
 
 
 def _queues() -> list[Case]:
@@ -85,12 +80,6 @@ def _queues() -> list[Case]:
         rows = 10 * torch.arange(float(n)).view(n, 1, 1) + torch.arange(float(width))
         cases.append(Case(label, (rows, capacity, shared if label == "on" else torch.Generator().manual_seed(seed))))
     return cases
-
-
-def queue(prototypes: Tensor, capacity: int, generator: torch.Generator) -> Tensor:
-    if len(prototypes) <= capacity:
-        return prototypes
-    return prototypes[torch.randperm(len(prototypes), generator=generator)[:capacity]]
 
 
 def _kept(case: Case, value: object) -> list[int] | str:
@@ -141,13 +130,16 @@ def _lottery(cases: list[Case], values: list) -> tuple[str, int] | None:
     return None
 
 
-check_queue = Exercise(
-    queue,
+@exercise(
     _queues,
     "a random subset stays, each at most once, and a queue with room keeps everybody.",
     "the rows that stay, (k, 1, Z).",
     examine=_lottery,
 )
+def check_queue(prototypes: Tensor, capacity: int, generator: torch.Generator) -> Tensor:
+    if len(prototypes) <= capacity:
+        return prototypes
+    return prototypes[torch.randperm(len(prototypes), generator=generator)[:capacity]]
 
 
 def _draws(months: int, chosen: tuple[int, ...], n: int, width: int) -> tuple[Tensor, ...]:
@@ -156,58 +148,45 @@ def _draws(months: int, chosen: tuple[int, ...], n: int, width: int) -> tuple[Te
     return z, scale, prototypes, torch.tensor(chosen)
 
 
-def latent_noise(z, scale, prototypes, chosen):
-    drawn = prototypes[chosen]
-    return z * scale + drawn
-
-
 _SIZES = [(3, (2, 0, 2), 3, 2), (4, (1,), 5, 2), (1, (3, 3, 0, 1), 4, 3), (4, (1, 0, 3, 2), 4, 4), (6, (7, 4, 4), 9, 1)]
-check_latent_noise = Exercise(
-    latent_noise,
+
+
+@exercise(
     each(_draws, _SIZES),
     "z * T_SD + prototype, new each month in the first term, kept in the second.",
     "z * scale + prototypes[chosen], (B, L, Z).",
     {
-        "z + drawn": "T_SD is missing: z is multiplied by it before the prototype is added.",
-        "z * scale": "the prototype is missing: without it this is v1's noise at another width.",
         "(z + drawn) * scale": "the prototype is multiplied by T_SD too; only z is.",
         "z + drawn * scale": "T_SD multiplies the prototype; it belongs to z.",
         "z * scale * drawn": "the prototype is a factor; it is added.",
         "z + scale + drawn": "T_SD is added; it is a factor.",
         "(2 * z - 1) * scale + drawn": "z is made to run from -1 to 1; take it as it is.",
-        "drawn + 0 * z": "the monthly noise is missing: all months of a patient are equal.",
         "z * scale + drawn.transpose(0, 1)": "the draw belongs to the patient, axis 0, and is the same each month.",
-        "z * scale + prototypes[: len(z)]": "patient i has prototype i here; take those drawn, prototypes[chosen].",
-        "z * scale + prototypes[:1]": "everybody has the first prototype; take prototypes[chosen].",
         ("z * scale + drawn.mean()", "z * scale + drawn.mean(0)"): "the prototypes are averaged; each patient has one.",
         "z * scale + drawn[:1]": "everybody has the same prototype; draw one a patient.",
-        "z * scale + prototypes.mean(0)": "everybody has the mean prototype; take prototypes[chosen].",
     },
 )
+def check_latent_noise(z, scale, prototypes, chosen):
+    drawn = prototypes[chosen]
+    return z * scale + drawn
 
 
-def kept_variance(variance, scale, months):
-    noise = scale**2 / 12
-    return variance + noise / months, (variance + noise) / months
-
-
-check_kept_variance = Exercise(
-    kept_variance,
+@exercise(
     each(lambda *given: given, [(0.6, 0.9, 60), (2.0, 3.0, 4), (1, 6, 3), (5.0, 0.5, 1), (0.0, 2.0, 12)]),
     "a prototype that stays keeps its whole variance; all that is new each month is divided.",
     "two numbers: what stays keeps its variance, what is new each month has it divided by the number of months.",
     {
-        "kept_variance(variance, scale, months)[::-1]": "the two are swapped: first one a patient, then one a month.",
         "noise / months, -> noise,": "the first is one month's variance: the mean divides the noise's part.",
         "(variance + noise) / months -> variance + noise": "the second is one month's variance; divide all of it.",
         "(variance + noise) -> variance + noise": "the two are equal; drawn each month, the prototype averages out.",
         "(variance + noise) / months -> variance / months + noise": "in the second the noise is not divided.",
         "variance + noise / months -> (variance + noise) / months": "in the first the prototype is divided; it stays.",
-        "scale**2 -> scale": "T_SD is a factor of z, so its square is a factor of z's variance.",
         " / 12 -> ": "z is uniform on 0 to 1 and has variance 1/12, not 1.",
-        "scale**2 -> 1": "T_SD is missing: its square is a factor of z's variance.",
         "12 -> 3": "that is the variance of -1 to 1; z is uniform on 0 to 1, 1/12.",
         "/ 12 -> // 12": "// drops the fraction; use /.",
         "months -> months**0.5": "that is for standard deviations; a variance is divided by months, not their root.",
     },
 )
+def check_kept_variance(variance, scale, months):
+    noise = scale**2 / 12
+    return variance + noise / months, (variance + noise) / months

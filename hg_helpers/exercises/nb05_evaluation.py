@@ -13,25 +13,28 @@ from scipy import stats
 from ..cohort.art import ART_DEMO
 from ..cohort.simulate import simulate_cohort
 from ..metrics import autocorrelation_difference, copies, coverage, ks
-from .comparing import numbers
-from .judging import UNFILLED, Case, Exercise, each, written
+from .cases import Case, each, written
+from .judging import UNFILLED, exercise
+from .values import numbers
 
 
-class _Metric:
+def _metric(value: float) -> Callable:
     """Stands for a metric: it remembers what it was given."""
 
-    def __init__(self, value: float) -> None:
-        self.value, self.given = value, None
+    def metric(first, second):
+        metric.given = first, second
+        return value
 
-    def __call__(self, first: Any, second: Any) -> float:
-        self.given = first, second
-        return self.value
+    metric.given, metric.value = None, value
+    return metric
 
 
 def _cohorts() -> list[Case]:
-    even = pd.DataFrame({"PatientID": np.repeat(np.arange(12), 4), "Timestep": np.tile(np.arange(4), 12)})
-    ids = np.repeat([3, 5, 8, 21, 22, 40, 41, 77], [1, 2, 3, 4, 2, 5, 1, 2])
-    mixed = pd.DataFrame({"PatientID": ids, "Timestep": np.r_[tuple(np.arange(n) for n in (1, 2, 3, 4, 2, 5, 1, 2))]})
+    def cohort(ids: list[int], months: list[int]) -> pd.DataFrame:
+        times = np.concatenate([np.arange(n) for n in months])
+        return pd.DataFrame({"PatientID": np.repeat(ids, months), "Timestep": times})
+
+    even, mixed = cohort(range(12), [4] * 12), cohort([3, 5, 8, 21, 22, 40, 41, 77], [1, 2, 3, 4, 2, 5, 1, 2])
     mixed = mixed.sample(frac=1, random_state=0, ignore_index=True)
     cases = []
     for label, table, patients, seeds in (
@@ -41,15 +44,9 @@ def _cohorts() -> list[Case]:
         ("again", even, 5, [7, 7]),
         ("lottery", even, 5, range(60)),
     ):
-        table["VL"] = np.arange(len(table)) + 0.5
-        cases += [Case(label, (table.copy(), _Metric(0.125 * (seed + 1)), patients, seed)) for seed in seeds]
+        table = table.assign(VL=np.arange(len(table)) + 0.5)
+        cases += [Case(label, (table.copy(), _metric(0.125 * (seed + 1)), patients, seed)) for seed in seeds]
     return cases
-
-
-def floor(cohort: pd.DataFrame, metric: Callable, patients: int, seed: int) -> float:
-    ids = np.random.default_rng(seed).permutation(cohort["PatientID"].unique())
-    parts = ids[:patients], ids[patients : 2 * patients]
-    return metric(*(cohort[cohort["PatientID"].isin(part)] for part in parts))
 
 
 def _sets(case: Case, value: Any) -> tuple[list, list] | str:
@@ -60,14 +57,12 @@ def _sets(case: Case, value: Any) -> tuple[list, list] | str:
     if not all(isinstance(part, pd.DataFrame) and set(part) == set(cohort) for part in metric.given):
         return "`metric` should get two tables, rows of `cohort` with all its columns."
     one, two = (part["PatientID"].unique().tolist() for part in metric.given)
-    rows = cohort["PatientID"].value_counts()
+    rows, both = cohort["PatientID"].value_counts(), len(set(one) & set(two))
     cut = any(rows.reindex(n.index).ne(n).any() for n in (part["PatientID"].value_counts() for part in metric.given))
-    if cut and set(one) & set(two):
+    if cut and both:
         return "rows were drawn, not patients: months of one person stand on both sides, who resembles themselves."
-    if set(one) & set(two):
-        return (
-            f"{len(set(one) & set(two))} patients stand in both sets: people compared with themselves, floor too low."
-        )
+    if both:
+        return f"{both} patients stand in both sets: people compared with themselves, floor too low."
     if cut:
         return "some patients have lost months: draw patients, and take all the rows of each."
     if {len(one), len(two)} != {patients}:
@@ -82,40 +77,37 @@ def _sets(case: Case, value: Any) -> tuple[list, list] | str:
 
 
 def _drawn(cases: list[Case], values: list) -> tuple[str, int] | None:
-    found = [_sets(case, value) for case, value in zip(cases, values, strict=True)]
+    found, last = [_sets(case, value) for case, value in zip(cases, values, strict=True)], len(cases) - 1
     for i, sets in enumerate(found):
         if isinstance(sets, str):
             return sets, i
-    first = np.array([np.isin(np.arange(12), one) for one, _ in found[-60:]])
-    second = np.array([np.isin(np.arange(12), two) for _, two in found[-60:]])
-    if (first == first[0]).all():
-        return "each seed gives the same patients: draw them with np.random.default_rng(seed).", len(cases) - 1
+    drawn = np.array([[np.isin(np.arange(12), part) for part in sets] for sets in found[-60:]])  # (60, 2, patients)
+    if (drawn[:, 0] == drawn[0, 0]).all():
+        return "each seed gives the same patients: draw them with np.random.default_rng(seed).", last
     if [set(part) for part in found[-62]] != [set(part) for part in found[-61]]:
-        return "the same seed gives other patients: draw them with np.random.default_rng(seed) alone.", len(cases) - 61
-    if max(np.abs(part.mean(0) - 5 / 12).max() for part in (first, second)) > 0.34:
-        return "some patients come oftener into one set than others: shuffle all, then cut.", len(cases) - 1
+        return "the same seed gives other patients: draw them with np.random.default_rng(seed) alone.", last - 60
+    if np.abs(drawn.mean(0) - 5 / 12).max() > 0.34:
+        return "some patients come oftener into one set than others: shuffle all, then cut.", last
     return None
 
 
-check_floor = Exercise(
-    floor,
+@exercise(
     _cohorts,
     "two sets of whole, different patients: what real scores against real.",
     "metric(first, second) of two sets of patients.",
     examine=_drawn,
 )
-
-
-def largest_gap(first, second):
-    at = np.concatenate([first, second])
-    gaps = (first[:, None] <= at).mean(0) - (second[:, None] <= at).mean(0)
-    return abs(gaps).max()
+def check_floor(cohort: pd.DataFrame, metric: Callable, patients: int, seed: int) -> float:
+    ids = np.random.default_rng(seed).permutation(cohort["PatientID"].unique())
+    parts = ids[:patients], ids[patients : 2 * patients]
+    return metric(*(cohort[cohort["PatientID"].isin(part)] for part in parts))
 
 
 _BOTH = "np.concatenate([first, second])"
 _GRIDS = tuple(f"{_BOTH} -> np.linspace({_BOTH}.min(), {_BOTH}.max(), {n})" for n in (10, 20, 50, 100, 101, 200, 1000))
-check_ks = Exercise(
-    largest_gap,
+
+
+@exercise(
     written(
         {
             "five each": ([1.0, 1.4, 2.0, 3.0, 4.6], [1.6, 1.8, 2.2, 2.4, 5.0]),
@@ -147,17 +139,17 @@ check_ks = Exercise(
         stats.wasserstein_distance: "that is the area between the two, not the largest gap.",
     },
 )
-
-
-def mean_correlation(r):
-    z = np.arctanh(r[~np.isnan(r)])
-    return np.tanh(z.mean())
+def check_ks(first, second):
+    at = np.concatenate([first, second])
+    gaps = (first[:, None] <= at).mean(0) - (second[:, None] <= at).mean(0)
+    return abs(gaps).max()
 
 
 _MANY = np.tanh(np.random.default_rng(0).normal(0.5, 1, 50))
 _MANY[::7] = np.nan
-check_mean_correlation = Exercise(
-    mean_correlation,
+
+
+@exercise(
     written(
         {
             "two": ([0.9, -0.1],),
@@ -185,18 +177,15 @@ check_mean_correlation = Exercise(
         "~np.isnan(r) -> ~np.isnan(r) & (r != 0)": "true zeros were left out; only NaN is undefined.",
     },
 )
-
-
-def covered_share(real_shares, synthetic_shares):
-    counted = real_shares >= 0.005
-    real, synthetic = real_shares[counted], synthetic_shares[counted]
-    covered = synthetic >= 0.25 * real
-    return covered.mean()
+def check_mean_correlation(r):
+    z = np.arctanh(r[~np.isnan(r)])
+    return np.tanh(z.mean())
 
 
 _RANDOM = np.random.default_rng(0)
-check_coverage = Exercise(
-    covered_share,
+
+
+@exercise(
     written(
         {
             "five groups": ([0.60, 0.30, 0.08, 0.017, 0.003], [0.80, 0.18, 0.02, 0.0, 0.0]),
@@ -230,6 +219,11 @@ check_coverage = Exercise(
         "np.minimum(real_shares, synthetic_shares).sum()": "that is the overlap of the two distributions.",
     },
 )
+def check_coverage(real_shares, synthetic_shares):
+    counted = real_shares >= 0.005
+    real, synthetic = real_shares[counted], synthetic_shares[counted]
+    covered = synthetic >= 0.25 * real
+    return covered.mean()
 
 
 _WHO = {"A": "single mode", "B": "real", "C": "shuffled", "D": "copies"}
@@ -243,31 +237,19 @@ _TELLS = {
 
 @lru_cache(maxsize=1)
 def _suspects() -> pd.DataFrame:
-    train, holdout, other = (simulate_cohort(150, months=60, seed=seed) for seed in (21, 22, 23))
-    order = other.groupby("PatientID")["Timestep"].transform(np.random.default_rng(0).permutation)
-    pool = simulate_cohort(400, seed=24)
-    cohorts = {
-        "single mode": pool[pool["PatientID"].isin(_commonest(pool)[:150])],
-        "real": other,
-        "shuffled": other.assign(Timestep=order),
-        "copies": train,
-        "floor": simulate_cohort(150, months=60, seed=25),
-    }
+    train, holdout, real = (simulate_cohort(150, seed=seed) for seed in (21, 22, 23))
+    pool, floor = simulate_cohort(400, seed=24), simulate_cohort(150, seed=25)
+    first = pool[(pool["Timestep"] == 0) & (pool["Gender"] == 1) & (pool["Ethnic"] == 4)]
+    order = real.groupby("PatientID")["Timestep"].transform(np.random.default_rng(0).permutation)
+    alike = pool[pool["PatientID"].isin(first["PatientID"][:150])]
+    cohorts = {"A": alike, "B": real, "C": real.assign(Timestep=order), "D": train, "floor": floor}
     scores = {
-        name: {
-            "ks": ks(holdout, cohort, ART_DEMO)[0],
-            "coverage_patient": coverage(holdout, cohort, ART_DEMO, ["Gender", "Ethnic"], "patient")[0],
-            "autocorrelation_difference": autocorrelation_difference(holdout, cohort, ART_DEMO)[0],
-            "near_copies": copies(train, cohort, ART_DEMO)[0],
-        }
-        for name, cohort in cohorts.items()
+        "ks": lambda cohort: ks(holdout, cohort, ART_DEMO),
+        "coverage_patient": lambda cohort: coverage(holdout, cohort, ART_DEMO, ["Gender", "Ethnic"], "patient"),
+        "autocorrelation_difference": lambda cohort: autocorrelation_difference(holdout, cohort, ART_DEMO),
+        "near_copies": lambda cohort: copies(train, cohort, ART_DEMO),
     }
-    return pd.DataFrame({**{letter: scores[who] for letter, who in _WHO.items()}, "floor": scores["floor"]})
-
-
-def _commonest(pool: pd.DataFrame) -> pd.Series:
-    start = pool[pool["Timestep"] == 0]
-    return start.loc[(start["Gender"] == 1) & (start["Ethnic"] == 4), "PatientID"]
+    return pd.DataFrame({who: {name: of(cohort)[0] for name, of in scores.items()} for who, cohort in cohorts.items()})
 
 
 def suspects() -> pd.DataFrame:
@@ -294,11 +276,12 @@ def _unmasked(cases: list[Case], values: list) -> tuple[str, int] | None:
     return f"{len(_WHO) - len(wrong)} of 4 are right. Look at {wrong[0]} again: {_TELLS[_WHO[wrong[0]]]}.", 0
 
 
-check_suspects = Exercise(
-    lambda: dict(_WHO),
+@exercise(
     each(tuple, [()]),
     "no single row would have told you; four rows beside their floor did.",
     "a dictionary from A, B, C, D to names.",
     examine=_unmasked,
     is_value=True,
 )
+def check_suspects():
+    return dict(_WHO)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from .judging import Exercise, each, written
+from .cases import each, written
+from .judging import exercise
 
 
 def _decisions(count: int, cells: int, states: int, discount: float) -> tuple:
@@ -14,36 +15,21 @@ def _decisions(count: int, cells: int, states: int, discount: float) -> tuple:
     return cell, reward, following, draw.normal(2, 1, states).round(2), discount, cells
 
 
-def sweep(cell, reward, following, best, discount, cells):
-    target = reward + discount * best[following]
-    return np.bincount(cell, target, cells) / np.bincount(cell, minlength=cells)
-
-
-check_sweep = Exercise(
-    sweep,
+@exercise(
     each(_decisions, [(8, 4, 2, 0.5), (9, 3, 2, 0.0), (30, 6, 3, 0.9), (5, 1, 1, 0.95), (200, 12, 6, 0.95)]),
     "the reward now, and the discounted best that the next state promises, averaged in each cell.",
     "of each cell the mean of reward + discount * best[following] over its decisions.",
     {
-        "discount * best[following] -> 0": "only the reward counts here; what follows it is missing.",
-        "discount * -> ": "a step later is worth less: `discount` is missing.",
         "reward + discount * best[following] -> discount * (reward + best[following])": "the reward is not discounted.",
-        "reward + -> ": "what comes later is there, the reward now is missing.",
         "np.bincount(cell, target, cells)": "these are sums; a cell seen often is not better: divide.",
-        "best[following] -> best.max()": "the best of all states; take each decision's own next state's.",
-        "best[following] -> best.mean()": "the mean over states; take each decision's own next state's.",
-        "reward + -> reward -": "what follows is taken off; a good next state makes a decision better.",
         "[target[cell == k].max() for k in range(cells)]": "the luckiest decision of a cell is kept: take the mean.",
         "target": "that is one number a decision; average them by `cell`.",
         "reward + -> (1 - discount) * reward +": "the reward counts fully, not 1 - discount.",
     },
 )
-
-
-def best_known(values, count, minimum):
-    known = count >= minimum
-    best = np.where(known, values, -np.inf).argmax(axis=1)
-    return np.where(known.any(axis=1), best, -1)
+def check_sweep(cell, reward, following, best, discount, cells):
+    target = reward + discount * best[following]
+    return np.bincount(cell, target, cells) / np.bincount(cell, minlength=cells)
 
 
 def _tried(states: int, actions: int, minimum: int) -> tuple[np.ndarray, np.ndarray, int]:
@@ -54,8 +40,9 @@ def _tried(states: int, actions: int, minimum: int) -> tuple[np.ndarray, np.ndar
 
 _VALUES = np.array([[0.1, 0.4, 9.0], [0.9, 0.7, 0.2]])
 _COUNT = [[20, 12, 1], [30, 2, 15]]
-check_best_known = Exercise(
-    best_known,
+
+
+@exercise(
     written(
         {
             "a rare action that looks best": (_VALUES, _COUNT, 10),
@@ -68,7 +55,6 @@ check_best_known = Exercise(
     "the best of what was tried often enough, and -1 where nothing was.",
     "of each state the number of the best action with count >= minimum, -1 where there is none.",
     {
-        "values.argmax(1)": "an action that was hardly ever taken won: count >= minimum is missing.",
         ">= -> >": "an action taken exactly `minimum` times is known: >=, not >.",
         "best, -1 -> best, 0": "where nothing is known, 0 comes back: that names an action. Return -1.",
         "-np.inf -> 0": "unknown actions count as 0 here, which beats negative values; use -np.inf.",
@@ -81,12 +67,10 @@ check_best_known = Exercise(
         "np.where(known, values, -np.inf).argmax(axis=0)": "one action a state: axis=1, not axis=0.",
     },
 )
-
-
-def reached_share(months, reached):
-    month = np.arange(months.max() + 1)[:, None]
-    at_risk, events = (months >= month).sum(1), (reached & (months == month)).sum(1)
-    return 1 - np.cumprod(1 - events / at_risk)
+def check_best_known(values, count, minimum):
+    known = count >= minimum
+    best = np.where(known, values, -np.inf).argmax(axis=1)
+    return np.where(known.any(axis=1), best, -1)
 
 
 def _followed(n: int) -> tuple[np.ndarray, np.ndarray]:
@@ -94,8 +78,7 @@ def _followed(n: int) -> tuple[np.ndarray, np.ndarray]:
     return draw.integers(0, 12, n), draw.random(n) < 0.6
 
 
-check_kaplan_meier = Exercise(
-    reached_share,
+@exercise(
     written(
         {
             "six patients": ([2, 3, 3, 5, 8, 8], [True, True, False, True, False, False]),
@@ -118,22 +101,21 @@ check_kaplan_meier = Exercise(
         ): "at risk in a month are those with months >= month: who reaches it then was at risk too.",
         ">= month -> >= 0 * month": "the number at risk never falls here; count who is still waiting in each month.",
         "reached & -> ": "being lost is counted as reaching it.",
-        "1 - reached_share(months, reached)": "this is S, the share still waiting; 1 - S is asked for.",
+        "1 - right(months, reached)": "this is S, the share still waiting; 1 - S is asked for.",
         "events / at_risk": "these are each month's hazards; multiply up the 1 - hazard, then 1 - the product.",
         "np.cumsum(events / at_risk)": "hazards are added, but of fewer and fewer people: multiply the 1 - hazard.",
     },
 )
-
-
-def gap(outcome, in_group):
-    if in_group.all() or not in_group.any():
-        return np.nan
-    return float(outcome[~in_group].mean() - outcome[in_group].mean())
+def check_kaplan_meier(months, reached):
+    month = np.arange(months.max() + 1)[:, None]
+    at_risk, events = (months >= month).sum(1), (reached & (months == month)).sum(1)
+    return 1 - np.cumprod(1 - events / at_risk)
 
 
 _FEW = [0.9, 0.8, 0.2, 1.0]
-check_gap = Exercise(
-    gap,
+
+
+@exercise(
     written(
         {
             "one of four": (_FEW, [False, False, True, False]),
@@ -150,8 +132,8 @@ check_gap = Exercise(
     "the mean of the others less the mean of the group; NaN where either is empty.",
     {
         "np.nan -> 0.0": "a group that is gone has no gap of 0: the gap is undefined, np.nan.",
-        "-gap(outcome, in_group)": "the other way round: a group that is behind has a positive gap.",
-        "abs(gap(outcome, in_group))": "the sign says who is behind; leave it there.",
+        "-right(outcome, in_group)": "the other way round: a group that is behind has a positive gap.",
+        "abs(right(outcome, in_group))": "the sign says who is behind; leave it there.",
         "[~in_group] -> ": "the group is held against everybody, itself included; compare with the others.",
         "np.median(outcome[~in_group]) - np.median(outcome[in_group])": "means, not medians.",
         "].mean() - -> ].mean() /": "that is a ratio; the difference of the two means is asked for.",
@@ -162,3 +144,7 @@ check_gap = Exercise(
         "outcome[in_group].mean() if in_group.any() else np.nan": "this is how the group fares; how far is it behind?",
     },
 )
+def check_gap(outcome, in_group):
+    if in_group.all() or not in_group.any():
+        return np.nan
+    return float(outcome[~in_group].mean() - outcome[in_group].mean())

@@ -48,13 +48,13 @@ def of(target):
 SWEEP = (
     [by_pandas, by_loop, by_bincount, by_mask, by_matrix, by_torch],
     [
-        (of(lambda r, f, b, d: r), "what follows it is missing"),
-        (of(lambda r, f, b, d: r + b[f]), "`discount` is missing"),
+        (of(lambda r, f, b, d: r), "`following` makes no difference"),
+        (of(lambda r, f, b, d: r + b[f]), "`discount` makes no difference"),
         (of(lambda r, f, b, d: d * (r + b[f])), "not discounted"),
-        (of(lambda r, f, b, d: d * b[f]), "the reward now is missing"),
-        (of(lambda r, f, b, d: r + d * b.max()), "each decision's own next state"),
-        (of(lambda r, f, b, d: r + d * b.mean()), "each decision's own next state"),
-        (of(lambda r, f, b, d: r - d * b[f]), "taken off"),
+        (of(lambda r, f, b, d: d * b[f]), "`reward` makes no difference"),
+        (of(lambda r, f, b, d: r + d * b.max()), "`following` makes no difference"),
+        (of(lambda r, f, b, d: r + d * b.mean()), "`following` makes no difference"),
+        (of(lambda r, f, b, d: r - d * b[f]), "sign of `best`"),
         (of(lambda r, f, b, d: (1 - d) * r + d * b[f]), "fully"),
         (lambda c, r, f, b, d, n: [(r + d * b[f])[c == k].sum() for k in range(n)], "these are sums"),
         (lambda c, r, f, b, d, n: [(r + d * b[f])[c == k].max() for k in range(n)], "luckiest"),
@@ -108,7 +108,7 @@ def tensors(values, count, minimum):
 BEST = (
     [masked, rows, frames, nan, column, tensors],
     [
-        (lambda v, c, m: v.argmax(axis=1), "count >= minimum is missing"),
+        (lambda v, c, m: v.argmax(axis=1), "unknown action won"),
         (lambda v, c, m: masked(v, c, m + 1), ">=, not >"),
         (lambda v, c, m: np.where(c >= m, v, -np.inf).argmax(axis=1), "Return -1"),
         (lambda v, c, m: np.where((c >= m).any(1), (v * (c >= m)).argmax(1), -1), "use -np.inf"),

@@ -1,0 +1,258 @@
+"""What came of an answer: calls of it, compared with those of the right one, and the kinds of mistakes of any answer.
+
+>>> kind_of_mistake([np.array([12.0]), np.array([2.0, 4])], [np.array([6.0]), np.array([1.0, 2])])
+'everything is 2 times what it should be: a factor is missing, or one too many.'
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import itertools
+import random
+import traceback
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from .values import numbers, one_line, same
+
+
+@dataclass
+class Outcome:
+    """What came of one call. `traces` are the global random numbers afterwards."""
+
+    value: Any = None
+    error: BaseException | None = None
+    line: str = ""
+    printed: str = ""
+    traces: tuple = ()
+
+
+#: What mistakes would have given, one outcome a case, each with the sentence that names it.
+Wrong = list[tuple[list[Outcome], str]]
+
+
+def run(function: Callable, arguments: tuple, seed: int = 0) -> Outcome:
+    """Call a function with whatever it may do: raise, exit, print, warn, use the global random numbers."""
+    outcome, printed = Outcome(), io.StringIO()
+    states = random.getstate(), np.random.get_state()
+    with torch.random.fork_rng(devices=[]), torch.enable_grad(), contextlib.redirect_stdout(printed), quiet():
+        random.seed(seed)
+        np.random.seed(seed)
+        torch.default_generator.manual_seed(seed)
+        try:
+            outcome.value = function(*arguments)
+        except (Exception, SystemExit) as error:  # whatever a learner's function raises is an answer too
+            file = getattr(getattr(function, "__code__", None), "co_filename", None)
+            lines = [frame.line for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
+            outcome.error, outcome.line = error, (lines[-1] or "") if lines else ""
+        now = np.random.get_state()
+        outcome.traces = random.getstate(), (now[1].tobytes(), now[2]), torch.get_rng_state().numpy().tobytes()
+    random.setstate(states[0])
+    np.random.set_state(states[1])
+    outcome.printed = printed.getvalue()
+    return outcome
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """No warning about numbers that cannot be: not each kind of mistake is possible for each value."""
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")
+        yield
+
+
+def changed_by(used: Any, given: Any) -> str | None:
+    """What a call has done to an argument; `{}` stands for its name."""
+    if isinstance(given, nn.Module):
+        if any(parameter.grad is not None for parameter in used.parameters()):
+            return "calls backward() itself; return the loss, and leave the learning to whoever trains."
+        pairs = list(zip(used.parameters(), given.parameters(), strict=True))
+        if any(a.requires_grad != b.requires_grad for a, b in pairs):
+            return "freezes the weights of `{}` for good (requires_grad); cut the gradient of this one loss instead."
+        untouched = all(torch.equal(a, b) for a, b in pairs)
+    elif isinstance(given, (np.ndarray, Tensor)):
+        untouched = used.shape == given.shape and np.array_equal(numbers(used), numbers(given), equal_nan=True)
+    else:
+        untouched = not isinstance(given, pd.DataFrame) or used.equals(given)
+    return None if untouched else "changes its input `{}` in place; work on a copy of it, or make a new one."
+
+
+def stopped(outcome: Outcome) -> str:
+    """How a call ended that raised an error."""
+    told = f"your function stops with {type(outcome.error).__name__}: {one_line(outcome.error)}"
+    if "numpy" in told and "grad" in told:
+        return "numpy cannot read a network's numbers, which have gradients; use torch's operations throughout."
+    return f"{told}  (in: {outcome.line[:80]})" if outcome.line else told
+
+
+# --- comparing calls --------------------------------------------------------------------------------------------------
+
+
+def agree(a: Outcome, b: Outcome, flat: bool = False) -> bool:
+    """Whether two calls gave the same numbers (in any shape, where ``flat``), or the same kind of error."""
+    if a.error is not None or b.error is not None:
+        return type(a.error) is type(b.error)
+    one, two = numbers(a.value), numbers(b.value)
+    if one is None or two is None or one.size != two.size:
+        return False
+    return same(one.ravel(), two.ravel()) if flat else same(one, two)
+
+
+def explained_by(
+    outcomes: list[Outcome], expected: list[Outcome], wrong: Wrong, flat: bool = False, partly: bool = True
+) -> str | None:
+    """The first sentence whose wrong results are these in all cases; or ``partly``, in all in which they are wrong."""
+    for everywhere, (results, sentence) in itertools.product((True, False) if partly else (True,), wrong):
+        differ = [i for i, e in enumerate(expected) if not agree(results[i], e, flat)]
+        explained = range(len(outcomes)) if everywhere else differ
+        told = any(outcomes[i].error is None for i in explained)  # stopping alike is no sign by itself
+        if differ and told and all(agree(outcomes[i], results[i], flat) for i in explained):
+            return sentence
+    return None
+
+
+def slope(function: Callable, arguments: tuple, at: list[int], cut: str) -> list[np.ndarray | None] | str:
+    """The gradients of a weighted sum of what comes back, at the arguments of these numbers; or why there are none."""
+    learners = [arguments[i] for i in at]
+    leaves = [list(a.parameters()) if isinstance(a, nn.Module) else [a.requires_grad_()] for a in learners]
+    outcome = run(function, arguments)
+    if outcome.error is not None:
+        return stopped(outcome)
+    parts = outcome.value if isinstance(outcome.value, (tuple, list)) else [outcome.value]
+    if not all(isinstance(part, Tensor) for part in parts) or not any(part.requires_grad for part in parts):
+        return cut
+    flat = torch.cat([part.reshape(-1).double() for part in parts])
+    total = flat @ torch.linspace(0.5, 1.5, len(flat), dtype=torch.double)
+    try:
+        grads = [torch.autograd.grad(total, g, retain_graph=True, materialize_grads=True) for g in leaves]
+    except RuntimeError as error:
+        return f"it fails with: {one_line(error)}"
+    flat = [torch.cat([part.flatten() for part in group]).double().numpy() for group in grads]
+    return [part if part.any() else None for part in flat]
+
+
+def same_slopes(one: list[np.ndarray | None] | str, two: list[np.ndarray | None] | str) -> bool:
+    """Whether two calls gave the same gradients."""
+    if isinstance(one, str) or isinstance(two, str):
+        return False
+    return all(a is b if a is None or b is None else same(a, b, 1e-3) for a, b in zip(one, two, strict=True))
+
+
+# --- kinds of mistakes ------------------------------------------------------------------------------------------------
+
+_SHAPE = "the numbers are right, the shape is not:"
+#: Mistakes that any answer can have: from the expected numbers to the wrong ones.
+UNIVERSAL: list[tuple[Callable, str]] = [
+    (lambda e: -e, "the sign is turned round."),
+    (lambda e: e.T, "the numbers are right, the axes have changed places."),
+    (lambda e: e.squeeze(), f"{_SHAPE} an axis of length 1 is missing (keepdim)."),
+    (lambda e: e[None], f"{_SHAPE} there is an axis too many."),
+    (lambda e: e[..., None], f"{_SHAPE} there is an axis too many."),
+    (lambda e: e.ravel(), f"{_SHAPE} the axes are lost."),
+    (lambda e: e[::-1], "the numbers are right, in reverse order."),
+    (lambda e: np.sort(e.ravel()), "the numbers are right, but sorted by size; keep their order."),
+    (lambda e: e.sum(), "everything is added up to one number; it is to be kept apart."),
+    (lambda e: e.mean(), "everything is averaged to one number; it is to be kept apart."),
+    (lambda e: e[0], "only the first comes back: is `return` inside the loop, or a part not returned?"),
+    (lambda e: e[-1], "only the last comes back: collect all of them."),
+    (lambda e: e[:-1], "the last one is missing."),
+    (lambda e: e[1:], "the first one is missing."),
+    *((lambda e, k=k: np.round(e, k), "the numbers are rounded; return them as they are.") for k in range(4)),
+    (lambda e: e**2, "these are the squares: a root is missing, or a square too many."),
+    (lambda e: np.sqrt(e), "these are the roots: a square is missing, or a root too many."),
+    (lambda e: np.abs(e), "the sign is lost."),
+    (lambda e: np.exp(e), "these are the exponentials: a logarithm is missing, or exp too many."),
+    (lambda e: np.log(e), "these are the logarithms: exp is missing, or a logarithm too many."),
+    (lambda e: 1 - e, "this is 1 minus what is asked for."),
+    (lambda e: 1 / e, "this is 1 divided by what is asked for."),
+    *((lambda e, k=k: e.sum(k), f"axis {k} is added up; it is to be kept.") for k in range(3)),
+    *((lambda e, k=k: e.mean(k), f"axis {k} is averaged; it is to be kept.") for k in range(3)),
+]
+#: Mistakes that any answer can have with one of its arguments: what the right answer is given in its place.
+ENTERS: list[tuple[Callable, str]] = [
+    (lambda a: -a, "the sign of `{}` is turned round: added or subtracted, times or divided?"),
+    (lambda a: ~a, "`{}` is the wrong way round (True for False)."),
+    (lambda a: a**2, "`{}` is squared, and should not be."),
+    (lambda a: abs(a) ** 0.5, "a root of `{}` is too many, or a square is missing."),
+    (lambda a: 1 / a, "`{}` divides where it should multiply, or the other way round."),
+    (lambda a: np.exp(a), "exp of `{}` stands where `{}` itself should."),
+    (lambda a: np.log(a), "the logarithm of `{}` stands where `{}` itself should, or exp is missing."),
+    (lambda a: 2 * a, "`{}` counts twice, or a half is missing."),
+    (lambda a: a / 2, "`{}` counts half."),
+    (lambda a: a + 1, "`{}` counts as one more: is it > or >=?"),
+    (lambda a: a - 1, "`{}` counts as one less: is it > or >=?"),
+    (lambda a: a * 0 + a.mean(), "`{}` is averaged first; take each of its numbers."),
+]
+
+
+def kind_of_mistake(answers: list[np.ndarray], wanted: list[np.ndarray]) -> str | None:
+    """What the numbers that came back have in common, held against those expected."""
+    off = [i for i, e in enumerate(wanted) if not same(answers[i], e)]
+    if len(wanted) > 1 and all(same(a, answers[0]) for a in answers):
+        return "the same answer comes back whatever is given; compute it from what is given."
+    if any(not np.isfinite(answers[i]).all() and np.isfinite(wanted[i]).all() for i in off):
+        return "NaN or infinity comes back."
+    if all((answers[i] == answers[i].round()).all() and (wanted[i] != wanted[i].round()).any() for i in off):
+        return "whole numbers come back: is it //, int() or a comparison?"
+    if all(answers[i].shape != wanted[i].shape for i in off):
+        return f"the shape is {answers[off[0]].shape} and should be {wanted[off[0]].shape}."
+    if all(e.size > 1 and same(np.sort(a, None), np.sort(e, None)) for a, e in zip(answers, wanted, strict=True)):
+        return "the numbers are right, but they stand in the wrong places."
+    return _factor([answers[i] for i in off], [wanted[i] for i in off])
+
+
+def _factor(answers: list[np.ndarray], wanted: list[np.ndarray]) -> str | None:
+    """Whether everything is too large by a factor, or off by an amount, that is equal in all cases."""
+    got, want = (np.concatenate([part.ravel() for part in parts]) for parts in (answers, wanted))
+    if len(got) != len(want) or len(got) < 3 or np.ptp(want) < 1e-6:
+        return None
+    with quiet():
+        ratio, step = (got / want)[np.abs(want) > 1e-6], got - want
+        medians = [np.median(a.ravel() / e.ravel()) for a, e in zip(answers, wanted, strict=True) if a.shape == e.shape]
+        inverse = np.divide(1, medians)
+    if np.allclose(ratio, ratio[0], 1e-3, 1e-6) and (np.abs(got[np.abs(want) <= 1e-6]) < 1e-6).all():
+        return f"everything is {ratio[0]:.4g} times what it should be: a factor is missing, or one too many."
+    if np.allclose(step, step[0], 1e-4, 1e-4):
+        return f"everything is off by {step[0]:+.4g}: something is not subtracted or added."
+    for factors, words in ((medians, "a sum stands where a mean belongs"), (inverse, "a mean stands where a sum does")):
+        if len(factors) > 2 and np.allclose(factors, np.round(factors), 1e-3) and min(factors) > 0.99:
+            return f"{words}: a number of values is not divided by, or divided by too often."
+    return None
+
+
+def distorted(outcome: Outcome) -> list[Outcome]:
+    """What the right answer would be with each of the universal mistakes."""
+    value = numbers(outcome.value)
+    return [run(transform, (value,)) for transform, _ in UNIVERSAL]
+
+
+def alternatives(names: list[str], given: list[tuple]) -> Iterator[tuple[list[tuple], str]]:
+    """Other arguments to which a wrong answer may be the right one, each with the sentence that says so."""
+    for i, j in itertools.combinations(range(len(names)), 2):
+        order = [{i: j, j: i}.get(k, k) for k in range(len(names))]
+        yield [tuple(a[k] for k in order) for a in given], f"`{names[i]}` and `{names[j]}` have changed places."
+    for (i, name), (enters, sentence) in itertools.product(enumerate(names), ENTERS):
+        if all(isinstance(a[i], (np.ndarray, Tensor, int, float)) for a in given):
+            changed = [(*a[:i], run(enters, (a[i],)).value, *a[i + 1 :]) for a in given]
+            yield changed, sentence.replace("{}", name)
+
+
+def elsewhere(given: list[tuple], i: int) -> list[tuple]:
+    """The arguments with other values of number ``i``: moved on by one, then all alike; or what another case gives."""
+
+    def other(argument: Any, alike: bool) -> Any:
+        if isinstance(argument, (np.ndarray, Tensor)):
+            library = np if isinstance(argument, np.ndarray) else torch
+            moved = library.roll(argument, 1)
+            return library.full_like(moved, moved.reshape(-1)[0].item()) if alike else moved
+        return next((a[i] for a in given if isinstance(a[i], (int, float, str)) and a[i] != argument), argument)
+
+    return [(*a[:i], other(a[i], alike), *a[i + 1 :]) for alike in (False, True) for a in given]
