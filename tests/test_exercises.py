@@ -8,6 +8,8 @@ import pytest
 import torch
 
 from hg_helpers import exercises
+from hg_helpers.exercises.cases import edited, written
+from hg_helpers.exercises.judging import exercise
 from tests.answers import nb01, nb02, nb03, nb04, nb05, nb06
 
 MODULES = nb01, nb02, nb03, nb04, nb05, nb06
@@ -201,3 +203,47 @@ def test_a_guess_is_held_against_what_happened_and_none_gives_nothing_away(capsy
         assert "0.123" not in told(capsys)
     exercises.predicted(["A", " b "], ["a", "b", "c"])
     assert "2 of 3 in the right place" in told(capsys)
+
+
+# --- what the judge names by itself -----------------------------------------------------------------------------------
+
+
+@exercise(
+    written({"two": ([2.0, 3.0], [1.0, 5.0], 0.5), "three": ([4.0, 7.0, 1.0], [2.0, 2.5, 0.5], 3.0)}),
+    "weighed.",
+    "first + share * second**2.",
+    {"first + second": "nothing is weighed.", "share * second -> second; **2 -> **3": "a cube without weight."},
+)
+def check_weighed(first, second, share):
+    return first + share * second**2
+
+
+@pytest.mark.parametrize(
+    ("answer", "word"),
+    [
+        (lambda first, second, share: first + second**2, "`share` makes no difference"),
+        (lambda first, second, share: share * second**2, "`first` makes no difference"),
+        (lambda first, second, share: second + share * first**2, "`first` and `second` have changed places"),
+        (lambda first, second, share: first - share * second**2, "the sign of `share` is turned round"),
+        (lambda first, second, share: first + share * second, "a root of `second` is too many"),
+        (lambda first, second, share: first + second**2 / share, "`share` divides"),
+        (lambda first, second, share: first + share * (second + 1) ** 2, "`second` counts as one more"),
+        (lambda first, second, share: first + share * second.mean() ** 2, "`second` is averaged first"),
+        (lambda first, second, share: first + second, "nothing is weighed"),
+        (lambda first, second, share: first + second**3, "a cube without weight"),
+        (lambda first, second, share: first + 0.3 * share * second**3, "not the values"),
+    ],
+)
+def test_a_mistake_with_an_argument_is_named_in_any_exercise(answer, word):
+    assert check_weighed.problem(lambda *a: check_weighed.reference(*a)) is None
+    assert word in check_weighed.problem(answer)
+
+
+def test_an_argument_that_matters_by_its_mean_alone_is_not_called_unused():
+    answer = check_weighed.problem(lambda first, second, share: first.mean() + 0 * first + share * second**2)
+    assert "makes no difference" not in answer and "`first` is averaged first" in answer
+
+
+def test_an_edit_of_what_the_right_answer_does_not_hold_is_refused():
+    with pytest.raises(ValueError, match="holds no 'third'"):
+        edited(check_weighed.reference, "third -> first")

@@ -24,7 +24,10 @@ def _regimens(ids: int | list[int], months: int, columns: list[str], drugs: int 
 
 _IDS, _THREE = [3, 7, 20, 21], ["Drug", "Dose", "Route"]
 _PAIR = ["Base Drug Combo", "Extra pk-En"]
-_BY_PATIENT = ".any(axis=1).groupby(table['PatientID']).sum()"
+_ACROSS = tuple(
+    f"table[columns].{changed}.any(axis=1).groupby(table['PatientID']).sum()"
+    for changed in ("ne(table[columns].shift())", "diff().fillna(0).ne(0)")
+)
 
 
 @exercise(
@@ -35,10 +38,7 @@ _BY_PATIENT = ".any(axis=1).groupby(table['PatientID']).sum()"
     "switches are counted within a patient, and over all columns jointly.",
     "the number of switches, one number a patient.",
     {
-        (
-            f"table[columns].ne(table[columns].shift()){_BY_PATIENT}",
-            f"table[columns].diff().fillna(0).ne(0){_BY_PATIENT}",
-        ): "a first month is compared with the patient before; shift within groupby.",
+        _ACROSS: "a first month is compared with the patient before; shift within groupby.",
         "changes.any(2).sum(1) + 1": "one too many: the first month has no month before it (NaN).",
         "[len(np.unique(c, axis=0)) - 1 for c in codes]": "this is distinct regimens less one; a way back counts too.",
         "changes.sum((1, 2))": "columns are counted one by one; two in one month are one switch: any(axis=1).",
@@ -65,10 +65,7 @@ def _positive(lam: float, n: int) -> tuple[np.ndarray, float]:
     "one family from the plain values (1) over the square root (0.5) to the logarithm (0).",
     "(x**lam - 1) / lam, and the natural logarithm of x where lam is 0.",
     {
-        (
-            "(x**lam - 1) / np.float64(lam)",
-            "[(v**lam - 1) / lam for v in x.tolist()]",
-        ): "at lambda 0 the formula divides 0 by 0; there, return the natural logarithm.",
+        ("(x**lam - 1) / lam", "[(v**lam - 1) / lam for v in x.tolist()]"): "lambda 0 asks for the natural logarithm.",
         "log -> log10": "base 10 at lambda 0; the limit is np.log.",
         ("(x**lam - 1) / lam -> x**lam", "x**lam"): "this is x**lam alone; subtract 1 and divide by lambda.",
         "(x**lam - 1) / lam -> x**lam - 1": "the division by lambda is missing; it keeps the order when lambda < 0.",
@@ -165,7 +162,7 @@ def _block(rows: int, codes: list[int]) -> tuple[np.ndarray, np.ndarray]:
             "block @ codes",
             "np.round(block @ codes)",
             "np.floor(block @ codes)",
-        ): "this averages the codes; codes are names and have no mean.",
+        ): "this averages codes, which are names.",
         "block. -> (block > 0.5).": "a level can be the largest without passing 0.5.",
         "(axis=1) -> ()": "argmax over the whole block; one level a row is asked for: axis=1.",
         "block == block.max(1, keepdims=True)": "this is one-hot again; return the codes themselves.",

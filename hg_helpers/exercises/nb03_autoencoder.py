@@ -72,9 +72,7 @@ def _normals() -> list[Case]:
         "mean**2 -> mean": "the mean has to be squared: +2 and -2 are equally far from 0.",
         "- 1 -> ": "the -1 is missing: N(0, 1) itself must cost nothing.",
         "log() -> log10()": "base 10; the natural logarithm is meant.",
-        "0.5 * (mean**2 + variance - 1 - variance.log()) -> 0.5 * mean**2 + variance - 1 - variance.log()": (
-            "brackets: the half belongs to all terms."
-        ),
+        "0.5 * (mean**2 -> (0.5 * mean**2": "brackets: the half belongs to all terms.",
     },
     learns=("mean", "variance"),
 )

@@ -51,9 +51,7 @@ _INSIDE = "std(dim=(0, 1), keepdim=True) -> std(1, keepdim=True).mean(0, keepdim
         "std -> mean": "this follows the batch's mean; T_SD follows its standard deviation.",
         "(dim=(0, 1), keepdim=True) -> ()": "this is one deviation for all; each latent dimension has its own.",
         _INSIDE: "this is the spread inside each patient, averaged; take both together, dim=(0, 1).",
-        "latents.std -> latents.mean(1, keepdim=True).std": (
-            "this is the spread of the prototypes; take it over patients and months together, dim=(0, 1)."
-        ),
+        "latents.std -> latents.mean(1, keepdim=True).std": "this is the prototypes' spread; dim=(0, 1) takes all.",
         "dim=(0, 1) -> dim=0": "this is a spread for each month; dim=(0, 1) takes both together.",
         "dim=(0, 1) -> dim=1": "this is a spread for each patient; dim=(0, 1) takes both together.",
     },

@@ -92,9 +92,7 @@ def _followed(n: int) -> tuple[np.ndarray, np.ndarray]:
     "1 - S for each month from 0 to the last: S is the product of 1 - events / at risk so far.",
     {
         "(reached & (months <= month)).mean(1)": "all patients are in the denominator; who was lost was not seen.",
-        "(reached & (months <= month)).sum(1) / max(reached.sum(), 1)": (
-            "whoever was lost is left out altogether; until that month such a person was seen waiting."
-        ),
+        "(reached & (months <= month)).sum(1) / max(reached.sum(), 1)": "who was lost is left out altogether.",
         (
             "(months >= month).sum(1) -> (months > month).sum(1)",
             "(months >= month).sum(1) -> np.maximum((months > month).sum(1), 1)",
@@ -138,9 +136,7 @@ _FEW = [0.9, 0.8, 0.2, 1.0]
         "np.median(outcome[~in_group]) - np.median(outcome[in_group])": "means, not medians.",
         "].mean() - -> ].mean() /": "that is a ratio; the difference of the two means is asked for.",
         "mean -> sum": "these are sums: the larger group would always be ahead.",
-        "np.nan -> outcome.mean() if outcome.size and not in_group.any() else np.nan": (
-            "where the group is gone the others' mean comes back as if the group had reached nothing."
-        ),
+        "np.nan -> np.nan if in_group.any() else outcome.mean()": "where the group is gone, their mean is no gap.",
         "outcome[in_group].mean() if in_group.any() else np.nan": "this is how the group fares; how far is it behind?",
     },
 )
