@@ -136,7 +136,7 @@ _FEW = [0.9, 0.8, 0.2, 1.0]
         "np.median(outcome[~in_group]) - np.median(outcome[in_group])": "means, not medians.",
         "].mean() - -> ].mean() /": "that is a ratio; the difference of the two means is asked for.",
         "mean -> sum": "these are sums: the larger group would always be ahead.",
-        "np.nan -> np.nan if in_group.any() else outcome.mean()": "where the group is gone, their mean is no gap.",
+        "np.nan -> np.nan if in_group.any() else outcome.mean()": "a group of nobody: the others' mean is no gap.",
         "outcome[in_group].mean() if in_group.any() else np.nan": "this is how the group fares; how far is it behind?",
     },
 )

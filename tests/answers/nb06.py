@@ -258,7 +258,7 @@ GAP = (
         (there(lambda o, g: np.median(o[~g]) - np.median(o[g])), "not medians"),
         (there(lambda o, g: o[~g].mean() / o[g].mean()), "ratio"),
         (lambda o, g: o[~g].sum() - o[g].sum(), "sums"),
-        (lambda o, g: (o[~g].mean() if (~g).any() else np.nan) - (o[g].mean() if g.any() else 0), "nothing"),
+        (lambda o, g: (o[~g].mean() if (~g).any() else np.nan) - (o[g].mean() if g.any() else 0), "others' mean"),
         (lambda o, g: g.mean(), "`outcome` makes no difference"),
         (lambda o, g: o[g].mean() if g.any() else np.nan, "how far is it behind"),
         (lambda o, g: o.mean(), None),
