@@ -126,11 +126,13 @@ def sample(options: argparse.Namespace) -> int:
 
 
 def evaluate(options: argparse.Namespace) -> int:
-    schema, folder, said = _schema(options.schema), options.out, []
+    schema, folder, said = _schema(options.schema), options.out, {}
     _refuse_existing(options, folder / "report.csv")
-    keeper = logging.Handler()  # what was left out or filled belongs into the report
-    keeper.emit = lambda record: said.append(record.getMessage())
-    log.addHandler(keeper)
+
+    def once(record: logging.LogRecord) -> bool:  # tables are checked when they are read, and when they are compared
+        return said.setdefault(record.getMessage().split(" table: ")[-1], record) is record
+
+    log.addFilter(once)
     try:
         real, holdout, asked = _real_patients(options, schema)
         # a synthetic table is not filled: it has gaps where the schema measures them, and nowhere else
@@ -145,8 +147,9 @@ def evaluate(options: argparse.Namespace) -> int:
             if name != "patients":  # it shows courses of single real patients, and the page is made to be passed on
                 pictures[name] = (folder / f"{name}.png").read_bytes(), figure.alt
     finally:
-        log.removeHandler(keeper)
-    notes = dict.fromkeys(said[:of_tables] + [line for line in said[of_tables:] if line.startswith("figure ")])
+        log.removeFilter(once)
+    lines = [record.getMessage() for record in said.values()]  # what was left out or filled belongs into the report
+    notes = lines[:of_tables] + [line for line in lines[of_tables:] if line.startswith("figure ")]
     sets = {"training": real, "holdout": holdout, "synthetic": synthetic}
     write_page(folder / "report.html", report, sets, schema, pictures, notes, asked)
     if options.json:
