@@ -834,7 +834,7 @@ def test_the_map_of_the_models_marks_the_part_of_today_where_a_model_has_it():
     assert len(framed) == 5 and figure.alt.endswith("today's part: critic, memory.")
     added = table[table["new"]].groupby("model")["part"].apply(set).to_dict()
     assert added == {"v2": {"memory", "mix", "autoencoder"}, "v2_plus": {"noise", "memory", "mix", "heads", "critic"}}
-    with pytest.raises(KeyError, match=r"no .'head'.; parts: noise, generator"):
+    with pytest.raises(KeyError, match=r"no .'head'.; parts: noise, memory"):
         plots.models("head")
 
 

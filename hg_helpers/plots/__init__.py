@@ -6,13 +6,11 @@ notebook, let one be the last value of a cell. ``hg.plots.style`` holds colours 
 """
 
 from . import style
-from .distributions import distributions
+from .distributions import association, distributions, trends_and_cycles
 from .drawing import models
-from .groups import coverage_bars, joint_shares
+from .groups import coverage_bars, giveaways, joint_shares, privacy_distances
 from .moving import gan_steps, lstm_steps, play
 from .over_time import patients, regimen_shares, trajectories
-from .privacy import giveaways, privacy_distances
-from .relations import association, trends_and_cycles
 from .training import ablation, prototypes, training_curves
 
 __all__ = ["ablation", "association", "coverage_bars", "distributions", "gan_steps", "giveaways", "joint_shares"]

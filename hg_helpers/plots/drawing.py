@@ -1,6 +1,6 @@
 """The three models side by side, as boxes and arrows: the map that README and the notebooks share.
 
-Its words and places stand in ``drawing.yaml``.
+Its words and places stand in ``words.yaml``.
 
 >>> _, table = models(only=['v1', 'v2'])
 >>> table.attrs['alt'].split(':')[0]
@@ -9,11 +9,10 @@ Its words and places stand in ``drawing.yaml``.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
-from pathlib import Path
 
 import pandas as pd
-import yaml
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgba
 from matplotlib.patches import FancyBboxPatch
@@ -22,39 +21,39 @@ from matplotlib.transforms import Bbox
 from . import style
 from .style import Drawn, picture
 
-MODELS, PARTS, ARROWS = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8")).values()
+MODELS, PLACES, ARROWS = (style.WORDS[part] for part in ("models", "places", "arrows"))
 PLAIN = {"facecolor": "#F2F2F2", "edgecolor": "#595959"}
 TODAY = {"facecolor": "#FFE98A", "edgecolor": "#000000", "linewidth": 3.2}
-APART = 30.2  # from model to model, tenths of an inch
+APART = 30.1  # from model to model, tenths of an inch
 
 
 @picture
 def models(mark: str | Sequence[str] = (), only: Sequence[str] = tuple(MODELS)) -> Drawn:
     """v1, v2 and v2_plus as boxes and arrows; what a model adds to the one before has its colour and a thick frame.
 
-    ``mark`` shows parts as today's: ``noise``, ``generator``, ``heads``, ``synthetic``, ``real``, ``critic``,
-    ``memory``, ``mix``, ``autoencoder``. ``only`` says which of the models, in this order. The table has the columns
+    ``mark`` shows parts as today's: ``noise``, ``memory``, ``mix``, ``generator``, ``heads``, ``autoencoder``,
+    ``synthetic``, ``real``, ``critic``. ``only`` says which of the models, in this order. The table has the columns
     ``model, part, words, new, today``.
     """
     mark, only = [mark] if isinstance(mark, str) else list(mark), list(only)
-    if strange := [m for m in mark if m not in PARTS] + [m for m in only if m not in MODELS]:
-        raise KeyError(f"the drawing has no {strange}; parts: {', '.join(PARTS)}; models: {', '.join(MODELS)}")
+    if strange := [m for m in mark if m not in PLACES] + [m for m in only if m not in MODELS]:
+        raise KeyError(f"the drawing has no {strange}; parts: {', '.join(PLACES)}; models: {', '.join(MODELS)}")
     figure, rows = style.canvas(style.WIDTH, 5.8), []
     figure.set_layout_engine("none")
-    axes = figure.add_axes((0, 0, 1, 1), xlim=(-0.3, 89.7), ylim=(-1.9, 56.1))
+    axes = figure.add_axes((0, 0, 1, 1), xlim=(-0.25, 89.75), ylim=(-1.9, 56.1))
     axes.axis("off")
+    known = dict(zip(MODELS, itertools.accumulate((m["parts"] for m in MODELS.values()), dict.__or__), strict=True))
     for left, name in zip((0, APART, 2 * APART), only, strict=False):
+        model, places = MODELS[name], {}
         axes.text(left, 54.2, name, size=18, weight="bold", va="center")
-        axes.text(left, 51.6, MODELS[name]["motto"], size=12, va="center", style="italic")
+        axes.text(left, 51.6, model["motto"], size=12, va="center", style="italic")
         fresh = {"edgecolor": style.MODELS[name]["color"], "linewidth": 2.6}
         fresh["facecolor"] = to_rgba(fresh["edgecolor"], 0.12)
-        known, places = list(MODELS)[: list(MODELS).index(name) + 1], {}
-        for part, of_part in PARTS.items():
-            if versions := [model for model in known if model in of_part]:
-                words, new = of_part[versions[-1]], versions[-1] == name != "v1"
-                places[part] = Bbox.from_bounds(*of_part["place"]).translated(left, 0)
-                _boxes(axes, places[part], words, TODAY if part in mark else fresh if new else PLAIN)
-                rows.append((name, part, "; ".join(words).replace("-\n", "").replace("\n", " "), new, part in mark))
+        for part, words in known[name].items():
+            new = name != "v1" and part in model["parts"]
+            places[part] = Bbox.from_bounds(*PLACES[part]).translated(left, 0)
+            _boxes(axes, places[part], words, TODAY if part in mark else fresh if new else PLAIN)
+            rows.append((name, part, "; ".join(words).replace("-\n", "").replace("\n", " "), new, part in mark))
         for start, end in ARROWS[1:] if "mix" in places else ARROWS:
             if start in places and end in places:
                 _arrow(axes, places[start], places[end])

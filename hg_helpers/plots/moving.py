@@ -84,7 +84,7 @@ def lstm_steps(inputs: Sequence[float], runs: dict[str, tuple], until: int | Non
         matrix = part.set_index("month")[["input", "o", "i", "f", "a"]].T
         matrix.index = ["input x", "o shown", "i let in", "f kept", "a new"]
         hidden = np.broadcast_to(matrix.columns > seen["month"].max(), matrix.shape)
-        style.heat(top, matrix, style.Normalize(-1, 1), style.SIGNED, "{:.2g}".format, 10, hidden=hidden)
+        style.heat(top, matrix, {"cmap": style.SIGNED, "vmin": -1, "vmax": 1}, "{:.2g}".format, 10, hidden)
         low.plot(seen["month"], seen["c"], "o-", color=style.BLUE, label="cell c")
         low.plot(seen["month"], seen["h"], "s--", color=style.VERMILLION, label="hidden state h")
         top.set_title(name)

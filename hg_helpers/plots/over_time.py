@@ -42,19 +42,18 @@ def trajectories(
     """Median and interquartile band over the months with a few single patients, real beside synthetic.
 
     The real median stands in the synthetic panels too, a thin black line. Where visits are irregular, the n-th visits
-    of all patients who have one are taken together.
-
-    Args:
-        real, synthetic, schema, label, real_label: as for :func:`distributions`.
-        feature: a real feature, a list of them, or None for all.
-        patients, seed: how many single patients are drawn at random, and by which seed.
-
-    Returns:
-        The figure, and a table with the columns ``feature, source, line, time, value``; ``line`` is ``quartile 1``,
-        ``median``, ``quartile 3`` or ``patient ID``.
+    of all patients who have one are taken together. ``feature`` is a real feature, a list of them, or None for all;
+    ``seed`` draws as many single ``patients``; all else as for :func:`distributions`. The table has the columns
+    ``feature, source, line, time, value``; ``line`` is ``quartile 1``, ``median``, ``quartile 3`` or ``patient ID``.
     """
     tables = with_real(real, synthetic, label, real_label)
-    chosen, looks = _reals(schema, feature), style.looks(tables)
+    names = [feature] if isinstance(feature, str) else feature
+    chosen, looks = list(schema.real) if names is None else [schema[n] for n in names], style.looks(tables)
+    if not chosen:
+        raise ValueError("no real feature to draw; trajectories need at least one")
+    for each in chosen:
+        if not each.is_real:
+            raise ValueError(f"feature {each.name!r} has levels; regimen_shares draws it")
     each_panel = list(itertools.product(chosen, tables))
     parts = [_lines(tables[name], schema, each, name, patients, seed) for each, name in each_panel]
     table = pd.concat(parts)[["feature", "source", "line", "time", "value"]]
@@ -71,14 +70,13 @@ def trajectories(
             axes.plot(truth["time"], truth["value"], color="black", linewidth=1.6, zorder=3)
         shown = {"color": look["color"], "linewidth": 3.2, "linestyle": look["linestyle"]}
         style.outlined(axes, median["time"], median["value"], **shown)
+        values = table.loc[table["feature"] == each.name, "value"]
+        if is_logarithmic(each, values):
+            style.logarithmic_axis(axes.yaxis, values.min() / 1.2, values.max() * 1.2)
         axes.set(title=name if each is chosen[0] else "", xlabel=row_noun(schema)[:-1], ylabel=each.label)
         axes.label_outer()
         first, last = median["value"].iloc[[0, -1]]
         told.append(f"{each.name} {name} from {first:,.4g} to {last:,.4g} {each.unit}".rstrip())
-    for axes, each in zip(panels[:: len(tables)], chosen, strict=True):
-        values = table.loc[table["feature"] == each.name, "value"]
-        if is_logarithmic(each, *(column(t, each, name) for name, t in tables.items())):
-            style.logarithmic_axis(axes.yaxis, values.min() / 1.2, values.max() * 1.2)
     keys = [
         Line2D([], [], color=style.GREY, linewidth=3.2, label="median"),
         Patch(facecolor=style.GREY, alpha=0.35, label="middle half of patients"),
@@ -89,18 +87,6 @@ def trajectories(
     single = " and single patients" if patients else ""
     span = f"{int(table['time'].max()) + 1} {row_noun(schema)}"
     return style.finish(figure, table, f"Median over {span} with interquartile band{single}: {'; '.join(told)}.")
-
-
-def _reals(schema: Schema, feature: str | Sequence[str] | None) -> list[Feature]:
-    """The real features asked for, or all."""
-    names = [feature] if isinstance(feature, str) else feature
-    chosen = schema.real if names is None else [schema[name] for name in names]
-    for each in chosen:
-        if not each.is_real:
-            raise ValueError(f"feature {each.name!r} has levels; regimen_shares draws it")
-    if not chosen:
-        raise ValueError("no real feature to draw; trajectories need at least one")
-    return list(chosen)
 
 
 def _visits(table: pd.DataFrame, schema: Schema, feature: Feature, name: str) -> pd.DataFrame:
@@ -166,7 +152,7 @@ def regimen_shares(tables: Tables, schema: Schema, feature: str | None = None) -
         first, last = percent(shares[top].iloc[0]), percent(shares[top].iloc[-1])
         told.append(f"{name} shows {there} of {len(levels)} levels, most often {top}, from {first} to {last}")
         drawn[name] = shares
-    style.percent_axis(panels[0].yaxis)
+    panels[0].yaxis.set_major_formatter(style.PERCENT)
     shape = {"ncols": style.legend_columns(levels), "handlelength": 2.2}
     figure.legend(handles=style.level_keys(levels), title=chosen.name, loc="outside lower center", **shape)
     table = pd.concat({n: s.stack() for n, s in drawn.items()}, names=["source"]).rename("share").reset_index()
@@ -179,8 +165,6 @@ def patients(
     real: pd.DataFrame,
     synthetic: pd.DataFrame,
     schema: Schema,
-    features: Sequence[str] | None = None,
-    bar: str | None = None,
     label: str = "synthetic",
     real_label: str = "real",
     number: int = 10,
@@ -188,38 +172,29 @@ def patients(
 ) -> Drawn:
     """Single patients at random, real on the left and synthetic on the right: labs as lines, the regimen as a bar.
 
-    Args:
-        real, synthetic, schema, label, real_label: as for :func:`distributions`, one synthetic table.
-        features: one or two real features; None takes the first two.
-        bar: a discrete feature; None takes the first of the regimen, else the first that may change.
-        number, seed: patients of each table (all where there are fewer), and the seed that draws them.
-
-    Returns:
-        The figure, and a table with the columns ``source, patient, time, feature, value, level``.
+    Drawn are the first two real features, and the first of the regimen, else the first that may change; a smaller
+    schema (:meth:`Schema.select`) draws others. ``seed`` draws ``number`` patients of each table, or all where there
+    are fewer. The table has the columns ``source, patient, time, feature, value, level``.
     """
-    tables = with_real(real, synthetic, label, real_label)
-    labs = list(schema.real if features is None else _reals(schema, features))[:2]
+    tables, labs = with_real(real, synthetic, label, real_label), list(schema.real)[:2]
     moving = [*schema.regimen, *(f for f in schema.discrete if not f.static), *schema.discrete]
-    if bar is None and not moving:
+    if not moving:
         raise ValueError("the schema has no feature with levels to draw as a bar")
-    regimen = discrete(schema, moving[0].name if bar is None else bar)
+    regimen = moving[0]
     long = pd.concat([_long(t, schema, [*labs, regimen], name, number, seed) for name, t in tables.items()])
     people = long.groupby("source", sort=False)["patient"].unique()
     rows, told = people.map(len).max(), []
     figure, panels = style.panels(2 * rows, 2, 0.85, 1.5, sharex=True)
     for place, (name, ids) in enumerate(people.items()):
-        own, column_of_it, stays = long[long["source"] == name], panels[place::2], []
-        for axes, patient in zip(column_of_it, ids, strict=False):
-            for side, lab in enumerate(labs):
-                values = long.loc[long["feature"] == lab.name, "value"]
-                _lab(axes.twinx() if side else axes, own[own["patient"] == patient], lab, side, values, place == side)
-            stays.append(_bar(axes, own[own["patient"] == patient], regimen))
-        for axes in column_of_it[len(ids) :]:
+        source, below = long[long["source"] == name], panels[place::2]
+        own = (source[source["patient"] == patient] for patient in ids)
+        stays = [_course(axes, part, labs, long, regimen, place) for axes, part in zip(below, own, strict=False)]
+        for axes in below[len(ids) :]:
             axes.set_visible(False)
-        column_of_it[0].set_title(name)
-        column_of_it[len(ids) - 1].set_xlabel(row_noun(schema)[:-1])
-        column_of_it[len(ids) - 1].tick_params(labelbottom=True)
-        medians = own.groupby("feature")["value"].median()
+        below[0].set_title(name)
+        below[len(ids) - 1].set_xlabel(row_noun(schema)[:-1])
+        below[len(ids) - 1].tick_params(labelbottom=True)
+        medians = source.groupby("feature")["value"].median()
         labs_of = [f"{lab.name} median {medians[lab.name]:,.3g}" for lab in labs]
         told.append(", ".join([f"{len(ids)} {name} patients", *labs_of, f"{np.mean(stays):.1f} stays each"]))
     keys = [Line2D([], [], linewidth=2, label=lab.label, **look) for lab, look in zip(labs, LABS, strict=False)]
@@ -240,21 +215,21 @@ def _long(t: pd.DataFrame, schema: Schema, features: list[Feature], name: str, n
     return long.sort_values(["patient", "time"], kind="stable")[columns]
 
 
-def _lab(axes: Axes, own: pd.DataFrame, lab: Feature, side: int, values: pd.Series, outside: bool) -> None:
-    """One patient's line, on a scale for all ``values`` that leaves room for the bar below."""
-    part, look, edge = own[own["feature"] == lab.name], LABS[side], ("left", "right")[side]
-    axes.plot(part["time"], part["value"], linewidth=1.5, marker="." if len(part) == 1 else "", **look)
-    logarithmic = is_logarithmic(lab, values)
-    low, high = np.log10([values.min(), values.max()]) if logarithmic else (values.min(), values.max())
-    span = (high - low) or 1.0
-    low, high = low - span * (BAR + 0.12), high + 0.05 * span
-    style.logarithmic_axis(axes.yaxis, 10**low, 10**high) if logarithmic else axes.set_ylim(low, high)
-    axes.tick_params(axis="y", colors=style.ink(look["color"]), **{edge: outside, f"label{edge}": outside})
-    axes.minorticks_off()
-
-
-def _bar(axes: Axes, own: pd.DataFrame, regimen: Feature) -> int:
-    """What a patient's regimen was, visit by visit; returns the number of stays."""
+def _course(axes: Axes, own: pd.DataFrame, labs: list, long: pd.DataFrame, regimen: Feature, place: int) -> int:
+    """One patient: a line a lab on a scale for all patients, below it the regimen; returns the number of stays."""
+    for side, (lab, look) in enumerate(zip(labs, LABS, strict=False)):
+        part, values = (t.loc[t["feature"] == lab.name] for t in (own, long))
+        panel, edge = (axes.twinx(), "right") if side else (axes, "left")
+        panel.plot(part["time"], part["value"], linewidth=1.5, marker="." if len(part) == 1 else "", **look)
+        logarithmic = is_logarithmic(lab, values["value"])
+        ends = values["value"].agg(["min", "max"])
+        low, high = np.log10(ends) if logarithmic else ends
+        span = (high - low) or 1.0
+        low, high = low - span * (BAR + 0.12), high + 0.05 * span
+        style.logarithmic_axis(panel.yaxis, 10**low, 10**high) if logarithmic else panel.set_ylim(low, high)
+        outside = {edge: place == side, f"label{edge}": place == side}
+        panel.tick_params(axis="y", colors=style.ink(look["color"]), **outside)
+        panel.minorticks_off()
     levels = own[own["feature"] == regimen.name]
     places = dict(zip(level_names(regimen), style.category_looks(len(regimen.levels)), strict=True))
     new = (levels["level"] != levels["level"].shift()) | (levels["time"].diff() > 1)  # nobody knows what a gap hides

@@ -17,11 +17,9 @@ import pandas as pd
 
 from ..cohort.schema import Schema
 from ..metrics import c2st_auc, coverage, dcr_share
-from .distributions import distributions
-from .groups import coverage_bars, joint_shares
+from .distributions import association, distributions, trends_and_cycles
+from .groups import coverage_bars, giveaways, joint_shares, privacy_distances
 from .over_time import patients, regimen_shares, trajectories
-from .privacy import giveaways, privacy_distances
-from .relations import association, trends_and_cycles
 from .style import Picture
 
 log = logging.getLogger("hg_helpers")
@@ -34,10 +32,9 @@ def report_figures(
 
     Each set stands under its name and size. Synthetic patients are held against the held-out ones, whom the model has
     not seen; training patients stand beside them, so that who is missing among the fewer held-out ones by chance is not
-    taken for a group that real patients lack. Groups are those of the training patients. The privacy distances also
-    put the second half of the training patients in the synthetic cohort's place. Courses of single patients stand in
-    one figure alone, ``patients``. A figure that the schema does not allow (no regimen, one feature) is left out with a
-    line in the log. Tables are checked ones, as for :func:`hg_helpers.evaluate`; ``seed`` draws patients and halves.
+    taken for a group that real patients lack. Groups are those of the training patients. A figure that the schema does
+    not allow (no regimen, one feature) is left out with a line in the log. Tables are checked ones, as for
+    :func:`hg_helpers.evaluate`; ``seed`` draws single patients and the halves of the privacy distances.
     """
     sets = {"holdout": holdout, "training": train, "synthetic": synthetic}
     sets = {f"{name} (n = {t[schema.patient].nunique():,})": t for name, t in sets.items()}
@@ -45,9 +42,6 @@ def report_figures(
     others, pair = {name: sets[name] for name in (trained, made)}, (holdout, synthetic, schema)
     names = {"label": made, "real_label": held}
     who = [f.name for f in sorted(schema.discrete, key=lambda f: not f.static)][:2]  # static ones say who patients are
-
-    def of_groups() -> dict[str, pd.DataFrame]:
-        return {name: coverage(train, sets[name], schema)[1] for name in (held, made)}
 
     def of_distances() -> dict[str, pd.DataFrame]:
         """Also of half of the training patients in the synthetic cohort's place, as the report's floor has it."""
@@ -64,7 +58,9 @@ def report_figures(
         "association": lambda: association(*pair, **names),
         "trends_and_cycles": lambda: trends_and_cycles(*pair, **names),
         "joint_shares": lambda: joint_shares(sets, schema, who),
-        "coverage": lambda: coverage_bars(of_groups(), real_label=trained),
+        "coverage": lambda: coverage_bars(
+            {name: coverage(train, sets[name], schema)[1] for name in (held, made)}, real_label=trained
+        ),
         "trajectories": lambda: trajectories(holdout, others, schema, real_label=held, patients=0),
         "regimen_shares": lambda: regimen_shares(sets, schema),
         "patients": lambda: patients(*pair, **names, seed=seed),

@@ -18,14 +18,16 @@ import math
 import re
 from collections.abc import Callable, Iterable, Sequence
 from html import escape
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import yaml
 from matplotlib import style
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
-from matplotlib.colors import Colormap, LinearSegmentedColormap, Normalize, to_hex, to_rgb
+from matplotlib.colors import LinearSegmentedColormap, to_hex, to_rgb
 from matplotlib.figure import Figure, FigureBase
 from matplotlib.legend_handler import HandlerTuple
 from matplotlib.lines import Line2D
@@ -65,6 +67,10 @@ SHARES = LinearSegmentedColormap.from_list("shares", ["#FFFFFF", "#9CCBE8", BLUE
 SIGNED = LinearSegmentedColormap.from_list("signed", ["#00243D", BLUE, "#FFFFFF", VERMILLION, "#4A1E00"])
 #: What lies under words that stand on a drawing.
 BOX = {"facecolor": "white", "edgecolor": "none", "alpha": 0.9, "pad": 1.5}
+#: Shares on an axis.
+PERCENT = FuncFormatter(lambda share, _: f"{100 * share:.4g}%")
+#: What pictures say of models, curves and metrics.
+WORDS = yaml.safe_load(Path(__file__).with_name("words.yaml").read_text(encoding="utf-8"))
 #: What a picture is drawn of: one table, or several by name.
 Tables = pd.DataFrame | dict[str, pd.DataFrame]
 
@@ -215,13 +221,8 @@ def logarithmic_axis(axis: Axis, low: float, high: float) -> None:
     decades = np.log10(high / low)
     few = {"subs": (1, 3) if decades > 1.5 else (1, 2, 5)}
     axis.set_major_locator(LogLocator(**(few if decades < 3.5 else {"numticks": 4})))
-    axis.set_major_formatter(plain_numbers)
+    axis.set_major_formatter("{x:,.10g}")
     axis.set_minor_formatter(NullFormatter())
-
-
-def plain_numbers(value: float, _: int = 0) -> str:
-    """Numbers of an axis, without powers of ten."""
-    return f"{value:,.10g}"
 
 
 def root_ticks(highest: float, step: float = 0.09) -> list[float]:
@@ -233,33 +234,21 @@ def root_ticks(highest: float, step: float = 0.09) -> list[float]:
     return ticks
 
 
-def percent_axis(axis: Axis) -> None:
-    """Shares as per cent."""
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.4g}%"))
-
-
 def heat(
-    axes: Axes,
-    values: pd.DataFrame,
-    norm: Normalize,
-    colours: Colormap,
-    write: Callable[[float], str],
-    size: float = 12.0,
-    empty: str = "",
-    hidden: np.ndarray | None = None,
+    axes: Axes, values: pd.DataFrame, scale: dict, write: Callable, size: float = 12, hidden: np.ndarray | None = None
 ) -> Any:
-    """Draw a matrix of numbers with its names; NaN cells are hatched and say ``empty``, ``hidden`` ones stay blank."""
+    """Draw a matrix with its names; ``scale`` is for imshow; cells without number are hatched, ``hidden`` blank."""
     numbers = values.to_numpy(float)
     hidden = np.zeros(numbers.shape, bool) if hidden is None else hidden
-    image = axes.imshow(np.ma.masked_where(hidden | np.isnan(numbers), numbers), colours, norm, aspect="auto")
+    image = axes.imshow(np.ma.masked_where(hidden | np.isnan(numbers), numbers), **scale, aspect="auto")
     for row, place in np.argwhere(~hidden):
         number, missing = numbers[row, place], np.isnan(numbers[row, place])
         frame = {"fill": False, "edgecolor": "#C8C8C8", "hatch": "///" if missing else "", "linewidth": 0.8}
         axes.add_patch(Rectangle((place - 0.5, row - 0.5), 1, 1, **frame))
-        under = colours(norm(number))[:3]
+        under = image.to_rgba(number)
         light = not missing and contrast("w", under) >= contrast("k", under)
-        look = {"color": "w" if light else "k", "bbox": BOX if missing else None}
-        axes.text(place, row, empty if missing else write(number), ha="center", va="center", size=size, **look)
+        look = {"color": "w" if light else "k", "bbox": BOX if missing else None, "size": size}
+        axes.text(place, row, write(number), ha="center", va="center", **look)
     axes.set_xticks(range(values.shape[1]), [str(c) for c in values.columns])
     axes.set_yticks(range(values.shape[0]), [str(i) for i in values.index])
     axes.tick_params(length=0)

@@ -25,24 +25,6 @@ from . import style
 from .features import column, is_logarithmic, require
 from .style import Drawn, picture
 
-CURVES = ["wasserstein", "critic_loss", "generator_loss", "penalty", "correlation_loss", "moment_loss"]
-CURVES += ["reconstruction", "kl", "learning_rate"]
-#: Titles of those that a reader would not know by the column's name.
-TITLES = {"wasserstein": "Wasserstein estimate", "penalty": "Gradient penalty"}
-TITLES |= {"reconstruction": "Reconstruction error", "kl": "KL divergence"}
-#: Metrics of an ablation as a reader says them.
-WORDS = {
-    "coverage_month": "groups covered,\nby month",
-    "coverage_patient": "groups covered,\nby patient",
-    "joint_tv": "total variation\nof the joint",
-    "ks": "distance of\ndistributions",
-    "patient_spread": "spread between\npatients, of real",
-    "switching_ratio": "switches,\nof real",
-    "static_constant": "patients whose sex and\nethnicity stay",
-    "dwell_times": "stays on a regimen,\nmonths off",
-    "c2st_auc": "told from real\nones (AUC)",
-    "autocorrelation_difference": "autocorrelation,\ndifference",
-}
 FLOOR = {"color": "black", "linewidth": 1.4, "linestyle": (0, (5, 2)), "zorder": 1}
 
 
@@ -57,10 +39,11 @@ def training_curves(history: pd.DataFrame) -> Drawn:
     length, value, median``.
     """
     require(history, ["step", "epoch", "length"], "history")
-    curves = [c for c in CURVES if c in history and history[c].notna().any()]
+    titles = style.WORDS["curves"]
+    curves = [c for c in titles if c in history and history[c].notna().any()]
     curves = [c for c in curves if c != "learning_rate" or history[c].nunique() > 1]
     if not curves:
-        raise ValueError(f"the history has no batch, or none of the columns {', '.join(CURVES)}")
+        raise ValueError(f"the history has no batch, or none of the columns {', '.join(titles)}")
     batches, epochs = len(history), history["epoch"].nunique()
     window = max(1, batches // (epochs if epochs >= 5 else 10))
     figure, all_axes = style.panels(len(curves), 3, 2.4, 0.7)
@@ -72,9 +55,15 @@ def training_curves(history: pd.DataFrame) -> Drawn:
         part["median"] = part["value"].rolling(window, center=True, min_periods=1).median()
         axes.scatter(part["step"], part["value"], s=14, c=[shades[length] for length in part["length"]], linewidths=0)
         style.outlined(axes, part["step"], part["median"], color="black", linewidth=1.8)
-        _robust_limits(axes, part)
+        ends = [*part["value"].quantile([0.01, 0.99]), part["median"].min(), part["median"].max()]
+        margin = 0.08 * (max(ends) - min(ends)) or 0.05 * abs(max(ends)) or 1.0
+        ends = min(ends) - margin, max(ends) + margin
+        axes.set_ylim(ends)
+        if outside := int((~part["value"].dropna().between(*ends)).sum()):
+            place = {"transform": axes.transAxes, "ha": "right", "va": "top", "size": 10.5}
+            axes.text(0.99, 0.97, f"{outside} outside", bbox=style.BOX, **place)
         axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
-        axes.set(title=TITLES.get(curve, curve.replace("_", " ").capitalize()), xlabel="generator step")
+        axes.set(title=titles[curve], xlabel="generator step")
         drawn.append(part[["curve", "step", "epoch", "length", "value", "median"]])
         first, last = part["median"].dropna().iloc[[0, -1]]
         told.append(f"{curve.replace('_', ' ')} from {first:.3g} to {last:.3g}")
@@ -88,27 +77,14 @@ def training_curves(history: pd.DataFrame) -> Drawn:
     return style.finish(figure, pd.concat(drawn), alt)
 
 
-def _robust_limits(axes: Axes, part: pd.DataFrame) -> None:
-    low, high = part["value"].quantile([0.01, 0.99])
-    low, high = min(low, part["median"].min()), max(high, part["median"].max())
-    margin = 0.08 * (high - low) or 0.05 * abs(high) or 1.0
-    axes.set_ylim(low - margin, high + margin)
-    if outside := int((~part["value"].dropna().between(low - margin, high + margin)).sum()):
-        place = {"transform": axes.transAxes, "ha": "right", "va": "top", "size": 10.5}
-        axes.text(0.99, 0.97, f"{outside} outside", bbox=style.BOX, **place)
-
-
 @picture
 def ablation(results: pd.DataFrame, floor: dict[str, float] | None = None) -> Drawn:
     """What each configuration reaches in each metric: one point a seed, a bar at their median.
 
-    Args:
-        results: columns ``configuration, seed, metric, value``; ``decode`` where both decodings were tried; where a
-            metric stands for several features, ``feature``, which then has a panel each. All in the order of the rows.
-        floor: real against real patients, a dashed line, for metrics (``"ks"``) or a metric's feature (``"ks: VL"``).
-
-    Returns:
-        The figure, and the results with the columns ``panel`` and ``median`` (over the seeds).
+    ``results`` has the columns ``configuration, seed, metric, value``; ``decode`` where both decodings were tried; and
+    where a metric stands for several features, ``feature``, which then has a panel each. All in the order of the rows.
+    ``floor`` is real against real patients, a dashed line, by metric (``"ks"``) or a metric's feature (``"ks: VL"``).
+    The table is the results with the columns ``panel`` and ``median`` (over the seeds).
     """
     require(results, ["configuration", "seed", "metric", "value"], "results")
     if results.empty:
@@ -135,9 +111,11 @@ def ablation(results: pd.DataFrame, floor: dict[str, float] | None = None) -> Dr
         if name in floor:
             axes.axvline(floor[name], **FLOOR)
         metric, _, feature = name.partition(": ")
-        words = WORDS.get(metric, metric.replace("_", " ")) + f"\n({feature})" * bool(feature)
+        words = style.WORDS["metrics"].get(metric, metric.replace("_", " ")) + f"\n({feature})" * bool(feature)
         axes.set_title(words, size=12, weight="normal")
-        axes.set_xlabel(_better(metric), size=11)
+        if metric in METRICS:  # one that is best in the middle of its range says where
+            best, ends = METRICS[metric].best, zip(METRICS[metric].limits, ("← better", "better →"), strict=True)
+            axes.set_xlabel(dict(ends).get(best, f"best at {best:g}"), size=11)
         if not (ordered := part.dropna(subset=["value"]).sort_values("median", kind="stable")).empty:
             ends = [f"{r.median:.3g} ({f'{r.configuration} {r.decode}'.strip()})" for r in ordered.itertuples()]
             told.append(f"{name} from {ends[0]} to {ends[-1]}")
@@ -147,19 +125,11 @@ def ablation(results: pd.DataFrame, floor: dict[str, float] | None = None) -> Dr
     if floor:
         handles.append(Line2D([], [], label="real against real", **FLOOR))
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
-    undefined = int(table["value"].isna().sum())
-    alt = (
-        f"{len(rows)} configurations with {table['seed'].nunique()} seeds, medians: {'; '.join(told) or 'none defined'}"
-    )
-    return style.finish(figure, table, alt + (f"; {undefined} values undefined." if undefined else "."))
-
-
-def _better(metric: str) -> str:
-    """Where the better values lie; a metric that is best in the middle of its range says where."""
-    if metric not in METRICS:
-        return ""
-    ends = dict(zip(METRICS[metric].limits, ("← better", "better →"), strict=True))
-    return ends.get(METRICS[metric].best, f"best at {METRICS[metric].best:g}")
+    told = told or ["none defined"]
+    if undefined := int(table["value"].isna().sum()):
+        told.append(f"{undefined} values undefined")
+    alt = f"{len(rows)} configurations with {table['seed'].nunique()} seeds, medians: {'; '.join(told)}."
+    return style.finish(figure, table, alt)
 
 
 def _ablation_panel(axes: Axes, part: pd.DataFrame, rows: dict[str, int], looks: dict[str, dict]) -> None:
@@ -182,15 +152,10 @@ def _ablation_panel(axes: Axes, part: pd.DataFrame, rows: dict[str, int], looks:
 def prototypes(points: Any, values: Sequence[Any], name: str | Feature) -> Drawn:
     """The two main directions of prototype vectors, coloured by a feature of their patients.
 
-    Args:
-        points: (n, Z) or (n, 1, Z), array or tensor: one prototype a patient.
-        values: (n,) the patients' values of the feature: numbers, or categories.
-        name: what the values are; a :class:`Feature` gives unit, order and names of levels (``values`` then hold its
-            codes), and without one, numbers with more than eight different values count as real.
-
-    Returns:
-        The figure, and a table with the columns ``first, second, value``; ``attrs["explained"]`` holds the two
-        directions' shares of the variance.
+    ``points`` is (n, Z) or (n, 1, Z), array or tensor: one prototype a patient; ``values`` (n,) the patients' values of
+    the feature. ``name`` says what they are: a :class:`Feature` gives unit, order and names of levels (``values`` then
+    hold its codes); without one, numbers with more than eight different values count as real. The table has the columns
+    ``first, second, value``; ``attrs["explained"]`` holds the two directions' shares of the variance.
     """
     points = np.asarray(points.detach().cpu() if hasattr(points, "detach") else points, dtype=float)
     points = points[:, 0] if points.ndim == 3 and points.shape[1] == 1 else points
@@ -199,51 +164,41 @@ def prototypes(points: Any, values: Sequence[Any], name: str | Feature) -> Drawn
         raise ValueError(f"prototypes need {needs}, not {points.shape} and {len(values)} values")
     if not np.isfinite(points).all():
         raise ValueError("prototypes hold values that are not finite")
+    values = pd.Series(np.asarray(values))
+    if not isinstance(name, Feature):
+        several = pd.api.types.is_numeric_dtype(values) and values.nunique() > len(style.COLOURS)
+        values = values if several else values.astype(str)
+        name = Feature(name, "real") if several else Feature(name, "categorical", tuple(np.unique(values)))
+    value = column(pd.DataFrame({name.name: values}), name, "values")
+    if len(value) < len(values):
+        raise ValueError(f"{len(values) - len(value)} of the values of {name.name!r} are missing")
     pca = PCA(2, svd_solver="full").fit(points)
     shares = [float(s) for s in np.nan_to_num(pca.explained_variance_ratio_)]
-    table = pd.DataFrame(pca.transform(points), columns=["first", "second"]).assign(value=_values(values, name))
+    table = pd.DataFrame(pca.transform(points), columns=["first", "second"]).assign(value=value)
     figure = style.canvas(style.WIDTH, 5.0)
     axes = figure.subplots()
-    feature = name if isinstance(name, Feature) else Feature(name, "real")
-    if isinstance(table["value"].dtype, pd.CategoricalDtype):
-        told = _colour_levels(axes, table)
-        figure.legend(title=feature.name, loc="outside right center", markerscale=1.6)
-    else:
-        numbers = table["value"]
-        norm = (LogNorm if is_logarithmic(feature, numbers) else Normalize)(numbers.min(), numbers.max())
+    if name.is_real:
+        norm = (LogNorm if is_logarithmic(name, value) else Normalize)(value.min(), value.max())
         look = {"cmap": "cividis", "norm": norm, "edgecolors": "#404040", "linewidths": 0.3}
-        dots = axes.scatter(table["first"], table["second"], s=26, c=numbers, **look)
-        figure.colorbar(dots, ax=axes, label=feature.label).ax.yaxis.set_major_formatter(style.plain_numbers)
-        told = f"values from {numbers.min():,.4g} to {numbers.max():,.4g}, median {numbers.median():,.4g}"
+        dots = axes.scatter(table["first"], table["second"], s=26, c=value, **look)
+        figure.colorbar(dots, ax=axes, label=name.label).ax.yaxis.set_major_formatter("{x:,.10g}")
+        told = f"values from {value.min():,.4g} to {value.max():,.4g}, median {value.median():,.4g}"
+    else:
+        counts = value.value_counts()  # rare levels lie on top
+        for level, look in zip(value.cat.categories, style.category_looks(len(counts)), strict=True):
+            part, count = table[value == level], counts[level]
+            look = {"color": look["color"], "marker": look["marker"], "edgecolors": "white", "linewidths": 0.4}
+            look |= {
+                "label": f"{level} ({count:,})" if count else f"{level} (absent)",
+                "zorder": 3 - count / len(value),
+            }
+            axes.scatter(part["first"], part["second"], s=26, alpha=0.85, **look)
+        figure.legend(title=name.name, loc="outside right center", markerscale=1.6)
+        told = ", ".join(f"{level} {count:,}" for level, count in counts.items())
     axes.set_xlabel(f"first principal direction ({shares[0]:.0%} of variance)")
     axes.set_ylabel(f"second ({shares[1]:.0%})")
     hold = f"which hold {shares[0]:.0%} and {shares[1]:.0%} of the variance"
-    alt = f"{len(table)} prototypes along their two main directions, {hold}, coloured by {feature.name}: {told}."
+    alt = f"{len(table)} prototypes along their two main directions, {hold}, coloured by {name.name}: {told}."
     figure, table = style.finish(figure, table, alt)
     table.attrs["explained"] = shares
     return figure, table
-
-
-def _values(values: Sequence[Any], name: str | Feature) -> pd.Series:
-    """The values as floats or as an ordered categorical of level names."""
-    values = pd.Series(np.asarray(values))
-    if isinstance(name, Feature):
-        known = column(pd.DataFrame({name.name: values}), name, "values")
-        if len(known) < len(values):
-            raise ValueError(f"{len(values) - len(known)} of the values of {name.name!r} are missing")
-        return known
-    if pd.api.types.is_numeric_dtype(values) and values.nunique() > len(style.COLOURS):
-        return values.astype(float)
-    return values.astype(str).astype("category")
-
-
-def _colour_levels(axes: Axes, table: pd.DataFrame) -> str:
-    """One colour and marker a level, rare levels on top; absent ones stay in the legend."""
-    counts = table["value"].value_counts(sort=False)
-    ranks = counts.rank(ascending=False)
-    for (level, count), look in zip(counts.items(), style.category_looks(len(counts)), strict=True):
-        part = table[table["value"] == level]
-        look = {"color": look["color"], "marker": look["marker"], "edgecolors": "white", "linewidths": 0.4}
-        text = f"{level} ({count:,})" if count else f"{level} (absent)"
-        axes.scatter(part["first"], part["second"], s=26, alpha=0.85, zorder=2 + ranks[level], label=text, **look)
-    return ", ".join(f"{level} {count:,}" for level, count in table["value"].value_counts().items())
