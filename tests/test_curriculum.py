@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hg_helpers.model.curriculum import curriculum_batches
+from hg_helpers.model.config import curriculum_batches
 
 
 def order_at(length, **changes) -> list[int]:

@@ -14,9 +14,9 @@ from hg_helpers.cohort.schema import Feature, Schema
 from hg_helpers.cohort.simulate import simulate_cohort
 from hg_helpers.metrics import coverage
 from hg_helpers.model.config import TrainConfig
-from hg_helpers.model.critics import CRITICS, LAGS, Summaries, SummaryCritic, ranks, summarise
-from hg_helpers.model.heads import Draws, MeasurementNoise, hold_or_switch
-from hg_helpers.model.networks import Generator, Transformer
+from hg_helpers.model.heads import Draws, MeasurementNoise, hold_or_switch, one_level
+from hg_helpers.model.losses import LAGS, Summaries, ranks, summarise, summary_critic
+from hg_helpers.model.networks import CRITICS, Generator, Transformer
 from hg_helpers.model.resume import accept
 from hg_helpers.model.training import Trainer
 
@@ -129,8 +129,8 @@ def test_a_feature_follows_one_that_has_just_switched_where_it_has_learnt_to():
     z, gumbel = random(300, 6, 5, dtype=torch.float32), 10 * random(300, 6, 9, dtype=torch.float32)
     with torch.no_grad():
         generator.follow[1] = 50.0  # boost, after drug
-        x = generator(z, replace(generator.draws(300, 6, torch.Generator().manual_seed(1)), gumbel=gumbel))
-        candidate = generator._levels((generator.logits(z)[..., :9] + gumbel)[..., 7:9])
+        x = generator(z, generator.draws(300, 6, torch.Generator().manual_seed(1))._replace(gumbel=gumbel))
+        candidate = one_level((generator.logits(z)[..., :9] + gumbel)[..., 7:9])
     moved = x[..., 4:7].diff(dim=1).abs().sum(-1) > 0
     assert moved.sum() > 20
     assert torch.equal(x[:, 1:, 7:9][moved], candidate[:, 1:][moved])  # each time that the drug is another one
@@ -193,7 +193,7 @@ def test_static_features_are_the_same_with_and_without_the_heads(months):
         for kept, new in zip(both.body[-1].parameters(), plain.body[-1].parameters(), strict=True):
             kept[: len(new)] = new
     z, gumbel = random(20, months, 5, dtype=torch.float32), random(20, 1, 9, dtype=torch.float32)
-    draws = replace(both.draws(20, months, torch.Generator().manual_seed(0)), gumbel=gumbel)
+    draws = both.draws(20, months, torch.Generator().manual_seed(0))._replace(gumbel=gumbel)
     with torch.no_grad():
         one, other = plain(z, Draws(gumbel)), both(z, draws)
     torch.testing.assert_close(one[..., :3], other[..., :3])  # sex and age
@@ -342,7 +342,7 @@ def test_a_schema_without_reals_or_without_levels_has_summaries_too(length):
     for schema in (Schema([SMALL["lab"], SMALL["age"]], length=length), Schema([SMALL["drug"]], length=length)):
         x = torch.rand(5, length, schema.channels, generator=torch.Generator().manual_seed(0)).requires_grad_()
         summaries = Summaries(x.detach(), schema, [length])
-        score = SummaryCritic(schema, 4)(summaries(x))
+        score = summary_critic(schema, 4)(summaries(x))
         (slope,) = grad(score.sum(), x)
         assert score.shape == (5, 1) and slope.isfinite().all() and slope.abs().sum() > 0
 

@@ -20,7 +20,7 @@ BELOW = {
     "app": {"cohort", "model", "metrics", "plots", "runtime"},
 }
 #: The order in which the model is read; a module imports from those before it.
-MODEL = ["latent", "heads", "networks", "autoencoder", "critics", "config", "curriculum", "losses"]
+MODEL = ["latent", "heads", "networks", "losses", "config"]
 MODEL += ["synthesizer", "resume", "training"]
 
 

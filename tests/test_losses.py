@@ -9,7 +9,7 @@ import torch
 from torch.autograd import grad, gradcheck
 
 from hg_helpers.cohort.art import ART_DEMO
-from hg_helpers.model.autoencoder import Autoencoder
+from hg_helpers.model.latent import Autoencoder
 from hg_helpers.model.losses import (
     RealMoments,
     autoencoder_loss,

@@ -16,9 +16,8 @@ from torch.nn import functional as F
 
 from hg_helpers.cohort.art import ART_DEMO, ART_FULL
 from hg_helpers.cohort.schema import Feature, Schema
-from hg_helpers.model.autoencoder import Autoencoder, VariationalAutoencoder
 from hg_helpers.model.heads import Draws
-from hg_helpers.model.latent import LatentBuffer
+from hg_helpers.model.latent import Autoencoder, LatentBuffer, VariationalAutoencoder
 from hg_helpers.model.losses import gradient_penalty
 from hg_helpers.model.networks import BiLSTM, Critic, Generator
 from hg_helpers.runtime.fast_lstm import recurrence

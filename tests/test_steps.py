@@ -9,8 +9,7 @@ import torch
 from training_states import MODELS, PER_EPOCH, same, weights
 
 from hg_helpers.model import losses, training
-from hg_helpers.model.autoencoder import Autoencoder, VariationalAutoencoder
-from hg_helpers.model.latent import SOURCES
+from hg_helpers.model.latent import SOURCES, Autoencoder, VariationalAutoencoder
 from hg_helpers.model.losses import correlation_matrix
 from hg_helpers.model.resume import accept
 from hg_helpers.model.training import Trainer

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..cohort.schema import Schema
-from ..model.autoencoder import Autoencoder
+from ..model.latent import Autoencoder
 from ..model.losses import autoencoder_loss
 from ..model.networks import Critic
 from .cases import Case, each

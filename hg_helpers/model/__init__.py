@@ -1,14 +1,11 @@
 """The model: v1, v2 and everything between, as the papers give it.
 
 `TrainConfig` holds every choice; networks are forward passes only; `latent` is the one place where v1 and v2 differ;
-each loss is one equation; `Trainer` is the algorithm; `Synthesizer` draws patients from what was trained. Read in this
-order: config, networks, latent, losses, training, synthesizer.
+each loss is one equation; `Trainer` is the algorithm; `Synthesizer` draws patients from what was trained.
 """
 
-from .autoencoder import Autoencoder, VariationalAutoencoder
-from .config import TrainConfig
-from .curriculum import curriculum_batches
-from .latent import GaussianPrototypes, LatentBuffer, PersistentNoise, UniformNoise
+from .config import TrainConfig, curriculum_batches
+from .latent import Autoencoder, GaussianPrototypes, LatentBuffer, PersistentNoise, UniformNoise, VariationalAutoencoder
 from .losses import autoencoder_loss, co_moments, correlation_loss, correlation_matrix, gradient_penalty, moment_loss
 from .networks import BiLSTM, Critic, Generator
 from .synthesizer import Synthesizer

@@ -1,35 +1,31 @@
-"""Every choice of a training run, in one frozen object that travels with the model, and the networks it asks for.
+"""Every choice of a training run, in one frozen object that travels with the model; its networks; its batches.
 
 >>> TrainConfig.v2(preset="workshop", epochs=3).latent_source
 'buffer'
->>> TrainConfig.v2_plus(n_critic=0)
-Traceback (most recent call last):
-ValueError: n_critic must be a whole number of at least 1, not 0
+>>> [(months, who.tolist()) for months, who in curriculum_batches(3, lengths=(10, 60), batch_size=2, seed=0, epoch=0)]
+[(10, [1, 2]), (10, [0]), (60, [0, 1]), (60, [2])]
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
 from ..cohort.schema import Schema
 from ..runtime.checks import one_of, real_number, true_or_false, whole_number
-from .autoencoder import AUTOENCODERS
-from .critics import CRITICS, SummaryCritic
-from .latent import SOURCES, LatentBuffer
-from .networks import Generator
+from .latent import AUTOENCODERS, MEMORIES, SOURCES
+from .losses import summary_critic
+from .networks import CRITICS, Generator
 
-#: What 2 CPU cores finish while a class waits, on some 800 patients; measured in hg_helpers/README.md. Many small
-#: steps, at a rate that falls so that a short run settles.
+#: What 2 CPU cores finish while a class waits, on some 800 patients: many small steps, at a rate that falls.
 WORKSHOP = {"hidden": 64, "latent": 64, "batch_size": 32, "epochs": 8, "lr_decay": True}
-PRESETS = {"published": {}, "workshop": WORKSHOP}
-#: What makes v2 of v1, which has the defaults.
+#: What makes v2 of v1, which has the defaults, and the repairs; data/results/README.md says what each is for.
 V2 = {"latent_source": "buffer", "autoencoder": "aggregate"}
-#: The repairs; data/results/README.md says what each is for and what three seeds support.
 HEADS = {"heads": "straight_through", "static_heads": True, "hold_or_switch": True, "measurement_noise": True}
 JUDGED = {"critic": "convolutional", "summary_weight": 3.0, "real_weight": 5.0, "moment_weight": 0.1, "n_critic": 3}
 V2_PLUS = V2 | HEADS | JUDGED | {"latent_source": "noisy_buffer", "chain": True, "start": "margins"}
@@ -53,10 +49,7 @@ def _several(name: str, value: Any, number: int | None, check: Callable[..., Any
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """Settings of a training run; make one with :meth:`v1`, :meth:`v2`, :meth:`v2_5` or :meth:`v2_plus`.
-
-    A wrong value is a ValueError that names the setting and the values allowed.
-    """
+    """Settings of a training run; make one with :meth:`v1`, :meth:`v2`, :meth:`v2_5` or :meth:`v2_plus`."""
 
     epochs: int = _setting(100, "passes through all lengths and patients; the span of `lr_decay`", whole_number)
     batch_size: int = _setting(256, "most patients a batch", whole_number)
@@ -66,8 +59,7 @@ class TrainConfig:
     n_critic: int = _setting(5, "critic steps a generator step", whole_number)
     gp_weight: float = _setting(10.0, "weight of the gradient penalty", real_number, 0, 1e6)
     correlation_weight: float = _setting(10.0, "weight of the correlation loss", real_number, 0, 1e6)
-    # it makes that loss weaker: see losses.correlation_loss
-    correlation_cap: bool = _setting(False, "cap correlations at random, as the older code did", true_or_false)
+    correlation_cap: bool = _setting(False, "cap correlations at random: see correlation_loss", true_or_false)
     moment_weight: float = _setting(0.0, "weight of the moment loss", real_number, 0, 1e6)
     learning_rate: float = _setting(1e-3, "Adam's, for all networks", real_number, 1e-12, 100)
     betas: tuple[float, float] = _setting((0.9, 0.99), "Adam's, below 1", _several, 2, real_number, 0, 1 - 2**-53)
@@ -95,11 +87,9 @@ class TrainConfig:
             object.__setattr__(self, f.name, value)
         if self.generator == "transformer" and self.hidden % 4:
             raise ValueError(f"hidden must be a multiple of 4, for eight attention heads, not {self.hidden}")
-        if issubclass(SOURCES[self.latent_source], LatentBuffer) and self.autoencoder is None:
-            raise ValueError(
-                f"latent_source {self.latent_source!r} stores what an autoencoder sees: set autoencoder='aggregate' "
-                "(or 'variational'), or choose 'uniform' or 'persistent'"
-            )
+        if self.latent_source in MEMORIES and self.autoencoder is None:
+            remedy = "set autoencoder='aggregate' (or 'variational'), or choose 'uniform' or 'persistent'"
+            raise ValueError(f"latent_source {self.latent_source!r} stores what an autoencoder sees: {remedy}")
 
     @classmethod
     def v1(cls, preset: str = "published", **changes: Any) -> TrainConfig:
@@ -124,11 +114,11 @@ class TrainConfig:
 
     @classmethod
     def _preset(cls, preset: str, model: dict[str, Any], changes: dict[str, Any]) -> TrainConfig:
-        known = [f.name for f in fields(cls)]
+        known, presets = [f.name for f in fields(cls)], {"published": {}, "workshop": WORKSHOP}
         for name in changes:
             if name not in known:
                 raise ValueError(f"TrainConfig has no setting {name!r}; it has {', '.join(known)}")
-        return cls(**{**PRESETS[one_of("preset", preset, *PRESETS)], **model, **changes})
+        return cls(**{**presets[one_of("preset", preset, *presets)], **model, **changes})
 
     def lengths_for(self, length: int) -> tuple[int, ...]:
         """The curriculum for a schema of this length: longer steps dropped, the full length always in."""
@@ -156,9 +146,8 @@ class TrainConfig:
         return cls(**settings)
 
 
-TrainConfig.__doc__ = f"{TrainConfig.__doc__}\n    Args:" + "".join(
-    f"\n        {f.name}: {f.metadata['meaning']}" for f in fields(TrainConfig)
-)
+meanings = [f"\n        {f.name}: {f.metadata['meaning']}" for f in fields(TrainConfig)]
+TrainConfig.__doc__ = f"{TrainConfig.__doc__}\n\n    Args:{''.join(meanings)}"
 
 #: The models of the series by name: what makes the settings of each, for a preset and with changes.
 MODELS = {"v1": TrainConfig.v1, "v2": TrainConfig.v2, "v2_plus": TrainConfig.v2_plus}
@@ -167,14 +156,14 @@ MODELS = {"v1": TrainConfig.v1, "v2": TrainConfig.v2, "v2_plus": TrainConfig.v2_
 def build_generator(layout: Schema, config: TrainConfig) -> Generator:
     """The generator for patients of that layout."""
     names = "heads", "static_heads", "start", "gumbel_noise", "hold_or_switch", "measurement_noise", "chain"
-    options = {name: getattr(config, name) for name in names}
-    return Generator(layout, config.latent, config.hidden, trunk=config.generator, **options)
+    options = {name: getattr(config, name) for name in names} | {"trunk": config.generator}
+    return Generator(layout, config.latent, config.hidden, **options)
 
 
 def build_source(config: TrainConfig) -> nn.Module:
     """Where the generator's noise comes from."""
-    source = SOURCES[config.latent_source]
-    return source(config.latent, config.buffer_size) if issubclass(source, LatentBuffer) else source(config.latent)
+    sizes = (config.latent, config.buffer_size) if config.latent_source in MEMORIES else (config.latent,)
+    return SOURCES[config.latent_source](*sizes)
 
 
 def build_networks(layout: Schema, config: TrainConfig) -> tuple[nn.Module | None, ...]:
@@ -184,4 +173,18 @@ def build_networks(layout: Schema, config: TrainConfig) -> tuple[nn.Module | Non
         torch.manual_seed(config.seed)
         generator, critic = build_generator(layout, config), CRITICS[config.critic](layout, config.hidden)
         autoencoder = autoencoder(*sizes) if autoencoder else None
-        return generator, critic, autoencoder, SummaryCritic(layout, config.hidden) if config.summary_weight else None
+        return generator, critic, autoencoder, summary_critic(layout, config.hidden) if config.summary_weight else None
+
+
+def curriculum_batches(
+    patients: int, lengths: tuple[int, ...], batch_size: int, seed: int, epoch: int
+) -> Iterator[tuple[int, torch.Tensor]]:
+    """The batches of one epoch as (length, indices), for ``x[indices, :length]``; every patient once at each length.
+
+    The order is a function of (seed, epoch, length) alone, so that training can be taken up again at any batch; 300
+    patients in batches of at most 256 make two of 150, not one of 256 and a rest of 44.
+    """
+    for length in lengths:
+        order = np.random.default_rng([seed, epoch, length]).permutation(patients)
+        for batch in np.array_split(order, -(-patients // batch_size)):
+            yield length, torch.from_numpy(batch)

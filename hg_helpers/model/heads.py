@@ -1,9 +1,7 @@
 """What a month's value is made of: a level that is drawn, a regimen that is kept or changed, a measurement that errs.
 
-An LSTM gives every month a value of its own. A regimen is not of that kind: it is kept, and now and then changed. Nor
-is a laboratory value: it is a course, read by an assay that errs. Each of these heads says so, and learns the rest.
-
-Shapes: B patients, L months, C channels, S features that are held, R features that are measured.
+An LSTM gives every month a value of its own; but a regimen is kept, and now and then changed, and a laboratory value
+is a course read by an assay that errs. B patients, L months, C channels, R features that are measured.
 
 >>> levels = torch.eye(2)[torch.tensor([[0, 1, 1, 0]])]  # (1, 4, 2): the candidates of four months
 >>> switch = torch.tensor([[[-1.0], [-1.0], [1.0], [-1.0]]])  # only in the third month is one taken
@@ -13,55 +11,48 @@ Shapes: B patients, L months, C channels, S features that are held, R features t
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
 from itertools import combinations
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-#: Temperature of whatever is rounded in the forward pass and soft in the backward one (Jang et al. 2017).
-TEMPERATURE = 0.66
-#: Where the switch logits start: one month in twenty, so that a regimen begins as something that is kept.
-RARELY = -3.0
+TEMPERATURE = 0.66  # of whatever is rounded in the forward pass and soft in the backward one (Jang et al. 2017)
+RARELY = -3.0  # where switch logits start: one month in twenty, so that a regimen begins as something that is kept
 
 
-@dataclass(frozen=True)
-class Draws:
+class Draws(NamedTuple):
     """What the heads draw beside the generator's noise z; None where they draw nothing."""
 
     gumbel: Tensor | None = None  # standard Gumbel (B, 1 or L, C), added to the logits of levels
     switch: Tensor | None = None  # standard logistic (B, L, 1): one decision a month, about the whole regimen
     assay: Tensor | None = None  # standard normal (B, L, R)
 
-    def each(self, change) -> Draws:
+    def each(self, change: Callable[[Tensor], Tensor]) -> Draws:
         """The same change of all that is drawn: a slice of the patients, another device."""
-        return Draws(*(None if drawn is None else change(drawn) for drawn in (self.gumbel, self.switch, self.assay)))
+        return Draws(*(None if drawn is None else change(drawn) for drawn in self))
 
 
 def gumbel(patients: int, months: int, channels: int, generator: torch.Generator) -> Tensor:
     """Standard Gumbel noise (patients, months, channels), on the CPU."""
-    exponential = torch.empty(patients, months, channels).exponential_(generator=generator)
-    return -exponential.clamp_min(1e-30).log()
+    return -torch.empty(patients, months, channels).exponential_(generator=generator).clamp_min(1e-30).log()
 
 
 def one_level(soft: Tensor) -> Tensor:
     """The most probable of the last dimension's levels, one-hot, with the derivative of the soft ones."""
-    one = torch.zeros_like(soft).scatter_(-1, soft.argmax(-1, keepdim=True), 1.0)
-    return one + (soft - soft.detach())
+    return torch.zeros_like(soft).scatter_(-1, soft.argmax(-1, keepdim=True), 1.0) + (soft - soft.detach())
 
 
 def hold_or_switch(candidate: Tensor, switch: Tensor) -> Tensor:
-    """Keep last month's level, or take this month's candidate.
+    """Keep last month's level, or take this month's candidate (B, L, C).
 
         y_0 = candidate_0        s_t = 1[switch_t > 0]        y_t = y_(t-1) + s_t (candidate_t - y_(t-1))
 
-    How often is learnt, and nothing depends on the length of the table. A step has no derivative, so s_t is given that
-    of sigmoid(switch_t / 0.66), as the straight-through heads are (Jang et al. 2017).
-
-    Args:
-        candidate: (B, L, C), levels of a month by itself; the result is one-hot where they are.
-        switch: (B, L, 1), the switch logit plus logistic noise: P(s_t = 1) = sigmoid(logit).
+    ``switch``, (B, L, 1), is a logit plus logistic noise: P(s_t = 1) = sigmoid(logit). How often is learnt, and nothing
+    depends on the length of the table. A step has no derivative, so s_t is given that of sigmoid(switch_t / 0.66), as
+    the straight-through heads are (Jang et al. 2017).
     """
     soft = torch.sigmoid(switch / TEMPERATURE)
     s = (switch > 0).to(soft) + (soft - soft.detach())
@@ -72,13 +63,12 @@ def hold_or_switch(candidate: Tensor, switch: Tensor) -> Tensor:
 
 
 class MeasurementNoise(nn.Module):
-    """Two assays err independently of one another, and each errs alike in everybody.
+    """Assays err independently of one another, and each errs alike in everybody.
 
         x_t = sigmoid(m_t + w(sigmoid(m_t)) e_t)        e_t = r e_(t-1) + sqrt(1 - r^2) n_t        n_t ~ N(0, 1)
 
-    The course m_t comes from the LSTM. The width w of the error is a small function of the level alone: were it free,
-    every synthetic patient would have an assay of their own, which gives them away. The error has a memory r of its
-    own, one learnt number a feature.
+    m_t comes from the trunk. The width w of the error is a small function of the level alone: were it free, every
+    synthetic patient would have an assay of their own, which gives them away. Its memory r is one number a feature.
     """
 
     def __init__(self, features: int, units: int = 16) -> None:  # R, and the width of the layer that gives w
@@ -90,14 +80,13 @@ class MeasurementNoise(nn.Module):
         self.memory = nn.Parameter(torch.zeros(features))
 
     def width(self, level: Tensor) -> Tensor:
-        """Standard deviation of the error on the logit scale, (B, L, R), of levels (B, L, R) in [0, 1]."""
+        """w: standard deviation of the error on the logit scale, (B, L, R), of levels (B, L, R) in [0, 1]."""
         hidden = torch.tanh(level[..., None] * self.slope + self.shift)  # (B, L, R, units)
         return F.softplus((hidden * self.mix).sum(-1) + self.base)
 
     def errors(self, normal: Tensor) -> Tensor:
         """e_t of n_t, both (B, L, R) and of variance 1; written out, a sum over all months up to t."""
-        r = torch.tanh(self.memory)[:, None, None]  # (R, 1, 1)
-        months = torch.arange(normal.shape[1], device=normal.device)
+        r, months = torch.tanh(self.memory)[:, None, None], torch.arange(normal.shape[1], device=normal.device)
         ago = (months[:, None] - months).clamp_min(0)  # (L, L)
         new = torch.where(months > 0, (1 - r.square()).sqrt(), 1.0)  # the first error is as wide as the others
         return torch.einsum("rts,bsr->btr", (r**ago * new).tril(), normal)
@@ -108,11 +97,7 @@ class MeasurementNoise(nn.Module):
 
 
 def last_visit(x: Tensor, course: slice | None) -> Tensor:
-    """(B, L, C) to the number of each patient's last visit, from 0, (B,).
-
-    Args:
-        course: the channels of the course's length, 1 visit first; None where all courses have the full length.
-    """
+    """The number (B,) of each patient's last visit, from 0, given the channels of a course's length, if any ends."""
     return x[:, 0, course].argmax(-1) if course else x.new_full((len(x),), x.shape[1] - 1, dtype=torch.long)
 
 
@@ -128,8 +113,8 @@ def until_the_end(x: Tensor, course: slice | None) -> Tensor:
 def start_at(generator: nn.Module, x: Tensor) -> None:
     """Begin with what counting tells of real patients (B, L, C), so that no level starts as one that is lost.
 
-    Levels begin with their shares, reals with their means, switches as often as real ones; where features are chained,
-    a pair of levels begins as many times likelier than by chance as it is in real patients.
+    Levels begin with their shares, reals with their means, switches as often as real ones; in a chain, a pair of levels
+    begins as many times likelier than by chance as it is in real patients.
     """
     course, last = generator.course, generator.body[-1]
     there = torch.arange(x.shape[1], device=x.device) <= last_visit(x, course)[:, None]  # (B, L)

@@ -1,21 +1,19 @@
-"""Where the generator's noise comes from: the one place in which v1 and v2 differ.
+"""The one place in which v1 and v2 differ: where the generator's noise comes from, and the autoencoder that fills it.
 
-Each source draws z of shape (patients, months, Z) from a ``torch.Generator``. The sources with memory (v2) also learn:
+Each source draws z of shape (patients, months, Z), on the CPU. The sources with memory (v2) also learn:
 :meth:`LatentBuffer.update` takes what the autoencoder saw, and nothing else ever changes them.
 
->>> random = torch.Generator().manual_seed(0)
->>> UniformNoise(latent=4).draw(2, 3, random).shape
-torch.Size([2, 3, 4])
->>> buffer = LatentBuffer(latent=4)
->>> buffer.update(torch.ones(5, 3, 4), random)
->>> len(buffer.prototypes)
-5
+>>> random, buffer = torch.Generator().manual_seed(0), LatentBuffer(latent=4)
+>>> buffer.update(Autoencoder(width=18, latent=4, hidden=8).encode(torch.zeros(5, 60, 18)), random)
+>>> len(buffer.prototypes), buffer.draw(2, 3, random).shape
+(5, torch.Size([2, 3, 4]))
 """
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 
 class UniformNoise(nn.Module):
@@ -36,20 +34,15 @@ class PersistentNoise(UniformNoise):
     """U(-1, 1) each month plus one N(0, 1) a patient: noise that stays with the patient, without any memory."""
 
     def draw(self, patients: int, months: int, generator: torch.Generator) -> Tensor:
-        monthly = 2 * torch.rand(patients, months, self.latent, generator=generator) - 1
+        monthly = 2 * super().draw(patients, months, generator) - 1
         return monthly + torch.randn(patients, 1, self.latent, generator=generator)
 
 
 class LatentBuffer(UniformNoise):
     """v2: z' = z * T_SD + prototype, z ~ U(0, 1) each month, one prototype a patient for all its months.
 
-    Args:
-        latent: Z.
-        capacity: most prototypes kept; when full, a random subset without replacement stays.
-
-    Attributes:
-        prototypes: (n, 1, Z), each the mean over months of one real patient's latent vectors.
-        scale: T_SD, (1, 1, Z): running mean of the batches' standard deviations.
+    A prototype is the mean over months of one real patient's latent vectors; of more than ``capacity`` a random subset
+    stays. T_SD, ``scale``, is a running mean of the batches' standard deviations.
     """
 
     learns = True
@@ -57,16 +50,13 @@ class LatentBuffer(UniformNoise):
     def __init__(self, latent: int, capacity: int = 10_000) -> None:
         super().__init__(latent)
         self.capacity = capacity
-        self.register_buffer("prototypes", torch.zeros(0, 1, latent))
-        self.register_buffer("scale", torch.ones(1, 1, latent))
+        self.register_buffer("prototypes", torch.zeros(0, 1, latent))  # (n, 1, Z)
+        self.register_buffer("scale", torch.ones(1, 1, latent))  # (1, 1, Z)
 
     def update(self, latents: Tensor, generator: torch.Generator) -> None:
-        """Remember a batch (patients, months, Z): its patients' prototypes, and how widely its latent vectors spread.
-
-        The generator chooses which prototypes stay once the buffer is full.
-        """
+        """Remember a batch (patients, months, Z): its patients' prototypes, and how widely latent vectors spread."""
         latents = latents.detach()
-        if latents.shape[0] * latents.shape[1] > 1:  # the spread of a single value says nothing
+        if len(latents.flatten(0, 1)) > 1:  # the spread of a single value says nothing
             self.scale = (self.scale + latents.std(dim=(0, 1), keepdim=True)) / 2
         self.prototypes = torch.cat([self.prototypes, latents.mean(1, keepdim=True)])
         if len(self.prototypes) > self.capacity:
@@ -75,20 +65,20 @@ class LatentBuffer(UniformNoise):
 
     def choose(self, patients: int, generator: torch.Generator) -> Tensor:
         """One remembered prototype a patient, (patients, 1, Z), with replacement; RuntimeError where there is none."""
-        self._refuse_empty()
-        chosen = torch.randint(len(self.prototypes), (patients,), generator=generator)
-        return self.prototypes[chosen.to(self.prototypes.device)].cpu()
+        prototypes = self.remembered()
+        chosen = torch.randint(len(prototypes), (patients,), generator=generator)
+        return prototypes[chosen.to(prototypes.device)].cpu()
 
     def draw(self, patients: int, months: int, generator: torch.Generator) -> Tensor:
         z = super().draw(patients, months, generator)
         return z * self.scale.cpu() + self.choose(patients, generator)
 
-    def _refuse_empty(self) -> None:
+    def remembered(self) -> Tensor:
+        """All prototypes; RuntimeError where there is none."""
         if len(self.prototypes) == 0:
-            raise RuntimeError(
-                "the latent buffer is empty: it fills in the autoencoder's step, so train at least one batch (or load "
-                "a trained model) before drawing from it"
-            )
+            remedy = "train at least one batch (or load a trained model) before drawing from it"
+            raise RuntimeError(f"the latent buffer is empty: it fills in the autoencoder's step, so {remedy}")
+        return self.prototypes
 
     def _load_from_state_dict(self, state_dict, prefix, *args) -> None:
         # The number of prototypes is part of the state, not of the architecture.
@@ -106,16 +96,12 @@ class NoisyBuffer(LatentBuffer, PersistentNoise):
 
 
 class GaussianPrototypes(LatentBuffer):
-    """As the buffer, each prototype replaced by a draw from a normal distribution with the prototypes' moments.
-
-    mean + e' (P - mean) / sqrt(n - 1), with P the n prototypes and e ~ N(0, I_n), has exactly their covariance.
-    """
+    """As the buffer, each prototype replaced by a draw from a normal distribution with the prototypes' moments."""
 
     def choose(self, patients: int, generator: torch.Generator) -> Tensor:
-        self._refuse_empty()
-        points = self.prototypes[:, 0].cpu()
+        points = self.remembered()[:, 0].cpu()
         centre = points.mean(0)
-        e = torch.randn(patients, len(points), generator=generator)
+        e = torch.randn(patients, len(points), generator=generator)  # e' (P - mean) / sqrt(n - 1) has P's covariance
         return (centre + e @ (points - centre) / max(len(points) - 1, 1) ** 0.5)[:, None]
 
 
@@ -123,8 +109,7 @@ def group_means(prototypes: Tensor, least: int) -> Tensor:
     """Prototypes (n, 1, Z) to the means of groups of neighbours (groups, 1, Z), so that none is a single patient's.
 
     Groups come from halving, at the median of the coordinate that varies most, as long as both halves keep at least
-    ``least`` members: a form of microaggregation (Domingo-Ferrer & Mateo-Sanz 2002). A patient has several prototypes
-    in the buffer, one a batch: choose ``least`` well above that.
+    ``least`` members: a form of microaggregation (Domingo-Ferrer & Mateo-Sanz 2002).
     """
     if len(prototypes) < 2 * least:
         return prototypes.mean(0, keepdim=True)
@@ -132,10 +117,55 @@ def group_means(prototypes: Tensor, least: int) -> Tensor:
     return torch.cat([group_means(prototypes[half], least) for half in order.tensor_split(2)])
 
 
-SOURCES = {
-    "uniform": UniformNoise,
-    "persistent": PersistentNoise,
-    "buffer": LatentBuffer,
-    "noisy_buffer": NoisyBuffer,
-    "gaussian": GaussianPrototypes,
-}
+MEMORIES = {"buffer": LatentBuffer, "noisy_buffer": NoisyBuffer, "gaussian": GaussianPrototypes}
+SOURCES = {"uniform": UniformNoise, "persistent": PersistentNoise, **MEMORIES}
+
+
+class Autoencoder(nn.Module):
+    """Compresses the critic's view of a patient-month, of width E, to a latent vector and back.
+
+    h1 = relu(A e + A' e); h2 = relu(B h1 + h1); h3 = relu(C h2 + h2); latent t = T h3; reconstruction R t.
+    The aggregate of all t is pulled towards N(0, I) by :func:`hg_helpers.autoencoder_loss`.
+    """
+
+    variational = False
+
+    def __init__(self, width: int, latent: int, hidden: int) -> None:
+        super().__init__()
+        self.first, self.shortcut = nn.Linear(width, hidden), nn.Linear(width, hidden)
+        self.second, self.third = nn.Linear(hidden, hidden), nn.Linear(hidden, hidden)
+        self.to_latent, self.reconstruct = nn.Linear(hidden, latent), nn.Linear(latent, width)
+
+    def hidden(self, e: Tensor) -> Tensor:
+        h = F.relu(self.first(e) + self.shortcut(e))
+        h = F.relu(self.second(h) + h)
+        return F.relu(self.third(h) + h)  # (B, L, H)
+
+    def encode(self, e: Tensor) -> Tensor:
+        """(B, L, E) to latent vectors (B, L, Z)."""
+        return self.to_latent(self.hidden(e))
+
+    def forward(self, e: Tensor, noise: Tensor | None = None) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor] | None]:
+        """(B, L, E) to its reconstruction, latent vectors (B, L, Z), and None: there is no posterior a sample."""
+        t = self.encode(e)
+        return self.reconstruct(t), t, None
+
+
+class VariationalAutoencoder(Autoencoder):
+    """The textbook form (Kingma & Welling 2014): a mean and a variance for each sample."""
+
+    variational = True
+
+    def __init__(self, width: int, latent: int, hidden: int) -> None:
+        super().__init__(width, latent, hidden)
+        self.to_log_variance = nn.Linear(hidden, latent)
+
+    def forward(self, e: Tensor, noise: Tensor | None = None) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor] | None]:
+        """As above, with posterior means and log variances; it draws with standard normal noise (B, L, Z) if given."""
+        h = self.hidden(e)
+        mean, log_variance = self.to_latent(h), self.to_log_variance(h)
+        t = mean if noise is None else mean + noise * torch.exp(0.5 * log_variance)
+        return self.reconstruct(t), mean, (mean, log_variance)
+
+
+AUTOENCODERS = {"aggregate": Autoencoder, "variational": VariationalAutoencoder}

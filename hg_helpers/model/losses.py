@@ -7,22 +7,22 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Iterable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..cohort.schema import Schema
 from ..runtime.fast_lstm import inputs_alone
+from .networks import layers, real_channels
 
 
 def gradient_penalty(critic: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor, mix: Tensor) -> Tensor:
     """mean (||grad_x D(x)||_2 - 1)^2 at x = mix real + (1 - mix) fake (Gulrajani et al. 2017, equation 3).
 
-    Args:
-        critic: scores patients (B, L, C) as (B, 1); the norm is over months and channels together.
-        mix: (B, 1, 1), uniform on [0, 1]: one number a patient, so that a mixture stays a trajectory.
+    ``mix``, (B, 1, 1), uniform on [0, 1], is one number a patient, and the norm is over months and channels together.
     """
     x = (mix * real + (1 - mix) * fake).detach().requires_grad_()
     score = critic(x).sum()
@@ -35,8 +35,7 @@ def gradient_penalty(critic: Callable[[Tensor], Tensor], real: Tensor, fake: Ten
 def correlation_matrix(x: Tensor) -> Tensor:
     """Pearson correlation over all patient-months, (B, L, C) to (C, C); 0 where a channel is constant."""
     flat = x.flatten(0, 1)
-    # detached: a covariance does not change with the point that it is taken about, to first order
-    centred = flat - flat.mean(0).detach()
+    centred = flat - flat.mean(0).detach()  # to first order, a covariance does not change with its centre
     covariance = centred.mT @ centred / len(flat)
     variance = covariance.diagonal()
     # float32 rounding leaves a constant channel a variance of about (1e-7 times its value)^2
@@ -48,9 +47,8 @@ def correlation_matrix(x: Tensor) -> Tensor:
 def correlation_loss(fake: Tensor, target: Tensor, cap: Tensor | None = None) -> Tensor:
     """Mean absolute difference between the correlations of fake patients (B, L, C) and the target (C, C).
 
-    Args:
-        cap: uniform numbers (C, C), as in the older code: r becomes sign(r) min(|r|, u) in both matrices. Since
-            P(u > |r|) = 1 - |r|, that is how often a fake correlation r has a derivative at all.
+    With ``cap``, uniform u (C, C), both become sign(r) min(|r|, u), as in the older code: weaker, since a fake
+    correlation has a derivative only where u > |r|, in a share 1 - |r| of steps.
     """
     found = correlation_matrix(fake)
     if cap is not None:
@@ -61,60 +59,41 @@ def correlation_loss(fake: Tensor, target: Tensor, cap: Tensor | None = None) ->
 def autoencoder_loss(
     reconstruction: Tensor, e: Tensor, latent: Tensor, posterior: tuple[Tensor, Tensor] | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Reconstruction error and Kullback-Leibler divergence of the autoencoder, apart; their sum is the loss.
+    """Mean square reconstruction error (B, L, E) and Kullback-Leibler divergence, apart; their sum is the loss.
 
-    Without ``posterior`` the divergence is of N(mu, sigma^2) from N(0, 1), mu and sigma^2 the moments of the latent
-    vectors over the batch's patients and months: the aggregate is matched. With it, of each sample's own
-    N(mean, variance), averaged over samples: the textbook form (Kingma & Welling 2014, appendix B).
-
-    Args:
-        reconstruction, e: (B, L, E); the error is the mean square over all entries.
-        latent: (B, L, Z); the divergence is summed over latent dimensions.
-        posterior: means and log variances, (B, L, Z) each.
+    The divergence is of N(mu, sigma^2) from N(0, 1), summed over latent dimensions, mu and sigma^2 the moments of the
+    latent vectors (B, L, Z) over the batch's patients and months: the aggregate is matched. With ``posterior``, means
+    and log variances (B, L, Z), it is each sample's own, averaged: the textbook form (Kingma & Welling 2014, app. B).
     """
-    error = F.mse_loss(reconstruction, e)
-    if posterior is not None:
-        return error, _divergence(*posterior).sum(-1).mean()
-    flat = latent.flatten(0, 1)
-    mean = flat.mean(0)
-    # sample variance; the floors keep one single row, or equal ones, finite
-    variance = (flat - mean.detach()).square().mean(0) * (len(flat) / max(len(flat) - 1, 1))
-    return error, _divergence(mean, variance.clamp_min(1e-8).log()).sum(-1)
-
-
-def _divergence(mean: Tensor, log_variance: Tensor) -> Tensor:
-    return 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance)
-
-
-# --- the moment loss: do generated patients combine levels, change and differ as real ones do? ------------------------
+    if posterior is None:
+        flat = latent.flatten(0, 1)
+        mean = flat.mean(0)
+        variance = (flat - mean.detach()).square().mean(0) * (len(flat) / max(len(flat) - 1, 1))
+        posterior = mean, variance.clamp_min(1e-8).log()  # the floor is for equal rows
+    mean, log_variance = posterior
+    divergence = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance)
+    return F.mse_loss(reconstruction, e), divergence.sum(-1).mean()
 
 
 def co_moments(x: Tensor, power: int = 1) -> Tensor:
     """Of each patient, mean products of all pairs of channels: of values, of changes, and of the patient's means.
 
-    For levels (0 or 1) the first are the shares of months that have both, the second how often a level is taken up or
-    left; the third tell patients who differ from patients who are all alike. A constant 1 stands beside the channels,
-    so that the means are there as well.
-
-    Args:
-        x: (B, L, C); the result is (B, 3, C + 1, C + 1). With one month alone, there is no change: 0.
-        power: 2 for mean squared products.
+    Of levels (0 or 1), the first are the shares of months that have both, the second how often a level is taken up or
+    left; the third tell patients who differ from patients who are all alike. With a constant 1 beside the channels, for
+    the means: (B, L, C) to (B, 3, C + 1, C + 1). ``power`` 2 gives mean squared products.
     """
     x = torch.cat([x, torch.ones_like(x[..., :1])], -1)
     parts = [part**power for part in (x, x[:, 1:] - x[:, :-1], x.mean(1, keepdim=True))]
-    return torch.stack([part.mT @ part / max(part.shape[1], 1) for part in parts], 1)
+    return torch.stack([part.mT @ part / max(part.shape[1], 1) for part in parts], 1)  # of one month, no change: 0
 
 
 def moment_loss(fake: Tensor, target: Tensor, squared: Tensor) -> Tensor:
-    """How far the mean co-moments are off: squares in units of the real mean squared products, summed.
+    """How far mean co-moments are off: squares in units of the real mean squared products, summed.
 
-    The square of a mean over few patients is too large by their variance over their number; made smaller, it would
-    make patients alike. So it is taken off, which leaves the products of different patients: in the mean over batches
-    the loss is the square of the true difference, and 0 or below where there is none.
-
-    Args:
-        fake: co-moments of generated patients (B, 3, K, K).
-        target, squared: mean over real patients of their co-moments and of their squared products, (3, K, K).
+    ``fake`` are generated patients' co-moments (B, 3, K, K), ``target`` and ``squared`` (3, K, K) real ones' means. The
+    square of a mean over few patients is too large by their variance over their number; made smaller, it would make
+    patients alike. So that is taken off, which leaves the products of different patients: in the mean over batches the
+    loss is the square of the true difference, and 0 or below where there is none.
     """
     off = (fake - target) * (squared + 1e-3).rsqrt()  # what no real patient has would divide by 0
     joint, own = off.mean(0).square().sum(), off.square().sum((1, 2, 3)).mean()
@@ -123,22 +102,16 @@ def moment_loss(fake: Tensor, target: Tensor, squared: Tensor) -> Tensor:
 
 
 class RealMoments:
-    """What the moment loss compares with: co-moments of the training patients (patients, months, C) at each length.
-
-    Real channels are taken in standard units of these patients.
-    """
+    """What the moment loss compares with: the training patients' co-moments at each length, in their standard units."""
 
     def __init__(self, x: Tensor, schema: Schema, lengths: Iterable[int]) -> None:
         self._centre, self._unit = x.new_zeros(x.shape[2]), x.new_ones(x.shape[2])
-        for feature in schema.real:
-            span = schema.spans[feature.name]
-            self._centre[span], self._unit[span] = x[..., span].mean(), x[..., span].std().clamp_min(1e-3)
+        for k in real_channels(schema):
+            self._centre[k], self._unit[k] = x[..., k].mean(), x[..., k].std().clamp_min(1e-3)
         self._at = {}
         for length in lengths:
-            sums = [0.0, 0.0]
-            for block in self._standard(x[:, :length]).split(1024):
-                sums = [total + co_moments(block, power).sum(0) for total, power in zip(sums, (1, 2), strict=True)]
-            self._at[length] = [total / len(x) for total in sums]
+            blocks = self._standard(x[:, :length]).split(1024)
+            self._at[length] = [sum(co_moments(block, k).sum(0) for block in blocks) / len(x) for k in (1, 2)]
 
     def loss(self, fake: Tensor) -> Tensor:
         """:func:`moment_loss` of encoded generated patients (B, L, C), L one of the lengths."""
@@ -146,3 +119,82 @@ class RealMoments:
 
     def _standard(self, x: Tensor) -> Tensor:
         return (x - self._centre) / self._unit
+
+
+LAGS = (1, 2, 4, 8)  # months apart at which changes of a value are taken
+KNOTS = 50  # of the ranks: what is crowded at the end of a scale, as high viral loads are, is told apart by rank alone
+
+
+def summary_critic(schema: Schema, hidden: int) -> nn.Sequential:
+    """v2_plus's second critic, of a line of summaries a patient, (B, K) to (B, 1).
+
+    What a whole course amounts to reaches the critic of months only thinly: its slope is bounded by 1 in the months,
+    and a mean over 60 of them moves each by a sixtieth. In units of real patients' spread, it weighs as a month does.
+    """
+    one = summarise(torch.zeros(1, 2, schema.channels), schema, torch.zeros(len(schema.real), KNOTS + 1))
+    return nn.Sequential(OrderedDict(body=layers(one.shape[1], 2 * hidden, 2 * hidden, 1)))
+
+
+class Summaries:
+    """Summaries of encoded patients (B, L, C), as (B, K), in standard units of the training patients at that length."""
+
+    def __init__(self, x: Tensor, schema: Schema, lengths: Iterable[int]) -> None:
+        self.schema = schema
+        values = x[..., real_channels(schema)].flatten(0, 1)
+        values = values[torch.linspace(0, len(values) - 1, min(len(values), 100_000), device=x.device).long()]
+        share = torch.linspace(0, 1, KNOTS + 1, device=x.device)
+        self.knots = [torch.quantile(v, share) for v in values.unbind(1)]
+        self._at = {}
+        for length in lengths:
+            lines = torch.cat([summarise(block, schema, self.knots) for block in x[:, :length].split(1024)])
+            self._at[length] = lines.mean(0), lines.std(0, correction=0).clamp_min(0.02)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        centre, unit = self._at[x.shape[1]]
+        return (summarise(x, self.schema, self.knots) - centre) / unit
+
+
+def summarise(x: Tensor, schema: Schema, knots: Iterable[Tensor]) -> Tensor:
+    """One line a patient, (B, L, C) to (B, K), in the units of the encoded channels; differentiable.
+
+    Of each real feature, as it is and by rank among ``knots``, its quantiles: level, spread, extremes, ends, changes
+    over some months; of each pair of them, how they move together; of each discrete feature the share of months at each
+    level and with a change; and the share of months in which anything changes.
+    """
+    parts, months = [], x.shape[1]
+    if schema.real:
+        values = x[..., real_channels(schema)]
+        parts = [part for scale in (values, ranks(values, knots)) for part in _of_values(scale)]
+        first, second = torch.triu_indices(values.shape[2], values.shape[2], 1)
+        for moved in (values - values.mean(1, keepdim=True), values.diff(dim=1)):
+            together = (moved[..., first] * moved[..., second]).sum(1)
+            apart = (moved.square().sum(1) + 1e-4).sqrt()
+            parts += [together / months, together / (apart[..., first] * apart[..., second])]  # covariance, correlation
+    still = torch.ones_like(x[:, 1:, 0])
+    for feature in schema.discrete:
+        levels = x[..., schema.spans[feature.name]]
+        parts.append(levels.mean(1))
+        if not feature.static:
+            changes = levels.diff(dim=1).abs().sum(2) / 2  # (B, L - 1), 1 where the level is another one
+            parts.append(changes.sum(1, keepdim=True) / months)
+            still = still * (1 - changes)
+    return torch.cat([*parts, (1 - still).sum(1, keepdim=True) / months], -1)
+
+
+def ranks(values: Tensor, knots: Iterable[Tensor]) -> Tensor:
+    """Share of the training patients' values that are smaller, (B, L, R); linear between the knots."""
+    out = []
+    for value, at in zip(values.unbind(-1), knots, strict=True):
+        right = torch.searchsorted(at, value.detach().contiguous()).clamp(1, KNOTS)
+        low, high = at[right - 1], at[right]
+        out.append((right - 1 + (value - low) / (high - low).clamp_min(1e-4)) / KNOTS)
+    return torch.stack(out, -1)
+
+
+def _of_values(values: Tensor) -> list[Tensor]:
+    """Level, spread, extremes, ends and changes of values (B, L, R); a change over more months than there are is 0."""
+    spread = (values.var(1, correction=0) + 1e-6).sqrt()  # the root has no derivative at 0
+    parts = [values.mean(1), spread, values.amin(1), values.amax(1), values[:, 0], values[:, -1]]
+    months = values.shape[1]
+    parts += [(values[:, lag:] - values[:, :-lag]).abs().sum(1) / max(months - lag, 1) for lag in LAGS]
+    return [*parts, (values.diff(dim=1).square().sum(1) / max(months - 1, 1) + 1e-6).sqrt()]

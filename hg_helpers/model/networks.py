@@ -1,6 +1,6 @@
-"""Generator and critic. Forward passes only.
+"""Generator and critics: forward passes only.
 
-Shapes: B patients, L months, C channels (one-hot), E embedded width, H hidden width, Z latent width.
+B patients, L months, C channels (one-hot), E embedded width, H hidden width, Z latent width.
 
 >>> from hg_helpers.cohort.art import ART_DEMO
 >>> patients = Generator(ART_DEMO, latent=4, hidden=8)(torch.rand(2, 60, 4))  # B = 2, L = 60, Z = 4
@@ -33,13 +33,9 @@ def real_channels(schema: Schema) -> list[int]:
 
 
 class BiLSTM(nn.Module):
-    """One bidirectional LSTM layer (Hochreiter & Schmidhuber 1997), both directions aligned in time.
+    """One bidirectional LSTM layer (Hochreiter & Schmidhuber 1997), both directions aligned in time."""
 
-    ``fast``: training runs :mod:`hg_helpers.runtime.fast_lstm`, which gives the same numbers sooner; with False, it
-    runs what stands here.
-    """
-
-    fast = True
+    fast = True  # by hg_helpers.runtime.fast_lstm, which gives the same numbers sooner than what stands here
 
     def __init__(self, inputs: int, hidden: int) -> None:
         super().__init__()
@@ -49,15 +45,10 @@ class BiLSTM(nn.Module):
         self.bias = nn.Parameter(torch.empty(2, 1, 4 * hidden).uniform_(-bound, bound))
 
     def forward(self, x: Tensor, twice: bool = True) -> tuple[Tensor, Tensor]:
-        """Run over months.
+        """(B, L, inputs) to both directions' hidden states at each month, (B, L, 2 H), and their last ones, (B, 2 H).
 
-        Args:
-            x: (B, L, inputs).
-            twice: whether a second derivative may be asked for, as the gradient penalty does; faster without.
-
-        Returns:
-            Hidden states of both directions at each month, (B, L, 2 H), and the last state of each direction, (B, 2 H):
-            the forward one's after the last month, the backward one's after the first.
+        The forward direction's last state follows the last month, the backward one's the first. ``twice``: a second
+        derivative may be asked for, as the gradient penalty does; faster without.
         """
         if self.fast:
             return bilstm(x, self.input_weight, self.hidden_weight, self.bias, twice, self.training)
@@ -66,8 +57,7 @@ class BiLSTM(nn.Module):
 
     def _months(self, x: Tensor, direction: int) -> Tensor:
         W, U, b = (p[direction] for p in (self.input_weight, self.hidden_weight, self.bias))
-        h = c = x.new_zeros(len(x), len(U))
-        states = []
+        h, c, states = x.new_zeros(len(x), len(U)), 0.0, []
         for month in x.unbind(1):
             o, i, f, a = (month @ W + h @ U + b).chunk(4, -1)
             c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(a)
@@ -77,13 +67,11 @@ class BiLSTM(nn.Module):
 
 
 class Transformer(nn.Module):
-    """Three encoder layers with eight heads (Vaswani et al. 2017) and learnt positions, in place of the generator's
-    LSTM and as wide as its two directions together, as in the series' v2.5 (Kuo et al. 2023): each month sees all.
-    """
+    """v2.5's trunk (Kuo et al. 2023): three encoder layers, eight heads (Vaswani et al. 2017), learnt positions."""
 
     def __init__(self, inputs: int, hidden: int, months: int) -> None:
         super().__init__()
-        width = 2 * hidden  # a multiple of 8, for the heads
+        width = 2 * hidden  # as both directions of the LSTM; a multiple of 8, for the heads
         self.inward = nn.Linear(inputs, width)
         self.positions = nn.Parameter(0.1 * torch.randn(months, width))
         # no dropout: noise comes from the latent source alone, which has a seed of its own
@@ -99,22 +87,11 @@ class Transformer(nn.Module):
 class Generator(nn.Module):
     """From latent noise to encoded patients: a trunk over the months, three layers, and heads (:mod:`.heads`).
 
-    Args:
-        schema: gives the channels and which features are static.
-        latent, hidden: Z, width of the noise; H, width of the network.
-        heads: ``"softmax"``; ``"gumbel"``: logits plus Gumbel noise, softened with temperature 0.66; or
-            ``"straight_through"``: the same, rounded to one level, with the derivative of what was rounded
-            (Jang et al. 2017), so that the critic sees the months that decoding will give.
-        static_heads: static features get one value a patient, from their logits averaged over the months.
-        start: initial weights of the layers after the trunk: ``"torch"`` is torch's default, which shrinks a signal by
-            about 0.4 a layer, so that whatever the noise all patients begin alike; ``"he"`` (He et al. 2015) keeps its
-            scale; ``"margins"`` is ``"he"`` until :func:`.heads.start_at` has seen the training patients.
-        gumbel_noise: a Gumbel draw each month (``"monthly"``) or one kept for all of a patient's months
-            (``"patient"``), which keeps regimens from flickering.
-        hold_or_switch: discrete features that can change are held until a month switches them.
-        measurement_noise: real features that can change err anew each month, by a width that depends on the level.
-        chain: features are drawn one after another, each given the levels drawn before it.
-        trunk: what runs over the months: ``"lstm"`` or ``"transformer"``.
+    The settings are those of :class:`hg_helpers.TrainConfig`. ``heads``: ``"gumbel"`` adds Gumbel noise to the logits
+    and softens with temperature 0.66; ``"straight_through"`` rounds that to one level, with the derivative of what was
+    rounded (Jang et al. 2017), so that the critic sees the months that decoding will give. ``start``, of the layers
+    after the trunk: ``"torch"`` shrinks a signal by about 0.4 a layer, so that whatever the noise all patients begin
+    alike; ``"he"`` (He et al. 2015) keeps its scale; ``"margins"``, too, until :func:`.heads.start_at` has counted.
     """
 
     def __init__(
@@ -132,36 +109,29 @@ class Generator(nn.Module):
         trunk: str = "lstm",
     ) -> None:
         super().__init__()
-        self.course = schema.spans[schema.course.name] if schema.course else None
+        self.course, self.channels = schema.spans[schema.course.name] if schema.course else None, schema.channels
         self.temperature = 1.0 if heads == "softmax" else TEMPERATURE
-        self.rounds, self.gumbel_noise, self.channels = heads == "straight_through", gumbel_noise, schema.channels
-        # static features first, then those that change; of each, levels before reals
+        self.rounds, self.gumbel_noise = heads == "straight_through", gumbel_noise
         features = [(f.is_real, f.static and (static_heads or f.role == COURSE), schema.spans[f.name]) for f in schema]
-        self.order = sorted(features, key=lambda feature: (not feature[1], feature[0]))
+        self.order = sorted(features, key=lambda f: (not f[1], f[0]))  # static ones first; of each, levels before reals
         moving = [(real, span) for real, static, span in self.order if not static]
         self.held = [span for real, span in moving if not real] if hold_or_switch else []
         self.measured = [span.start for real, span in moving if real] if measurement_noise else []
         self.lstm = BiLSTM(latent, hidden) if trunk == "lstm" else Transformer(latent, hidden, schema.length)
-        # to the channels, and a switch logit for each feature that is held
-        self.body = layers(2 * hidden, hidden, hidden, schema.channels + len(self.held))
+        self.body = layers(2 * hidden, hidden, hidden, self.channels + len(self.held))  # and a switch logit each
         self.assay = MeasurementNoise(len(self.measured)) if self.measured else None
         self.given = nn.Parameter(torch.zeros(self.channels, self.channels)) if chain else None
         self.follow = nn.Parameter(torch.zeros(len(self.held))) if self.held else None
-        if start != "torch":
-            for layer in self.body[::2]:
-                nn.init.kaiming_normal_(layer.weight, a=0.1)
-                nn.init.zeros_(layer.bias)
+        for layer in self.body[::2] if start != "torch" else ():
+            nn.init.kaiming_normal_(layer.weight, a=0.1)
+            nn.init.zeros_(layer.bias)
         if self.held:
             nn.init.constant_(self.body[-1].bias[self.channels :], RARELY)
 
     def draws(self, patients: int, months: int, random: torch.Generator, decode: str = "argmax") -> Draws:
-        """What the heads draw for so many patients and months, on the CPU.
-
-        Args:
-            decode: for soft heads, ``"sample"`` draws levels from their probabilities: argmax(logits + Gumbel noise).
-        """
+        """What the heads draw for so many patients and months, on the CPU."""
         levels = switch = assay = None
-        if self.temperature < 1 or decode == "sample":
+        if self.temperature < 1 or decode == "sample":  # argmax(logits + Gumbel noise) is a draw from soft heads
             kept = self.temperature < 1 and self.gumbel_noise == "patient"
             levels = gumbel(patients, 1 if kept else months, self.channels, random)
         if self.held:
@@ -173,17 +143,16 @@ class Generator(nn.Module):
     def logits(self, z: Tensor) -> Tensor:
         """(B, L, Z) to logits of channels and switches (B, L, C + S); those of static features are averaged."""
         out = self.body(self.lstm(z, twice=False)[0])
-        for _, static, span in self.order:
-            if static:
-                out = out.clone()
-                out[..., span] = out[..., span].mean(1, keepdim=True)
+        for span in [span for _, static, span in self.order if static]:
+            out = out.clone()
+            out[..., span] = out[..., span].mean(1, keepdim=True)
         return out
 
     def heads(self, logits: Tensor, draws: Draws | None = None) -> Tensor:
         """Softmax on each block of levels, sigmoid on reals, with what is drawn; a course ends as real ones do."""
         draws = draws or Draws()
         x = logits.new_zeros(*logits.shape[:2], self.channels)  # filled in feature after feature
-        values, changed = logits[..., : self.channels].clone(), x[..., :1]
+        values, changed = logits[..., : self.channels].clone(), x[..., :1]  # of reals; 1 where a level is a new one
         for real, static, span in self.order:
             part = logits[..., span]
             if self.given is not None:  # channels that are not drawn yet are 0, and add nothing
@@ -193,26 +162,19 @@ class Generator(nn.Module):
                 continue
             if draws.gumbel is not None:
                 part = part + (draws.gumbel[:, :1, span] if static else draws.gumbel[..., span])
-            part = self._levels(part)
-            if span in self.held:
-                part, changed = self._held(part, self.held.index(span), logits, draws.switch, changed)
+            part = torch.softmax(part / self.temperature, -1)
+            part = one_level(part) if self.rounds else part
+            if span in self.held:  # it switches more readily where one before it has
+                k = self.held.index(span)
+                switch = logits[..., [self.channels + k]] + self.follow[k] * changed
+                part = hold_or_switch(part, switch if draws.switch is None else switch + draws.switch)
+                moved = F.pad(part.diff(dim=1).abs().sum(-1, keepdim=True) / 2, (0, 0, 1, 0))
+                changed = 1 - (1 - changed) * (1 - moved)
             x = x + F.pad(part, (span.start, self.channels - span.stop))
         if self.measured and draws.assay is not None:
             values[..., self.measured] = self.assay(values[..., self.measured], draws.assay)
-        reals = [span.start for real, _, span in self.order if real]
-        reals = torch.tensor(reals, dtype=torch.long, device=x.device)
+        reals = torch.tensor([span.start for real, _, span in self.order if real], dtype=torch.long, device=x.device)
         return until_the_end(x.index_copy(-1, reals, torch.sigmoid(values[..., reals])), self.course)
-
-    def _levels(self, logits: Tensor) -> Tensor:
-        soft = torch.softmax(logits / self.temperature, -1)
-        return one_level(soft) if self.rounds else soft
-
-    def _held(self, candidate: Tensor, k: int, logits: Tensor, drawn: Tensor | None, changed: Tensor) -> tuple:
-        """Hold the k-th feature, which switches more readily where one before it has; and whether any has by now."""
-        switch = logits[..., [self.channels + k]] + self.follow[k] * changed
-        levels = hold_or_switch(candidate, switch if drawn is None else switch + drawn)
-        moved = F.pad(levels.diff(dim=1).abs().sum(-1, keepdim=True) / 2, (0, 0, 1, 0))  # 1 where the level is new
-        return levels, 1 - (1 - changed) * (1 - moved)
 
     def forward(self, z: Tensor, draws: Draws | None = None) -> Tensor:
         """(B, L, Z) to encoded patients (B, L, C), soft in the discrete features unless the heads round."""
@@ -246,3 +208,25 @@ class Critic(nn.Module):
     def forward(self, x: Tensor, twice: bool = True) -> Tensor:
         """Score each patient: (B, L, C) to (B, 1). ``twice=False`` is faster and promises no second derivative."""
         return self.score(self.lstm(self.body(self.embed(x)), twice)[1])
+
+
+class ConvolutionalCritic(Critic):
+    """Scores what stretches of months look like on average, for a third of the LSTM's cost of the gradient penalty.
+
+    Three convolutions see 3, 7 and 15 months; what they find is averaged over time, as it is and squared, then scored.
+    """
+
+    def __init__(self, schema: Schema, hidden: int) -> None:
+        super().__init__(schema, hidden)
+        del self.lstm
+        self.body = nn.Sequential()
+        for inputs, apart in ((schema.width, 1), (hidden, 2), (hidden, 4)):
+            self.body.extend([nn.Conv1d(inputs, hidden, 3, padding=apart, dilation=apart), nn.LeakyReLU(0.1)])
+        self.score = layers(2 * hidden, 2 * hidden, 2 * hidden, 1)
+
+    def forward(self, x: Tensor, twice: bool = True) -> Tensor:
+        h = self.body(self.embed(x).mT)  # (B, H, L)
+        return self.score(torch.cat([h.mean(2), h.square().mean(2)], -1))
+
+
+CRITICS = {"recurrent": Critic, "convolutional": ConvolutionalCritic}

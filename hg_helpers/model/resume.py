@@ -1,7 +1,6 @@
-"""What lets a run go on as if it had never stopped: the same patients, and a file of all that training has changed.
+"""What lets a trainer go on as if it had never stopped: the same patients, and a file of all that training has changed.
 
-The file holds plain values and tensors, and is a model to sample from as well. The functions take a
-:class:`hg_helpers.Trainer`, whose algorithm needs none of this.
+The file holds plain values and tensors, and is a model to sample from as well.
 
 >>> import hg_helpers as hg
 >>> hg.Synthesizer.load(hg.data_folder() / "pretrained" / "v2.pt").config.latent_source
@@ -15,6 +14,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import torch
 from torch import Tensor
 
@@ -23,14 +23,10 @@ from ..runtime.checkpoint import load_checkpoint, naming, not_finite, save_check
 from ..runtime.distributed import Peers
 from ..runtime.environment import resolve_device
 from .config import TrainConfig
-from .critics import Summaries
 from .heads import start_at
-from .losses import RealMoments, correlation_matrix
+from .losses import RealMoments, Summaries, correlation_matrix
 
 log = logging.getLogger("hg_helpers")
-
-#: Columns of the history that hold whole numbers.
-WHOLE = ("step", "epoch", "length")
 
 
 class TrainingStopped(RuntimeError):
@@ -39,11 +35,10 @@ class TrainingStopped(RuntimeError):
 
 def accept(trainer: Any, x: Tensor) -> Tensor:
     """Refuse what is not the encoded cohort of this run; note in the trainer what the losses compare with."""
-    schema, config = trainer.schema, trainer.config
-    expected = (schema.length, schema.channels)
-    if not isinstance(x, Tensor) or x.ndim != 3 or tuple(x.shape[1:]) != expected:
+    schema, config, lengths = trainer.schema, trainer.config, trainer.config.lengths_for(trainer.schema.length)
+    if not isinstance(x, Tensor) or x.ndim != 3 or tuple(x.shape[1:]) != (schema.length, schema.channels):
         got = tuple(x.shape) if hasattr(x, "shape") else type(x).__name__
-        raise ValueError(f"x must be the encoder's tensor (patients, {expected[0]}, {expected[1]}), not {got}")
+        raise ValueError(f"x must be the encoder's tensor (patients, {schema.length}, {schema.channels}), not {got}")
     if len(x) < 2:
         raise ValueError(f"training needs at least 2 patients, not {len(x)}")
     if not torch.isfinite(x).all():
@@ -54,7 +49,7 @@ def accept(trainer: Any, x: Tensor) -> Tensor:
             "these are not the patients that this model was trained on so far: pass the same encoded table (same rows, "
             "same split), or start a new Trainer"
         )
-    trainer.data, x, lengths = found, x.to(trainer.device, torch.float32), config.lengths_for(schema.length)
+    trainer.data, x = found, x.to(trainer.device, torch.float32)
     if trainer.target is None:
         trainer.target = correlation_matrix(x)
         if config.start == "margins":
@@ -81,19 +76,11 @@ def save(trainer: Any, path: str | Path) -> None:
     if (name := not_finite(held)) is not None:
         why = f"{name} is no longer finite at step {trainer.step}: not written to {path}."
         raise TrainingStopped(f"{why} A lower learning_rate usually helps.")
-    columns = trainer.rows[0] if trainer.rows else ()
-    state = {
-        **trainer.synthesizer().state(),
-        "kind": "trainer",
-        "networks": networks,
-        "optimisers": optimisers,
-        "random": trainer.random.get_state(),
-        "position": [trainer.epoch, trainer.batch, trainer.step],
-        "target": trainer.target,
-        "data": trainer.data,
-        "history": {c: torch.tensor([row[c] for row in trainer.rows], dtype=torch.float64) for c in columns},
-        "torch": [str(torch.__version__), torch.get_num_threads()],
-    }
+    state = trainer.synthesizer().state() | {"kind": "trainer", "networks": networks, "optimisers": optimisers}
+    state |= {"random": trainer.random.get_state(), "position": [trainer.epoch, trainer.batch, trainer.step]}
+    state |= {"target": trainer.target, "data": trainer.data}
+    state["history"] = {c: torch.tensor(v.tolist(), dtype=torch.float64) for c, v in trainer.history.items()}
+    state["torch"] = [str(torch.__version__), torch.get_num_threads()]
     save_checkpoint(path, state)
 
 
@@ -106,15 +93,15 @@ def load(kind: type, path: str | Path, device: str | torch.device, peers: Peers)
         trainer = kind(encoder, config, device, peers)
         for name, network in trainer.networks().items():
             network.load_state_dict(state["networks"][name])
-            network.to(device)
         for name, optimiser in trainer.optimisers.items():
             optimiser.load_state_dict(state["optimisers"][name])
         trainer.random.set_state(state["random"])
         trainer.epoch, trainer.batch, trainer.step = state["position"]
         trainer.target = None if state["target"] is None else state["target"].to(device)
         trainer.data = state["data"]
-        history = {c: map(int, v.tolist()) if c in WHOLE else v.tolist() for c, v in state["history"].items()}
-        trainer.rows = [dict(zip(history, row, strict=True)) for row in zip(*history.values(), strict=True)]
+        history = pd.DataFrame({column: values.numpy() for column, values in state["history"].items()})
+        whole = {column: int for column in ("step", "epoch", "length") if column in history}
+        trainer.rows = history.astype(whole).to_dict("records")
     if state["torch"] != [str(torch.__version__), torch.get_num_threads()]:
         log.info("%s was written by torch %s on %d threads: going on, but not bit for bit", path, *state["torch"])
     return trainer

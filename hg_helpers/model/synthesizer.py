@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +29,10 @@ from .networks import Generator
 
 #: Patients that are computed together, always all of them, so that no row depends on how many were asked for.
 BLOCK = 256
-#: Patient-months that go through the generator at once. glibc fetches tensors beyond 32 MB from the system anew each
-#: time: a month of 240 then cost the generator 40 % more than a month of 60.
+#: Patient-months that go through the generator at once; more cost more each, as glibc fetches beyond 32 MB anew.
 AT_ONCE = 2**14
-
-#: Called with the number of patients written so far.
-Progress = Callable[[int], None] | None
+REMEDY = "its training ran away; train again with a lower learning_rate, or load an earlier checkpoint"
+Progress = Callable[[int], None] | None  # told how many patients have been written so far
 
 
 class Synthesizer:
@@ -44,79 +43,47 @@ class Synthesizer:
         self.config, self.generator, self.source = config, generator, source
 
     def sample(self, patients: int, seed: int = 0, decode: str = "argmax") -> pd.DataFrame:
-        """Draw synthetic patients.
+        """Draw synthetic patients: one row a patient and month, in the cohort's order of columns, codes and units.
 
-        Args:
-            patients: how many.
-            seed: same seed, same rows; the first 100 of 1,000 patients are the 100 patients of that seed.
-            decode: ``"argmax"`` takes each discrete feature's most probable level, ``"sample"`` draws from its
-                probabilities. Gumbel heads bring their own draw, which ``decode`` does not change.
-
-        Returns:
-            One row a patient and month: id, time and the schema's features, in the cohort's order, codes and units.
-
-        Raises:
-            ValueError: for a number of patients below 1, an unknown ``decode``, or a model that has run away.
-            RuntimeError: for a latent buffer that nothing has filled.
+        The same seed gives the same rows; the first 100 of 1,000 patients are the 100 patients of that seed. ``decode``
+        takes each discrete feature's most probable level (``"argmax"``) or draws from its probabilities (``"sample"``);
+        Gumbel heads bring their own draw. A ValueError refuses a wrong argument or a model that has run away, a
+        RuntimeError an empty latent buffer.
         """
         return pd.concat(self.sample_blocks(patients, seed, decode), ignore_index=True)
 
-    def sample_blocks(
-        self, patients: int, seed: int = 0, decode: str = "argmax", start: int = 0
-    ) -> Iterator[pd.DataFrame]:
+    def sample_blocks(self, patients: int, seed: int = 0, decode: str = "argmax", start: int = 0) -> Iterator:
         """As :meth:`sample`, in tables of at most 256 patients; without those before ``start``, a multiple of 256."""
         encoded = self.sample_encoded(patients, seed, decode, start)  # refuses wrong input here, not at the first table
         return (self.encoder.inverse_transform(x, first_patient=first) for first, x in encoded)
 
-    def sample_encoded(
-        self, patients: int, seed: int = 0, decode: str = "argmax", start: int = 0
-    ) -> Iterator[tuple[int, Tensor]]:
+    def sample_encoded(self, patients: int, seed: int = 0, decode: str = "argmax", start: int = 0) -> Iterator:
         """As :meth:`sample_blocks` before decoding: (first patient's number, (patients, months, channels))."""
         patients, seed = whole_number("patients", patients), whole_number("seed", seed, 0)
         one_of("decode", decode, "argmax", "sample")
         if (start := whole_number("start", start, 0)) % BLOCK:
             raise ValueError(f"start must be a multiple of {BLOCK}, not {start!r}")
-        return self._blocks(patients, seed, decode, start)
+        firsts = range(start, patients, BLOCK)
+        return ((first, self._block(first // BLOCK, seed, decode)[: patients - first]) for first in firsts)
 
     @torch.no_grad()
-    def _blocks(self, patients: int, seed: int, decode: str, start: int) -> Iterator[tuple[int, Tensor]]:
-        device = next(self.generator.parameters()).device
-        months = self.encoder.layout.length
+    def _block(self, number: int, seed: int, decode: str) -> Tensor:
+        entropy = np.random.SeedSequence([seed, number]).generate_state(1, np.uint64)
+        random, months = torch.Generator().manual_seed(int(entropy[0])), self.encoder.layout.length
+        device = next(self.generator.eval().parameters()).device
+        noise = self.source.draw(BLOCK, months, random).to(device)
+        draws = self.generator.draws(BLOCK, months, random, decode).each(lambda drawn: drawn.to(device))
         at_once = max(1, AT_ONCE // months)
-        self.generator.eval()
-        for first in range(start, patients, BLOCK):
-            entropy = np.random.SeedSequence([seed, first // BLOCK]).generate_state(1, np.uint64)
-            random = torch.Generator().manual_seed(int(entropy[0]))
-            noise = self.source.draw(BLOCK, months, random).to(device)
-            draws = self.generator.draws(BLOCK, months, random, decode).each(lambda drawn: drawn.to(device))
-            parts = [
-                self.generator(noise[part], draws.each(lambda drawn, part=part: drawn[part]))
-                for part in (slice(k, k + at_once) for k in range(0, BLOCK, at_once))
-            ]
-            x = torch.cat(parts)
-            if not torch.isfinite(x).all():  # decoding would turn it into NaN, or silently into each first level
-                raise ValueError(
-                    "the generator's values are no longer finite numbers, so nothing can be sampled: its training ran "
-                    "away; train again with a lower learning_rate, or load an earlier checkpoint"
-                )
-            yield first, x[: patients - first].cpu()
-
-    def _counted(self, patients: int, seed: int, decode: str, progress: Progress) -> Iterator[tuple[int, pd.DataFrame]]:
-        done = 0
-        for table in self.sample_blocks(patients, seed, decode):
-            yield done, table
-            done = min(done + BLOCK, patients)
-            if progress is not None:
-                progress(done)
+        parts = [slice(first, first + at_once) for first in range(0, BLOCK, at_once)]
+        x = torch.cat([self.generator(noise[part], draws.each(itemgetter(part))) for part in parts])
+        if not torch.isfinite(x).all():  # decoding would turn it into NaN, or silently into each first level
+            raise ValueError(f"the generator's values are no longer finite, so nothing can be sampled: {REMEDY}")
+        return x.cpu()
 
     def to_csv(
         self, path: str | Path, patients: int, seed: int = 0, decode: str = "argmax", progress: Progress = None
     ) -> None:
-        """Write :meth:`sample` to a CSV file (``.csv`` or ``.csv.gz``) block by block.
-
-        Args:
-            progress: called with the number of patients written so far.
-        """
+        """Write :meth:`sample` to a CSV file (``.csv`` or ``.csv.gz``) block by block."""
         # pandas takes the compression from the name, and the temporary name does not show it
         how = {"index": False, "compression": "gzip" if str(path).endswith(".gz") else None}
         with atomic(path) as temporary:
@@ -137,21 +104,18 @@ class Synthesizer:
                     writer = stack.enter_context(pq.ParquetWriter(temporary, arrow.schema))
                 writer.write_table(arrow)
 
+    def _counted(self, patients: int, seed: int, decode: str, progress: Progress) -> Iterator[tuple[int, pd.DataFrame]]:
+        for done, table in enumerate(self.sample_blocks(patients, seed, decode)):
+            yield done, table
+            if progress is not None:
+                progress(min((done + 1) * BLOCK, patients))
+
     def state(self) -> dict[str, Any]:
         """What sampling needs, and nothing else; a ValueError names the weight that is not a finite number."""
-        name = not_finite({**self.generator.state_dict(), **self.source.state_dict()})
-        if name is not None:
-            raise ValueError(
-                f"{name} is no longer finite, so the model is not written: its training ran away; train again with a "
-                "lower learning_rate, or load an earlier checkpoint"
-            )
-        return {
-            "kind": "synthesizer",
-            "config": self.config.to_dict(),
-            "encoder": self.encoder.state(),
-            "sampling_generator": self.generator.state_dict(),
-            "source": self.source.state_dict(),
-        }
+        held = {"sampling_generator": self.generator.state_dict(), "source": self.source.state_dict()}
+        if (name := not_finite(held["sampling_generator"] | held["source"])) is not None:
+            raise ValueError(f"{name} is no longer finite, so the model is not written: {REMEDY}")
+        return {"kind": "synthesizer", "config": self.config.to_dict(), "encoder": self.encoder.state(), **held}
 
     def save(self, path: str | Path) -> None:
         """Write the model with all its prototypes; :meth:`load` reads it."""
@@ -164,19 +128,17 @@ class Synthesizer:
 
         Args:
             prototypes: ``"kept"``, a random subset as they are, each the encoding of one training patient;
-                ``"gaussian"``, draws with their mean and covariance; ``"clustered"``, means of groups of neighbours.
-                hg_helpers/README.md has what each costs.
+                ``"gaussian"``, draws with their mean and covariance; ``"clustered"``, means of groups of neighbours, at
+                least ``group`` each. A patient has one prototype for each batch. hg_helpers/README.md: what each costs.
             max_prototypes: most vectors written.
-            group: fewest prototypes a group of ``"clustered"``. A patient has one for each batch that it was in.
             seed: of the subset and the draws.
         """
         max_prototypes, group = whole_number("max_prototypes", max_prototypes), whole_number("group", group)
-        seed = whole_number("seed", seed, 0)
+        random = torch.Generator().manual_seed(whole_number("seed", seed, 0))
         one_of("prototypes", prototypes, "kept", "gaussian", "clustered")
         state = self.state()
         if isinstance(self.source, LatentBuffer):
             points = self.source.prototypes.cpu()
-            random = torch.Generator().manual_seed(seed)
             if prototypes != "kept":
                 self.source.choose(1, random)  # refuses an empty buffer
             if prototypes == "gaussian":
@@ -192,15 +154,10 @@ class Synthesizer:
 
     @classmethod
     def load(cls, path: str | Path) -> Synthesizer:
-        """Read a model from :meth:`save`, :meth:`export` or a trainer's checkpoint, on the CPU.
-
-        Raises:
-            FileNotFoundError, ValueError: naming the file, where it is missing, damaged or no model.
-        """
+        """Read, on the CPU, what :meth:`save`, :meth:`export` or a trainer wrote; an error names any other file."""
         state = load_checkpoint(path, "synthesizer", "trainer")
         with naming(path):
-            config = TrainConfig.from_dict(state["config"])
-            encoder = CohortEncoder.from_state(state["encoder"])
+            config, encoder = TrainConfig.from_dict(state["config"]), CohortEncoder.from_state(state["encoder"])
             generator, source = build_generator(encoder.layout, config), build_source(config)
             generator.load_state_dict(state["sampling_generator"])
             source.load_state_dict(state["source"])

@@ -29,8 +29,7 @@ from ..runtime.distributed import ALONE, Peers
 from ..runtime.environment import kept_memory, resolve_device
 from ..runtime.stop import between_batches
 from . import resume
-from .config import TrainConfig, build_networks, build_source
-from .curriculum import curriculum_batches
+from .config import TrainConfig, build_networks, build_source, curriculum_batches
 from .losses import autoencoder_loss, correlation_loss, gradient_penalty
 from .networks import real_channels
 from .resume import TrainingStopped
@@ -137,7 +136,11 @@ class Trainer:
             self._improve("generator", loss)
         finally:
             self.critic.requires_grad_(True)
-        self._follow()
+        if self.average is not None:
+            decay = min(self.config.ema, (1 + self.step) / (10 + self.step))
+            for kept, now in zip(self.average.parameters(), self.generator.parameters(), strict=True):
+                kept.lerp_(now.detach(), 1 - decay)
+        self.step += 1
         return row
 
     def _generator_loss(self, fake: Tensor) -> tuple[Tensor, dict[str, float]]:
@@ -160,7 +163,7 @@ class Trainer:
         return self.generator(z, self.generator.draws(patients, months, self.random).each(self._own))
 
     def _own(self, drawn: Tensor) -> Tensor:
-        """Of numbers drawn for the whole batch, those of this process's patients, on its device."""
+        """Of what was drawn for the whole batch, this process's part, on its device."""
         return self.peers.share(drawn).to(self.device)
 
     def _improve(self, name: str, loss: Tensor) -> None:
@@ -175,14 +178,6 @@ class Trainer:
         loss.backward()
         self.peers.sum_gradients(group["params"])
         optimiser.step()
-
-    def _follow(self) -> None:
-        """Count a generator step, and let the averaged weights follow it."""
-        if self.average is not None:
-            decay = min(self.config.ema, (1 + self.step) / (10 + self.step))
-            for kept, now in zip(self.average.parameters(), self.generator.parameters(), strict=True):
-                kept.lerp_(now.detach(), 1 - decay)
-        self.step += 1
 
     def fit(
         self,
@@ -204,7 +199,6 @@ class Trainer:
             epochs: go on to this epoch; by default ``config.epochs``.
             checkpoint: file that is rewritten after every ``checkpoint_every`` epochs and at the end.
             callbacks: called after each batch with the trainer and the batch's row of the history; True ends training.
-            progress: show a progress bar (on standard error, or as a widget in a notebook).
         """
         last = whole_number("epochs", self.config.epochs if epochs is None else epochs, 0)
         every = whole_number("checkpoint_every", checkpoint_every)

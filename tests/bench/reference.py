@@ -36,6 +36,7 @@ class PlainTrainer(Trainer):
         super().__init__(*args, **kwargs)
         for network in filter(None, (self.generator, self.critic, self.average)):
             plain(network)
+        self.critic.requires_grad_ = lambda _: self.critic  # it is not frozen in the generator's step
 
     def fit(self, *args: Any, **kwargs: Any) -> pd.DataFrame:
         with mock.patch.object(training, "kept_memory", contextlib.nullcontext):
@@ -52,10 +53,4 @@ class PlainTrainer(Trainer):
         if self.summary_critic is not None:
             lines = (self.summaries(patients.detach() / self.weights) for patients in (real, fake))
             row |= self._summary_step(*lines, len(real))
-        return row
-
-    def generator_step(self, patients: int, months: int) -> dict[str, float]:
-        loss, row = self._generator_loss(self.fake(patients, months))
-        self._improve("generator", loss)
-        self._follow()
         return row
