@@ -145,6 +145,7 @@ _LEAKS = "the critic's embedding gets a gradient, through {}: detach e once, bef
         "divergence": "that is the divergence alone; the reconstruction error is missing.",
         "error - divergence": "the divergence is subtracted; it is a cost, so add it.",
         "torch.stack([error, divergence])": "return one number: the error plus the divergence.",
+        "e.numel() * error + divergence": "the squared errors are summed; take their mean over all entries.",
         ".detach() -> ": _LEAKS.format("both the autoencoder's input and the target"),
         "e, t) -> critic.embed(x), t)": _LEAKS.format("the target of the error"),
         "autoencoder(e) -> autoencoder(critic.embed(x))": _LEAKS.format("the autoencoder's input"),
