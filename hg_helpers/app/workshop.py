@@ -20,6 +20,7 @@ from .files import write_text
 NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
 CHECK = re.compile(r"exercises\.check_(\w+)\((\w+)\)")
 CHOSEN = re.compile(r"exercises\.chosen\(\s*[\"'](\w+)")
+HOME = re.compile(r"colab\.research\.google\.com/github/(\S+?/notebooks/)")
 BADGE = re.compile(r"\[!\[(Open in Colab)\]\([^)]*\)\](\([^)]*\))\s*")
 #: nbconvert's page with solutions folded, and the words of a picture where readers without eyes look for them.
 TEMPLATE = """{%- extends 'lab/index.html.j2' -%}
@@ -36,7 +37,10 @@ def write_editions(notebooks: Path, folder: Path) -> int:
     if not found:
         raise ValueError(f"no notebook in {notebooks}: name their folder in a clone of the repository by --notebooks")
     for path in found:
-        text = path.read_text(encoding="utf-8")  # read twice: both editions change what they are given
+        text = path.read_text(encoding="utf-8")
+        if home := HOME.search(text):  # other pages of the repository are not handed out: they are read there
+            text = re.sub(r"\]\((\.\./[^)\s]+|[\w-]+\.md[^)\s]*)\)", rf"](https://github.com/{home[1]}\1)", text)
+        # read twice: both editions change what they are given
         write_text(page(json.loads(text), path.stem), folder / "html" / f"{path.stem}.html")
         handed_out = json.dumps(student(json.loads(text)), indent=1, ensure_ascii=False)
         write_text(f"{handed_out}\n", folder / "student" / path.name)
