@@ -254,6 +254,14 @@ def test_medians_are_over_seeds_and_the_floors_stand_by_panel():
     assert floors == {"joint_tv": 0.05} and set(shown["configuration"]) == {"v1"}
 
 
+def test_a_median_stays_with_its_name_where_runs_have_other_metrics():
+    rows = [("v2", "b", 1.0), ("v1", "a", 2.0), ("v2", "a", 3.0), ("v1", "b", 4.0), ("v1", "c", 5.0)]
+    table = pd.DataFrame(rows, columns=["configuration", "metric", "value"])
+    found = ablation.medians(table.assign(decode="argmax", feature="all", seconds=1.0))
+    assert found.loc["v1", ["a", "b", "c"]].tolist() == [2, 4, 5] and found.loc["v2", ["a", "b"]].tolist() == [3, 1]
+    assert list(found.index) == ["v2", "v1"] and pd.isna(found.loc["v2", "c"])
+
+
 def test_a_run_whose_parent_was_killed_keeps_the_batches_in_hand(here, monkeypatch):
     config = ablation.configuration("v2", seed=0, **{**TINY, "epochs": 2, "batch_size": 20})
     few = simulate_cohort(50, seed=1)

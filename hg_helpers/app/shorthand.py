@@ -58,8 +58,8 @@ class Trained:
 
     @cached_property
     def synthesizer(self) -> Synthesizer:
-        """What draws patients; it can be exported to be passed on."""
-        return self.trainer.synthesizer()
+        """What draws patients, their regimens changed as often as in ``train``; it can be exported to be passed on."""
+        return switching_as(self.trainer, self.encoder.transform(self.train))
 
     def sample(self, patients: int, seed: int = 0, decode: str = "argmax") -> pd.DataFrame:
         """Synthetic patients as a table like the one that was given: :meth:`Synthesizer.sample`."""
@@ -74,7 +74,7 @@ class Trained:
     def save(self, path: str | Path) -> None:
         """Write the trainer, and beside it who was in which group, as ``python -m hg_helpers train`` leaves them."""
         write_split(self.split, Path(path))
-        self.trainer.save(path)
+        self.trainer.save(path, self.synthesizer)
 
 
 def setup(seed: int = 0) -> None:
@@ -131,6 +131,13 @@ def prepare(
     if changes.get("epochs") is None:
         config = long_enough(config, table[schema.patient].nunique(), encoder.schema.length)
     return Trained(Trainer(encoder, config, device, Peers()), table, held_out, split)
+
+
+def switching_as(trainer: Trainer, x: torch.Tensor) -> Synthesizer:
+    """What the trainer has learnt, with regimens that change as often as in real patients, encoded (B, L, C)."""
+    synthesizer = trainer.synthesizer()
+    synthesizer.match_switching(x)
+    return synthesizer
 
 
 def long_enough(config: TrainConfig, patients: int, length: int) -> TrainConfig:

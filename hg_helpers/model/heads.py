@@ -109,6 +109,14 @@ def until_the_end(x: Tensor, course: slice | None) -> Tensor:
     return x.gather(1, months[..., None].expand_as(x))
 
 
+def change_rates(generator: nn.Module, x: Tensor) -> Tensor:
+    """How often each feature that is held or switched changes between visits of patients (B, L, C), and any of them."""
+    month, last = torch.arange(1, x.shape[1], device=x.device), last_visit(x, generator.course)
+    moved = torch.stack([x[..., span].argmax(-1).diff(dim=1).ne(0) for span in generator.held], -1)
+    moved = torch.cat([moved, moved.any(-1, keepdim=True)], -1)[month <= last[:, None]]
+    return moved.sum(0) / max(1, len(moved))
+
+
 @torch.no_grad()
 def start_at(generator: nn.Module, x: Tensor) -> None:
     """Begin with what counting tells of real patients (B, L, C), so that no level starts as one that is lost.
@@ -118,16 +126,16 @@ def start_at(generator: nn.Module, x: Tensor) -> None:
     """
     course, last = generator.course, generator.body[-1]
     there = torch.arange(x.shape[1], device=x.device) <= last_visit(x, course)[:, None]  # (B, L)
-    pairs, flat = there[:, 1:].flatten(), x[there]
+    flat = x[there]
     share = flat.mean(0).clamp(1e-3, 1 - 1e-3)
     if course:  # of patients, not of visits; a length that nobody has stays as good as impossible
         share[course] = x[:, 0, course].mean(0).clamp(1e-6, 1 - 1e-3)
     last.weight /= 2  # patients differ, but not so much that the shares are lost
     for real, _, span in generator.order:
         last.bias[span] = torch.logit(share[span]) if real else share[span].log()
+    changes = change_rates(generator, x) if generator.held else ()
     for k, span in enumerate(generator.held):  # of the candidates that are taken, some are the level held already
-        changes = x[..., span].diff(dim=1).abs().sum(-1).flatten()[pairs].sum() / 2 / max(1, int(pairs.sum()))
-        taken = changes / (1 - share[span].square().sum()).clamp_min(1e-3)
+        taken = changes[k] / (1 - share[span].square().sum()).clamp_min(1e-3)
         last.bias[generator.channels + k] = torch.logit(taken.clamp(1e-3, 1 - 1e-3))
     if generator.given is not None:
         lift = ((flat.mT @ flat / len(flat) + 1e-3) / (share[:, None] * share + 1e-3)).log()

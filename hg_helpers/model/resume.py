@@ -63,7 +63,7 @@ def accept(trainer: Any, x: Tensor) -> Tensor:
     return x
 
 
-def save(trainer: Any, path: str | Path) -> None:
+def save(trainer: Any, path: str | Path, synthesizer: Any) -> None:
     """See :meth:`hg_helpers.Trainer.save`."""
     if trainer.peers.rank > 0:  # of several processes, which hold the same, the first one writes
         return
@@ -76,7 +76,7 @@ def save(trainer: Any, path: str | Path) -> None:
     if (name := not_finite(held)) is not None:
         why = f"{name} is no longer finite at step {trainer.step}: not written to {path}."
         raise TrainingStopped(f"{why} A lower learning_rate usually helps.")
-    state = trainer.synthesizer().state() | {"kind": "trainer", "networks": networks, "optimisers": optimisers}
+    state = synthesizer.state() | {"kind": "trainer", "networks": networks, "optimisers": optimisers}
     state |= {"random": trainer.random.get_state(), "position": [trainer.epoch, trainer.batch, trainer.step]}
     state |= {"target": trainer.target, "data": trainer.data}
     state["history"] = {c: torch.tensor(v.tolist(), dtype=torch.float64) for c, v in trainer.history.items()}

@@ -24,6 +24,7 @@ from ..cohort.encoding import CohortEncoder
 from ..runtime.checkpoint import atomic, load_checkpoint, naming, not_finite, save_checkpoint
 from ..runtime.checks import one_of, whole_number
 from .config import TrainConfig, build_generator, build_source
+from .heads import change_rates
 from .latent import GaussianPrototypes, LatentBuffer, group_means
 from .networks import Generator
 
@@ -109,6 +110,26 @@ class Synthesizer:
             yield done, table
             if progress is not None:
                 progress(min((done + 1) * BLOCK, patients))
+
+    @torch.no_grad()
+    def match_switching(self, x: Tensor, patients: int = 2048, rounds: int = 6) -> None:
+        """Set how often discrete features change to what counting finds in real patients, encoded (B, L, C).
+
+        Training leaves the order of switches right and their number some quarter too high, or too low on small tables.
+        A switch is rare, so that its probability goes with the exponential of its logit: each round draws the same
+        synthetic patients and moves each feature's bias by the mean of two logarithms, of real over synthetic changes
+        of this feature and of any. Features that never change, and models without ``hold_or_switch``, stay as they are.
+        """
+        if not self.generator.held:
+            return
+        real, bias = change_rates(self.generator, x.cpu()), self.generator.body[-1].bias
+        for _ in range(rounds):
+            made = change_rates(self.generator, torch.cat([block for _, block in self.sample_encoded(patients)]))
+            steps = (
+                (real / made.clamp_min(1 / patients / x.shape[1])).log().clamp(-1, 1)
+            )  # if none changes, as if one did
+            steps = torch.where(real[:-1] > 0, (steps[:-1] + steps[-1]) / 2, 0)
+            bias[self.generator.channels :] += steps.to(bias.device)
 
     def state(self) -> dict[str, Any]:
         """What sampling needs, and nothing else; a ValueError names the weight that is not a finite number."""

@@ -234,9 +234,12 @@ class Trainer:
         generator = copy.deepcopy(self.generator if self.average is None else self.average).requires_grad_(False)
         return Synthesizer(self.encoder, self.config, generator, copy.deepcopy(self.source))
 
-    def save(self, path: str | Path) -> None:
-        """Write all that a bitwise resume needs; where a number is not finite, an older file stays as it was."""
-        resume.save(self, path)
+    def save(self, path: str | Path, synthesizer: Synthesizer | None = None) -> None:
+        """Write all that a bitwise resume needs; where a number is not finite, an older file stays as it was.
+
+        ``synthesizer`` is what :meth:`hg_helpers.Synthesizer.load` finds in the file, by default the model as it is.
+        """
+        resume.save(self, path, synthesizer or self.synthesizer())
 
     @classmethod
     def load(cls, path: str | Path, device: str | torch.device = "auto", peers: Peers = ALONE) -> Trainer:

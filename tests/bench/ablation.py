@@ -175,7 +175,8 @@ def medians(results: pd.DataFrame, decode: str = "argmax") -> pd.DataFrame:
     """Median over the seeds: one row a configuration, one column a metric."""
     part = results[results["decode"].isin([decode, "none"])].copy()
     part["metric"] = part["metric"].where(part["feature"] == "all", part["metric"] + " " + part["feature"])
-    wide = part.groupby(["configuration", "metric"], sort=False)["value"].median().unstack(sort=False)
+    wide = part.pivot_table("value", "configuration", "metric", "median").loc[part["configuration"].unique()]
+    wide = wide[part["metric"].unique()]
     wide["seconds"] = part.groupby("configuration")["seconds"].median()
     return wide.rename_axis(columns=None)
 

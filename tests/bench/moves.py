@@ -18,6 +18,7 @@ import hg_helpers as hg
 from hg_helpers import metrics
 from hg_helpers.app.demo import scores
 from hg_helpers.app.files import write_table
+from hg_helpers.app.shorthand import switching_as
 from hg_helpers.metrics import as_arrays
 
 from .pretrained import HOLDOUT_SEED, PATIENTS, training_cohort
@@ -67,8 +68,9 @@ def workshop(seed: int, work: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     encoder, checkpoint = hg.CohortEncoder(SCHEMA).fit(train), work / f"workshop-{seed}.pt"
     config = hg.TrainConfig.v2_plus(preset="workshop", seed=seed)
     trainer = hg.Trainer.load(checkpoint, "cpu") if checkpoint.is_file() else hg.Trainer(encoder, config, device="cpu")
-    trainer.fit(encoder.transform(train), checkpoint=checkpoint, progress=False)
-    return train, trainer.synthesizer().sample(SYNTHETIC, seed=seed)
+    x = encoder.transform(train)
+    trainer.fit(x, checkpoint=checkpoint, progress=False)
+    return train, switching_as(trainer, x).sample(SYNTHETIC, seed=seed)
 
 
 def main() -> None:
@@ -102,7 +104,7 @@ def main() -> None:
         keep("shipped floor", 0, large, large)
     if ("shipped", 0) not in there:
         keep("shipped", 0, large, hg.Synthesizer.pretrained("v2_plus").sample(PATIENTS, seed=0))
-    wide = done.groupby(["figure", "model"], sort=False)["value"].median().unstack(sort=False)
+    wide = done.pivot_table("value", "figure", "model", aggfunc="median").loc[list(ASKED)]
     asked = pd.DataFrame(ASKED, index=["asked, workshop", "asked, shipped"]).T
     print(wide.round(3).join(asked).to_string())
 

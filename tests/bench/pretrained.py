@@ -1,4 +1,4 @@
-"""How the models in data/pretrained/ were made: ``python -m tests.bench.pretrained``, some 30 minutes of one core.
+"""How the models in data/pretrained/ were made: ``python -m tests.bench.pretrained``, some 50 minutes of one core.
 
 Stopped and started again, each model goes on from its last epoch.
 """
@@ -13,6 +13,7 @@ import pandas as pd
 import torch
 
 from hg_helpers.app.demo import LABELS, STATIC, scores
+from hg_helpers.app.shorthand import switching_as
 from hg_helpers.cohort.arrays import as_arrays
 from hg_helpers.cohort.art import ART_DEMO
 from hg_helpers.cohort.download import data_folder
@@ -27,7 +28,7 @@ PATIENTS, SEED, HOLDOUT_SEED = 4000, 1, 2
 CONFIGS = {
     "v1": TrainConfig.v1(preset="workshop", epochs=1),
     "v2": TrainConfig.v2(preset="workshop", epochs=1),
-    "v2_plus": TrainConfig.v2_plus(preset="workshop", epochs=16, ema=0.998),
+    "v2_plus": TrainConfig.v2_plus(preset="workshop", epochs=32, ema=0.999),
 }
 OUTCOME = next(f.name for f in ART_DEMO if f.role == "outcome")
 #: The rows of the data card's table that the demo has, too.
@@ -54,8 +55,9 @@ def make(name: str, folder: Path, work: Path) -> None:
         trainer = Trainer.load(checkpoint, device="cpu")
     else:
         trainer = Trainer(CohortEncoder(ART_DEMO).fit(cohort), CONFIGS[name], device="cpu")
-    trainer.fit(trainer.encoder.transform(cohort), checkpoint=checkpoint, progress=logging.root.level <= logging.INFO)
-    trainer.synthesizer().export(folder / f"{name}.pt")
+    x = trainer.encoder.transform(cohort)
+    trainer.fit(x, checkpoint=checkpoint, progress=logging.root.level <= logging.INFO)
+    switching_as(trainer, x).export(folder / f"{name}.pt")
 
 
 def card(real: pd.DataFrame, made: pd.DataFrame) -> dict[str, float]:
