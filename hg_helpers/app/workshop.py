@@ -27,7 +27,7 @@ TEMPLATE = """{%- extends 'lab/index.html.j2' -%}
 {%- block html_head_js_requirejs -%}{%- endblock -%}{%- block html_head_js_mermaidjs -%}{%- endblock -%}
 {%- block codecell -%}{%- if 'solution' in cell.metadata.tags -%}
 <details><summary>Solution</summary>{{ super() }}</details>{%- else -%}{{ super() }}{%- endif -%}{%- endblock -%}
-{%- block data_png -%}<img alt="{{ output | get_metadata('alt', 'image/png') | escape_html }}"
+{%- block data_png -%}<img style="max-width: 100%" alt="{{ output | get_metadata('alt', 'image/png') | escape_html }}"
 src="data:image/png;base64,{{ output.data['image/png'] | escape_html }}">{%- endblock -%}"""
 
 

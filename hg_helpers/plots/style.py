@@ -85,8 +85,9 @@ class Picture(Figure):
         self.savefig(drawn, format="png", dpi="figure")
         Image.open(drawn).convert("RGB").quantize(240, dither=Image.Dither.NONE).save(small, "png", optimize=True)
         png = small.getvalue()
-        # a page reads the words aloud only from <img alt>; image/png is for whatever shows no HTML
-        page = f'<img alt="{escape(self.alt)}" src="data:image/png;base64,{base64.b64encode(png).decode()}">'
+        # a page reads words aloud only from <img alt>; image/png is for what shows no HTML
+        source = f"data:image/png;base64,{base64.b64encode(png).decode()}"
+        page = f'<img alt="{escape(self.alt)}" src="{source}" style="max-width: 100%">'
         return {"image/png": png, "text/html": page}, {"image/png": {"alt": self.alt}}
 
 
