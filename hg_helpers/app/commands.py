@@ -30,7 +30,7 @@ from .demo import DEMO, run_demo, summary_text, too_short
 from .describe import describe as describe_table
 from .files import read_split, values_of, write_parts, write_split, write_table, write_text
 from .report import report_text, write_page
-from .shorthand import prepare, switching_as, warn_if_cut_short
+from .shorthand import prepare, warn_if_cut_short
 from .workshop import write_editions
 
 log = logging.getLogger("hg_helpers")
@@ -104,7 +104,8 @@ def _fit(trainer: Trainer, cohort: pd.DataFrame, options: argparse.Namespace) ->
     _show(options, done | {name: round(float(final[name]), 4) for name in losses})
     if trainer.epoch < last:
         return 130
-    trainer.save(options.out, switching_as(trainer, x))
+    if trainer.generator.held:
+        trainer.save(options.out, trainer.synthesizer().match_switching(x))
     warn_if_cut_short(history)
     return 0
 

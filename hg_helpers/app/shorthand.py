@@ -59,7 +59,7 @@ class Trained:
     @cached_property
     def synthesizer(self) -> Synthesizer:
         """What draws patients, their regimens changed as often as in ``train``; it can be exported to be passed on."""
-        return switching_as(self.trainer, self.encoder.transform(self.train))
+        return self.trainer.synthesizer().match_switching(self.encoder.transform(self.train))
 
     def sample(self, patients: int, seed: int = 0, decode: str = "argmax") -> pd.DataFrame:
         """Synthetic patients as a table like the one that was given: :meth:`Synthesizer.sample`."""
@@ -131,13 +131,6 @@ def prepare(
     if changes.get("epochs") is None:
         config = long_enough(config, table[schema.patient].nunique(), encoder.schema.length)
     return Trained(Trainer(encoder, config, device, Peers()), table, held_out, split)
-
-
-def switching_as(trainer: Trainer, x: torch.Tensor) -> Synthesizer:
-    """What the trainer has learnt, with regimens that change as often as in real patients, encoded (B, L, C)."""
-    synthesizer = trainer.synthesizer()
-    synthesizer.match_switching(x)
-    return synthesizer
 
 
 def long_enough(config: TrainConfig, patients: int, length: int) -> TrainConfig:

@@ -112,8 +112,8 @@ class Synthesizer:
                 progress(min((done + 1) * BLOCK, patients))
 
     @torch.no_grad()
-    def match_switching(self, x: Tensor, patients: int = 2048, rounds: int = 6) -> None:
-        """Set how often discrete features change to what counting finds in real patients, encoded (B, L, C).
+    def match_switching(self, x: Tensor, patients: int = 2048, rounds: int = 6) -> Synthesizer:
+        """This model, its discrete features set to change as often as in real patients, encoded (B, L, C).
 
         Training leaves the order of switches right and their number some quarter too high, or too low on small tables.
         A switch is rare, so that its probability goes with the exponential of its logit: each round draws the same
@@ -121,15 +121,15 @@ class Synthesizer:
         of this feature and of any. Features that never change, and models without ``hold_or_switch``, stay as they are.
         """
         if not self.generator.held:
-            return
+            return self
+        least = 1 / patients / x.shape[1]  # where none changes, as if one did
         real, bias = change_rates(self.generator, x.cpu()), self.generator.body[-1].bias
         for _ in range(rounds):
             made = change_rates(self.generator, torch.cat([block for _, block in self.sample_encoded(patients)]))
-            steps = (
-                (real / made.clamp_min(1 / patients / x.shape[1])).log().clamp(-1, 1)
-            )  # if none changes, as if one did
+            steps = (real / made.clamp_min(least)).log().clamp(-1, 1)
             steps = torch.where(real[:-1] > 0, (steps[:-1] + steps[-1]) / 2, 0)
             bias[self.generator.channels :] += steps.to(bias.device)
+        return self
 
     def state(self) -> dict[str, Any]:
         """What sampling needs, and nothing else; a ValueError names the weight that is not a finite number."""

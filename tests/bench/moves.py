@@ -18,9 +18,9 @@ import hg_helpers as hg
 from hg_helpers import metrics
 from hg_helpers.app.demo import scores
 from hg_helpers.app.files import write_table
-from hg_helpers.app.shorthand import switching_as
 from hg_helpers.metrics import as_arrays
 
+from .ablation import begun
 from .pretrained import HOLDOUT_SEED, PATIENTS, training_cohort
 
 SCHEMA = hg.ART_DEMO
@@ -67,10 +67,10 @@ def workshop(seed: int, work: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     train, _ = hg.split_patients(hg.load_cohort()[SCHEMA.columns], 0.2, seed=seed)
     encoder, checkpoint = hg.CohortEncoder(SCHEMA).fit(train), work / f"workshop-{seed}.pt"
     config = hg.TrainConfig.v2_plus(preset="workshop", seed=seed)
-    trainer = hg.Trainer.load(checkpoint, "cpu") if checkpoint.is_file() else hg.Trainer(encoder, config, device="cpu")
+    trainer = begun(checkpoint, config) or hg.Trainer(encoder, config, device="cpu")
     x = encoder.transform(train)
     trainer.fit(x, checkpoint=checkpoint, progress=False)
-    return train, switching_as(trainer, x).sample(SYNTHETIC, seed=seed)
+    return train, trainer.synthesizer().match_switching(x).sample(SYNTHETIC, seed=seed)
 
 
 def main() -> None:

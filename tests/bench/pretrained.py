@@ -13,7 +13,6 @@ import pandas as pd
 import torch
 
 from hg_helpers.app.demo import LABELS, STATIC, scores
-from hg_helpers.app.shorthand import switching_as
 from hg_helpers.cohort.arrays import as_arrays
 from hg_helpers.cohort.art import ART_DEMO
 from hg_helpers.cohort.download import data_folder
@@ -57,7 +56,7 @@ def make(name: str, folder: Path, work: Path) -> None:
         trainer = Trainer(CohortEncoder(ART_DEMO).fit(cohort), CONFIGS[name], device="cpu")
     x = trainer.encoder.transform(cohort)
     trainer.fit(x, checkpoint=checkpoint, progress=logging.root.level <= logging.INFO)
-    switching_as(trainer, x).export(folder / f"{name}.pt")
+    trainer.synthesizer().match_switching(x).export(folder / f"{name}.pt")
 
 
 def card(real: pd.DataFrame, made: pd.DataFrame) -> dict[str, float]:
