@@ -164,7 +164,8 @@ def ours(name: str) -> Callable[..., Callable[[], pd.DataFrame]]:
             epochs = {"epochs": max(1, round(seconds / (time.process_time() - started)))}
         trainer = hg.Trainer(encoder, settings(preset="workshop", seed=seed, **epochs), device="cpu")
         trainer.fit(x, progress=False)
-        return lambda: trainer.synthesizer().sample(PATIENTS, seed=seed)
+        synthesizer = trainer.synthesizer().match_switching(x)  # as hg.train and the command `train` end
+        return lambda: synthesizer.sample(PATIENTS, seed=seed)
 
     return train_ours
 
