@@ -99,3 +99,16 @@ def test_our_models_get_as_many_epochs_as_the_time_allows(few, monkeypatch):
     monkeypatch.setattr(field.hg, "Trainer", trainer)
     field.METHODS["v1"](train, 150.0, 0)
     assert asked == [1, 15]
+
+
+def test_the_figure_has_a_dot_a_method_and_writes_what_lies_beyond(few, tmp_path):
+    rows = pd.concat([field.run(method, field.CONVERGED, 0) for method in field.UNTRAINED], ignore_index=True)
+    far = rows[rows["method"] == "bootstrap"].assign(method="v1", budget="150")
+    switches = far["metric"] == "switching_ratio"
+    far["value"] = far["value"].mask(switches, 47.0)
+    figure, table = field.draw(field.medians(pd.concat([rows, far], ignore_index=True)))
+    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["v1", "bootstrap", "Markov chain"]
+    switching = next(axes for axes in figure.axes if "switches" in axes.get_title())
+    assert [text.get_text() for text in switching.texts] == ["47.0"]
+    assert set(table["method"]) == {"v1", "bootstrap", "Markov chain"}
+    figure.savefig(tmp_path / "field.png")

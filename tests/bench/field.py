@@ -29,6 +29,7 @@ import torch
 
 import hg_helpers as hg
 from hg_helpers.app.files import write_table
+from hg_helpers.plots import style
 
 log = logging.getLogger("hg_helpers")
 
@@ -244,12 +245,47 @@ def medians(results: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(columns).assign(seconds=seconds)
 
 
+#: Panels of the figure: a head of ``SHOWN``, what it says, and the highest value shown (what lies beyond is written).
+PANELS = [("person", "covered, by patient", 1.05), ("joint", "total variation, joint", 0.8)]
+PANELS += [("VL", "KS of viral load", 0.5), ("CD4", "KS of CD4", 0.5), ("switch", "switches, of real", 3)]
+PANELS += [("autoc", "autocorrelation, off", 0.5), ("c2st", "two-sample AUC", 1.05)]
+PANELS += [("closer", "closer to training", 1.05)]
+
+
+@style.picture
+def draw(table: pd.DataFrame) -> style.Drawn:
+    """Dots for what :func:`medians` gives, one a budget, growing with it; dashed: other real patients."""
+    floor, table = table.loc[("floor", "")], table.drop("floor", level="method")
+    methods = [method for method in METHODS if method in table.index.get_level_values("method")]
+    budgets = sorted(set(table.index.get_level_values("budget")), key=lambda b: (b == CONVERGED, len(b), b))
+    marks = [{"marker": style.MARKERS[k], "color": style.COLOURS[k], "ms": 7 + 2 * k} for k in range(len(budgets))]
+    marks = [mark | {"mfc": "none" if k else None, "mew": 2, "ls": ""} for k, mark in enumerate(marks)]
+    figure, panels = style.panels(len(PANELS), 4, 0.32 * len(methods) + 0.9, sharey=True)
+    for axes, (head, title, most) in zip(panels, PANELS, strict=True):
+        for mark, budget in zip(marks, budgets, strict=True):
+            values = table[head].xs(budget, level="budget").reindex(methods)
+            axes.plot(values.clip(upper=most), range(len(methods)), **mark)
+            for row in np.flatnonzero(values > most):
+                where = {"xytext": (-8, 6), "textcoords": "offset points", "fontsize": 9, "ha": "right"}
+                axes.annotate(f"{values.iloc[row]:.1f}", (most, row), **where)
+        axes.axvline(floor[head], color="black", linestyle="--")
+        axes.set_title(title, size=12)
+        axes.set_xlim(-0.03 * most, 1.05 * most)
+        style.name_rows(axes, methods)
+    keys = [style.Line2D([], [], **mark) for mark in marks] + [style.Line2D([], [], color="black", linestyle="--")]
+    words = [b if b == CONVERGED else f"{b} CPU-seconds" for b in budgets]
+    figure.legend(keys, [*words, "other real patients"], loc="outside upper center", ncols=len(keys))
+    alt = f"Eight measures of {', '.join(methods)} at {', '.join(words)}, a dot each, beside real patients."
+    return style.finish(figure, table.reset_index(), alt, size=10)
+
+
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.bench.field", description=__doc__)
     parser.add_argument("--budget", nargs="+", default=["150"], help="CPU-seconds, or 'converged' (default 150)")
     parser.add_argument("--only", nargs="+", choices=METHODS, default=list(METHODS), help="default: all")
     parser.add_argument("--seeds", type=int, default=1, help="seeds 0 to N - 1 (default 1)")
     parser.add_argument("--out", type=Path, default=Path("data/results/field.csv"))
+    parser.add_argument("--figure", type=Path, metavar="FILE", help="draw the results: .png, .pdf or .svg")
     options = parser.parse_args(arguments)
     for budget in options.budget:
         if budget != CONVERGED and not budget.isdecimal():
@@ -275,7 +311,10 @@ def main(arguments: list[str] | None = None) -> int:
                 results = pd.concat([results, rows], ignore_index=True) if len(results) else rows
                 write_table(results, options.out, float_format="%.6g")
     if len(results):
-        print(medians(results).round(2).to_string())
+        table = medians(results)
+        print(table.round(2).to_string())
+        if options.figure:
+            draw(table)[0].savefig(options.figure, dpi=style.FILE_DPI)
     return int(failed)
 
 
