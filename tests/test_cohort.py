@@ -13,9 +13,9 @@ import pytest
 from pandas.testing import assert_frame_equal
 
 from hg_helpers.cohort.art import ART_DEMO, ART_FULL
-from hg_helpers.cohort.download import data_folder
 from hg_helpers.cohort.load import load_cohort, split_patients, validate_cohort
 from hg_helpers.cohort.schema import Feature, Schema
+from hg_helpers.runtime.download import data_folder
 
 ROOT = Path(__file__).resolve().parent.parent
 PBCSEQ = ROOT.parent / "shared" / "data" / "pbcseq.csv"

@@ -10,7 +10,7 @@ import pytest
 
 from hg_helpers.app import doctor
 from hg_helpers.app.doctor import REQUIRED, checks, import_failed
-from hg_helpers.cohort import download
+from hg_helpers.runtime import download
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -54,7 +54,7 @@ def test_an_old_python_is_named(monkeypatch):
 def test_a_missing_or_broken_bundled_cohort_is_named(monkeypatch, tmp_path):
     package = tmp_path / "hg_helpers"
     (package / "data").mkdir(parents=True)
-    monkeypatch.setattr(download, "__file__", str(package / "cohort" / "download.py"))
+    monkeypatch.setattr(download, "__file__", str(package / "runtime" / "download.py"))
     check = by_name()["bundled cohort"]
     assert not check.ok and str(package / "data") in check.detail and "simulate" in check.detail
     (package / "data" / "art_hiv_demo.csv.gz").write_bytes(b"not gzip")
@@ -65,7 +65,7 @@ def test_a_missing_or_broken_bundled_cohort_is_named(monkeypatch, tmp_path):
 def test_the_public_cohort_is_optional_but_a_broken_copy_is_not_passed_over(monkeypatch, tmp_path):
     (tmp_path / "hg_helpers").mkdir()
     (tmp_path / "pyproject.toml").touch()
-    monkeypatch.setattr(download, "__file__", str(tmp_path / "hg_helpers" / "cohort" / "download.py"))
+    monkeypatch.setattr(download, "__file__", str(tmp_path / "hg_helpers" / "runtime" / "download.py"))
     check = by_name()["public cohort"]
     assert check.ok and "python -m hg_helpers download" in check.detail
     (tmp_path / "data" / "raw").mkdir(parents=True)

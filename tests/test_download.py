@@ -12,11 +12,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from hg_helpers.cohort import download
 from hg_helpers.cohort import load as cohort_module
 from hg_helpers.cohort.art import ART_FULL
-from hg_helpers.cohort.download import PUBLIC_NAME, DownloadError, data_folder, download_cohort, raw_folder
 from hg_helpers.cohort.load import load_cohort
+from hg_helpers.runtime import download
+from hg_helpers.runtime.download import PUBLIC_NAME, DownloadError, data_folder, download_cohort, raw_folder
 
 PATIENTS = 3
 ROWS = PATIENTS * 60
@@ -288,7 +288,7 @@ def test_the_defaults_expect_the_public_file(tmp_path):
 
 def _pretend_package(monkeypatch, package: Path) -> None:
     package.mkdir(parents=True)
-    monkeypatch.setattr(download, "__file__", str(package / "cohort" / "download.py"))
+    monkeypatch.setattr(download, "__file__", str(package / "runtime" / "download.py"))
 
 
 def test_in_a_checkout_data_lies_beside_the_package(monkeypatch, tmp_path):
@@ -305,3 +305,7 @@ def test_in_an_installed_package_data_lies_inside_it_and_downloads_go_to_the_use
     (site / "data").mkdir()  # another package's
     assert data_folder() == site / "hg_helpers" / "data"
     assert site not in raw_folder().parents and "hg_helpers" in str(raw_folder())
+
+
+def test_the_file_is_known_by_the_columns_of_the_published_layout():
+    assert sorted(download.PUBLIC_COLUMNS) == sorted(ART_FULL.columns)

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from hg_helpers.cohort.arrays import as_arrays
 from hg_helpers.cohort.art import ART_DEMO
 from hg_helpers.cohort.simulate import simulate_cohort
 from hg_helpers.metrics import coverage, joint_tv, ks
+from hg_helpers.metrics.arrays import as_arrays
 from hg_helpers.metrics.comparisons import auc_replicates, cluster_replicates, draw_weights, interval, ks_replicates
 from hg_helpers.metrics.diversity import is_counted, is_covered
 from hg_helpers.metrics.fidelity import joint_shares, total_variation

@@ -6,7 +6,6 @@ from metric_tables import binary, categorical, real, schema_of, table
 from scipy.spatial.distance import cdist
 from sdmetrics.single_column import CategoryCoverage
 
-from hg_helpers.cohort.arrays import as_arrays, most_frequent_levels
 from hg_helpers.cohort.art import ART_FULL
 from hg_helpers.cohort.encoding import CohortEncoder
 from hg_helpers.cohort.simulate import simulate_cohort
@@ -19,6 +18,7 @@ from hg_helpers.metrics import (
     prdc_density,
     tv,
 )
+from hg_helpers.metrics.arrays import as_arrays, most_frequent_levels
 from hg_helpers.metrics.distances import flatten
 
 PAIR = schema_of(categorical("group"), binary("drug"), months=2)

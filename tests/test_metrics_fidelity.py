@@ -9,7 +9,6 @@ from metric_tables import binary, categorical, real, schema_of, table
 from sdmetrics.column_pairs import ContingencySimilarity
 from sdmetrics.single_column import KSComplement, TVComplement
 
-from hg_helpers.cohort.arrays import as_arrays, joint_groups
 from hg_helpers.cohort.art import ART_FULL
 from hg_helpers.cohort.simulate import simulate_cohort
 from hg_helpers.metrics import (
@@ -21,6 +20,7 @@ from hg_helpers.metrics import (
     tv,
     wasserstein,
 )
+from hg_helpers.metrics.arrays import as_arrays, joint_groups
 from hg_helpers.metrics.metric import gap
 
 ONE_LAB = schema_of(real(), months=4)

@@ -8,12 +8,12 @@ import pytest
 from metric_tables import binary, categorical, real, schema_of, table
 from scipy.spatial.distance import cdist
 
-from hg_helpers.cohort.arrays import as_arrays
 from hg_helpers.cohort.art import ART_DEMO
 from hg_helpers.cohort.encoding import CohortEncoder
 from hg_helpers.cohort.simulate import simulate_cohort
 from hg_helpers.metrics import copies, dcr_share, disclosure_risk, membership_auc, nndr
 from hg_helpers.metrics import distances as distances_module
+from hg_helpers.metrics.arrays import as_arrays
 from hg_helpers.metrics.distances import flatten, neighbours
 from hg_helpers.metrics.privacy import _chance_of_closer
 

@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 from metric_tables import binary, real, schema_of, table
 
-from hg_helpers.cohort.arrays import as_arrays
 from hg_helpers.metrics import trtr_auc, tstr_auc
+from hg_helpers.metrics.arrays import as_arrays
 from hg_helpers.metrics.utility import _examples
 
 MONTHS = 12

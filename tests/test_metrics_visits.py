@@ -12,8 +12,8 @@ from scipy.spatial.distance import cdist
 
 import hg_helpers as hg
 from hg_helpers import metrics
-from hg_helpers.cohort.arrays import as_arrays, prepare
 from hg_helpers.metrics import METRICS
+from hg_helpers.metrics.arrays import as_arrays, prepare
 from hg_helpers.metrics.distances import neighbours
 
 SCHEMA = hg.Schema(

@@ -12,10 +12,10 @@ import pytest
 import torch
 from sklearn.metrics import roc_auc_score
 
-from hg_helpers.cohort.arrays import CohortArrays, prepare
 from hg_helpers.cohort.art import ART_DEMO
 from hg_helpers.cohort.encoding import CohortEncoder
 from hg_helpers.cohort.simulate import simulate_cohort
+from hg_helpers.metrics.arrays import CohortArrays, prepare
 from hg_helpers.metrics.distances import neighbours
 from hg_helpers.metrics.privacy import copy_threshold
 from hg_helpers.model.synthesizer import Synthesizer

@@ -10,9 +10,9 @@ import pytest
 import torch
 
 import hg_helpers as hg
-from hg_helpers.cohort.arrays import as_arrays
 from hg_helpers.cohort.encoding import CohortEncoder
 from hg_helpers.cohort.load import load_cohort, split_patients, validate_cohort
+from hg_helpers.metrics.arrays import as_arrays
 
 
 def grid(patients: int, visits: int, **columns) -> pd.DataFrame:

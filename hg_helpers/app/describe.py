@@ -18,10 +18,10 @@ import pandas as pd
 import yaml
 from pandas.api.types import is_bool_dtype, is_datetime64_any_dtype
 
-from ..cohort.columns import ids, is_blank, numbers, plain
 from ..cohort.courses import Courses, grid_of, time_values
 from ..cohort.scaling import decimals
 from ..cohort.schema import MOST_VISITS, Feature, Schema
+from ..runtime.columns import ids, is_blank, numbers, plain
 from ..runtime.reading import read_table
 
 #: Most different values of a code or a level; with more, numbers are quantities and texts are names.

@@ -95,8 +95,8 @@ def _device() -> Check:
 def _data() -> Iterator[Check]:
     try:  # a broken pandas, pooch or yaml shows here and not as a traceback
         from ..cohort.art import ART_FULL
-        from ..cohort.download import DEMO_NAME, PUBLIC_NAME, data_folder, download_cohort, raw_folder
         from ..cohort.load import load_cohort
+        from ..runtime.download import DEMO_NAME, PUBLIC_NAME, data_folder, download_cohort, raw_folder
     except (ImportError, OSError) as error:
         yield Check("bundled cohort", False, f"cannot be read ({error}); see the packages above")
         return

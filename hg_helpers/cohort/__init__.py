@@ -5,8 +5,8 @@ truth is known; `split_patients` holds patients out; `CohortEncoder` turns a coh
 channels) and back. Read in this order: schema, load, simulate, encoding.
 """
 
+from ..runtime.download import DownloadError, data_folder, download_cohort
 from .art import ART_DEMO, ART_FULL
-from .download import DownloadError, data_folder, download_cohort
 from .encoding import CohortEncoder
 from .load import load_cohort, split_patients, validate_cohort
 from .schema import Feature, Schema

@@ -1,4 +1,4 @@
-"""The published ART-for-HIV layout: beside the simulator, the only module that knows the names of its columns.
+"""The published ART-for-HIV layout: beside simulator and download, the only module that knows its columns.
 
 >>> len(ART_FULL), ART_DEMO.names
 (13, ['VL', 'CD4', 'Gender', 'Ethnic', 'Base Drug Combo', 'Extra PI', 'Extra pk-En'])
@@ -9,9 +9,6 @@ from __future__ import annotations
 from typing import Any
 
 from .schema import Feature, Schema
-
-#: The columns that an older release of the public cohort calls otherwise.
-OLDER_NAMES = {"Timepoints": "Timestep"}
 
 
 def _discrete(name: str, levels: str, first_code: int = 0, **more: Any) -> Feature:

@@ -12,14 +12,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from pandas.api.types import infer_dtype, is_numeric_dtype, pandas_dtype
-from pandas.tseries.api import guess_datetime_format
+from pandas.api.types import infer_dtype
 
-from .columns import TableLog, as_type, ids, numbers, plain, row_name, shown, type_name
+from ..runtime.columns import Clock, TableLog, ids, numbers, plain, shown, ticks
+from .columns import row_name
 from .schema import MOST_VISITS, Schema
-
-#: Microseconds of a day, hour, minute, second, millisecond and microsecond: what moments are counted in.
-UNITS = (86_400_000_000, 3_600_000_000, 60_000_000, 1_000_000, 1_000, 1)
 
 
 @dataclass(frozen=True)
@@ -99,7 +96,7 @@ def _check_grid(table: pd.DataFrame, time: np.ndarray, kept: np.ndarray, length:
     bad[courses.number[wrong]] = True
     if not bad.any():
         return
-    clock = Clock.of(table, schema)
+    clock = Clock.of(table[schema.time], time, schema.date_format)
 
     def at(steps: float) -> Any:
         return clock.write(np.array([first + step * steps]) / clock.unit).iloc[0]
@@ -174,13 +171,13 @@ def time_values(table: pd.DataFrame, schema: Schema) -> np.ndarray:
     """The time column as numbers that sort: as they stand, or whole microseconds of moments and durations."""
     column = table[schema.time]
     if column.dtype.kind in "mM":
-        return _ticks(column)
+        return ticks(column)
     values, bad = numbers(column)
     bad |= ~np.isfinite(values)
     problem = "which is neither a number nor a date like 2024-01-31; say how dates are written by date_format"
     if schema.date_format or bad.sum() > len(bad) / 2:
         dates = pd.to_datetime(column, errors="coerce", format=schema.date_format or "ISO8601", utc=True)
-        values, bad = _ticks(dates), dates.isna().to_numpy()
+        values, bad = ticks(dates), dates.isna().to_numpy()
         if schema.date_format:
             problem = f"which is not written as the schema's date_format {schema.date_format!r} says"
     if bad.any():
@@ -190,49 +187,7 @@ def time_values(table: pd.DataFrame, schema: Schema) -> np.ndarray:
     return values
 
 
-def _ticks(moments: pd.Series) -> np.ndarray:
-    return moments.to_numpy(dtype=f"{moments.dtype.kind}8[us]").astype(np.int64)
-
-
 def grid_of(times: np.ndarray, rank: np.ndarray) -> tuple[float, float]:
     """First time and step that most patients of a regular table have; a step of 1 where nobody has two rows."""
     steps = np.diff(times)[rank[1:] > 0]
     return pd.Series(times[rank == 0]).mode()[0], pd.Series(steps).mode()[0] if len(steps) else 1
-
-
-@dataclass(frozen=True)
-class Clock:
-    """How a table writes its times; plain data, which a checkpoint holds."""
-
-    kind: str = "number"  # or "moment", "date" (Python's own), "duration"
-    type: Any = None  # the column's type, as `type_name` or pandas writes it
-    unit: int = 1  # what a number of 1 stands for: 1, or so many microseconds
-    form: str | None = None  # how moments are written as text
-
-    @classmethod
-    def of(cls, table: pd.DataFrame, schema: Schema) -> Clock:
-        """Read it off a validated table."""
-        column, values = table[schema.time], time_values(table, schema)
-        if is_numeric_dtype(column) or values.dtype != np.int64:
-            return cls(type=type_name(column))
-        unit = next(unit for unit in UNITS if not (values % unit).any())
-        if column.dtype.kind in "mM":
-            return cls("duration" if column.dtype.kind == "m" else "moment", str(column.dtype), unit)
-        if not isinstance(column.iloc[0], str):
-            return cls("date", None, unit)
-        return cls("moment", None, unit, schema.date_format or guess_datetime_format(max(column, key=len)))
-
-    def write(self, values: np.ndarray) -> pd.Series:
-        """Numbers as times, in the type and form of the training table."""
-        if self.kind == "number":
-            return as_type(values, self.type)
-        ticks = np.round(values).astype(np.int64) * self.unit
-        if self.kind == "duration":
-            return pd.Series(ticks.astype("timedelta64[us]")).astype(self.type)
-        moments = pd.Series(ticks.astype("datetime64[us]"))
-        if self.form:
-            return moments.dt.tz_localize("UTC").dt.strftime(self.form)
-        if self.kind == "date":
-            return moments.dt.date
-        zone = getattr(pandas_dtype(self.type), "tz", None)
-        return (moments.dt.tz_localize("UTC").dt.tz_convert(zone) if zone else moments).astype(self.type)

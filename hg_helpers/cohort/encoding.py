@@ -22,8 +22,9 @@ import numpy as np
 import pandas as pd
 import torch
 
-from .columns import TableLog, as_type, checked_values, codes_at, id_pattern, new_ids, type_name
-from .courses import Clock, Courses, grid_of, time_values
+from ..runtime.columns import Clock, TableLog, as_type, id_pattern, new_ids, type_name
+from .columns import checked_values, codes_at
+from .courses import Courses, grid_of, time_values
 from .layout import layout_of, not_zero_flag, time_features, visit_times, with_hidden, without_hidden
 from .load import validate_cohort
 from .scaling import RealCode
@@ -61,10 +62,12 @@ class CohortEncoder:
         self.schema = schema = replace(self._described, length=self._described.length or int(courses.sizes.max()))
         self.columns = list(table.columns)
         self._types = {name: type_name((cohort if name in cohort.columns else table)[name]) for name in table.columns}
-        self._ids, self._clock = id_pattern(table[schema.patient]), Clock.of(table, schema)
+        times, values = time_values(table, schema), checked_values(table, schema)
+        self._ids = id_pattern(table[schema.patient])
+        self._clock = Clock.of(table[schema.time], times, schema.date_format)
         if self._clock.kind == "number":  # which checking may have made integers
             self._clock = replace(self._clock, type=self._types[schema.time])
-        times, values = time_values(table, schema) / self._clock.unit, checked_values(table, schema)
+        times = times / self._clock.unit
         self._grid = list(map(float, grid_of(times, courses.rank))) if schema.regular else [0, 1]
         self.layout = layout_of(values, courses, schema)
         values, own = with_hidden(values, times, courses, self.layout, schema)

@@ -18,12 +18,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ..runtime.columns import TableLog, ids, normal
+from ..runtime.download import DEMO_NAME, OLDER_NAMES, data_folder, download_cohort
 from ..runtime.reading import read_table
-from .art import ART_FULL, OLDER_NAMES
-from .columns import TableLog, codes_at, ids, level_positions, real_values
+from .art import ART_FULL
+from .columns import codes_at, level_positions, real_values
 from .courses import Courses, fill_missing, first_rows
-from .download import DEMO_NAME, data_folder, download_cohort
-from .schema import Schema, normal
+from .schema import Schema
 
 
 def load_cohort(

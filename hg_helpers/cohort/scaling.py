@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import optimize, special, stats
 
-from .columns import TableLog
+from ..runtime.columns import TableLog
 from .schema import Feature
 
 #: Added before Box-Cox, so that a laboratory value of exactly zero has a logarithm.

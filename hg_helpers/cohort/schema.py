@@ -11,7 +11,6 @@ each of its columns, so that somebody else's table works by describing it, not b
 from __future__ import annotations
 
 import math
-import unicodedata
 from collections.abc import Iterable, Set
 from dataclasses import asdict, dataclass, fields, replace
 from itertools import accumulate
@@ -22,6 +21,7 @@ import numpy as np
 import yaml
 
 from ..runtime.checks import LARGEST, one_of, true_or_false, whole_number
+from ..runtime.columns import normal
 
 #: Most rows used of a patient where the schema gives no length.
 MOST_VISITS = 120
@@ -29,11 +29,6 @@ MOST_VISITS = 120
 COURSE = "course"
 #: The kinds of feature, and how wide the critic's soft embedding of each is.
 WIDTHS = {"real": 1, "binary": 2, "categorical": 4}
-
-
-def normal(text: Any) -> Any:
-    """Text with each accented letter in its one form (Unicode NFC); anything else as it is."""
-    return unicodedata.normalize("NFC", text) if isinstance(text, str) else text
 
 
 def _name(what: str, name: Any) -> str:

@@ -6,7 +6,7 @@ why a value is NaN. ``METRICS`` holds what each is at best and its range. :func:
 """
 
 # ruff: noqa: I001 (a module's names in full lines, not one a line)
-from ..cohort.arrays import CohortArrays, as_arrays, most_frequent_levels
+from .arrays import CohortArrays, as_arrays, most_frequent_levels
 from .distances import flatten
 from .diversity import coverage, joint_tv, log_cluster, patient_spread, prdc_coverage, prdc_density
 from .dynamics import autocorrelation_difference, cycle_difference, dwell_times, static_constant, switching_ratio

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from sklearn.cluster import KMeans
 
-from ..cohort.arrays import discrete_positions
+from .arrays import discrete_positions
 from .distances import blocks, flatten, neighbours
 from .fidelity import joint_shares, total_variation
 from .metric import NO_LEVELS, NO_REAL, Cohort, Names, Result, apart, averaged, metric, noted, one_thread, patient_means

@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse, stats
 
-from ..cohort.arrays import discrete_positions, group_rows, joint_groups
+from .arrays import discrete_positions, group_rows, joint_groups
 from .metric import NO_LEVELS, NO_REAL, Cohort, Names, Result, averaged, gap, mean_defined, metric, noted, undefined
 
 _NONE = "no value in one of the cohorts"

@@ -16,9 +16,9 @@ import numpy as np
 import pandas as pd
 from threadpoolctl import threadpool_limits
 
-from ..cohort.arrays import CohortArrays, as_arrays, prepare, together
 from ..cohort.encoding import CohortEncoder
 from ..runtime.checks import whole_number
+from .arrays import CohortArrays, as_arrays, prepare, together
 
 #: What metrics compute with, and features by name; None for all, or those that a docstring says.
 Cohort, Names = CohortArrays, Sequence[str] | None

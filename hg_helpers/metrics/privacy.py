@@ -22,8 +22,8 @@ from scipy.spatial import KDTree
 from sklearn.cluster import KMeans
 from sklearn.metrics import roc_auc_score
 
-from ..cohort.arrays import joint_groups, most_frequent_levels
 from ..cohort.schema import Feature
+from .arrays import joint_groups, most_frequent_levels
 from .distances import Neighbours, neighbours
 from .metric import Cohort, Names, Result, apart, metric, noted, one_thread, patient_means, undefined
 

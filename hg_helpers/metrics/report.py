@@ -15,13 +15,13 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import pandas as pd
 
-from ..cohort.arrays import CohortArrays, discrete_positions, together
 from ..cohort.art import ART_FULL
 from ..cohort.encoding import CohortEncoder
 from ..cohort.load import validate_cohort
 from ..cohort.schema import Schema
 from ..runtime.checks import whole_number
 from . import utility
+from .arrays import CohortArrays, discrete_positions, together
 from .comparisons import Comparison, Replicates, Score, against_holdout, headline_replicates, interval, privacy_scores
 from .metric import LARGEST_SEED, METRICS, mean_defined
 

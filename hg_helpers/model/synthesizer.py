@@ -19,10 +19,10 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from ..cohort.download import data_folder
 from ..cohort.encoding import CohortEncoder
 from ..runtime.checkpoint import atomic, load_checkpoint, naming, not_finite, save_checkpoint
 from ..runtime.checks import one_of, whole_number
+from ..runtime.download import data_folder
 from .config import TrainConfig, build_generator, build_source
 from .heads import change_rates
 from .latent import GaussianPrototypes, LatentBuffer, group_means

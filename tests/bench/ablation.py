@@ -22,11 +22,11 @@ from tqdm import tqdm
 
 from hg_helpers.app.demo import HOLDOUT, LABELS, SYNTHETIC_PATIENTS, in_processes, scores, train_in_process
 from hg_helpers.app.files import write_table
-from hg_helpers.cohort.arrays import CohortArrays, as_arrays
 from hg_helpers.cohort.art import ART_DEMO
 from hg_helpers.cohort.encoding import CohortEncoder
 from hg_helpers.cohort.load import load_cohort, split_patients
 from hg_helpers.metrics import autocorrelation_difference, c2st_auc
+from hg_helpers.metrics.arrays import CohortArrays, as_arrays
 from hg_helpers.model.config import MODELS, WORKSHOP, TrainConfig
 from hg_helpers.model.training import Trainer
 from hg_helpers.plots import ablation as draw

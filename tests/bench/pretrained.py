@@ -13,14 +13,14 @@ import pandas as pd
 import torch
 
 from hg_helpers.app.demo import LABELS, STATIC, scores
-from hg_helpers.cohort.arrays import as_arrays
 from hg_helpers.cohort.art import ART_DEMO
-from hg_helpers.cohort.download import data_folder
 from hg_helpers.cohort.encoding import CohortEncoder
 from hg_helpers.cohort.simulate import simulate_cohort
 from hg_helpers.metrics import autocorrelation_difference, joint_tv
+from hg_helpers.metrics.arrays import as_arrays
 from hg_helpers.model.config import TrainConfig
 from hg_helpers.model.training import Trainer
+from hg_helpers.runtime.download import data_folder
 
 #: The patients that the shipped models have seen, and the seeds of others from the same truth.
 PATIENTS, SEED, HOLDOUT_SEED = 4000, 1, 2

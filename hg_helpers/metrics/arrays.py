@@ -15,12 +15,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
+from ..cohort.columns import checked_values
+from ..cohort.courses import Courses, time_values
+from ..cohort.encoding import CohortEncoder
+from ..cohort.load import validate_cohort
+from ..cohort.schema import Schema
 from ..runtime.checks import one_of
-from .columns import checked_values
-from .courses import Courses, time_values
-from .encoding import CohortEncoder
-from .load import validate_cohort
-from .schema import Schema
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,8 +14,7 @@ import pandas as pd
 import pooch
 import requests
 
-from ..runtime.checkpoint import atomic
-from .art import ART_FULL, OLDER_NAMES
+from .checkpoint import atomic
 
 log = logging.getLogger("hg_helpers")
 
@@ -25,6 +24,10 @@ DEMO_NAME = "art_hiv_demo.csv.gz"
 PUBLIC_URL = "https://figshare.com/ndownloader/files/40584980"
 PUBLIC_NAME = "HealthGymV2_CbdrhDatathon_ART4HIV.csv"
 PUBLIC_BYTES, PUBLIC_ROWS = 44_700_000, 534_960
+PUBLIC_COLUMNS = "VL, CD4, Rel CD4, Gender, Ethnic, Base Drug Combo, Comp. INI, Comp. NNRTI, Extra PI, Extra pk-En"
+PUBLIC_COLUMNS = f"{PUBLIC_COLUMNS}, VL (M), CD4 (M), Drug (M), PatientID, Timestep".split(", ")
+#: The columns that an older release calls otherwise.
+OLDER_NAMES = {"Timepoints": "Timestep"}
 
 
 class DownloadError(OSError):
@@ -118,7 +121,7 @@ def _check(path: Path, expected_bytes: int | None, expected_rows: int) -> None:
         table = pd.read_csv(path).rename(columns=OLDER_NAMES)
     except ValueError as error:  # pandas' parser errors are ValueErrors
         raise ValueError(f"it cannot be read as a CSV ({error})") from error
-    absent = [name for name in ART_FULL.columns if name not in table.columns]
+    absent = [name for name in PUBLIC_COLUMNS if name not in table.columns]
     if absent:
         raise ValueError(f"its header lacks {', '.join(absent)} (it begins {', '.join(map(str, table.columns[:4]))})")
     rows = int(table.iloc[:, -1].notna().sum())  # a last line that breaks off has nothing in the last column
