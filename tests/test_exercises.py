@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from hg_helpers import exercises
-from hg_helpers.exercises.cases import edited, written
+from hg_helpers.exercises.cases import edited
 from hg_helpers.exercises.judging import exercise
 from tests.answers import nb01, nb02, nb03, nb04, nb05, nb06
 
@@ -209,10 +209,13 @@ def test_a_guess_is_held_against_what_happened_and_none_gives_nothing_away(capsy
 
 
 @exercise(
-    written({"two": ([2.0, 3.0], [1.0, 5.0], 0.5), "three": ([4.0, 7.0, 1.0], [2.0, 2.5, 0.5], 3.0)}),
-    "weighed.",
-    "first + share * second**2.",
-    {"first + second": "nothing is weighed.", "share * second -> second; **2 -> **3": "a cube without weight."},
+    {"two": ([2.0, 3.0], [1.0, 5.0], 0.5), "three": ([4.0, 7.0, 1.0], [2.0, 2.5, 0.5], 3.0)},
+    praise="weighed.",
+    task="first + share * second**2.",
+    mistakes={
+        "first + second": "nothing is weighed.",
+        "share * second -> second; **2 -> **3": "a cube without weight.",
+    },
 )
 def check_weighed(first, second, share):
     return first + share * second**2

@@ -1,10 +1,9 @@
 """One judge for all exercises: it runs a learner's answer on many inputs and says in one voice what came of it.
 
-An exercise is a record: the right answer, inputs of many sizes, and the wrong answers that learners give, each with the
-sentence that names it. A mistake is recognised by what an answer does, not by how it is written.
+An exercise is a record: the right answer, inputs of many sizes and, in ``words.yaml``, the wrong answers that learners
+give, each with the sentence that names it. A mistake is recognised by what an answer does, not by how it is written.
 
->>> from hg_helpers.exercises.cases import written
->>> @exercise(written({"three": ([1.0, 2, 4],), "one": ([3.0],)}), "doubled.", "each number, doubled.")
+>>> @exercise({"three": ([1.0, 2, 4],), "one": ([3.0],)}, praise="doubled.", task="each number, doubled.")
 ... def check_double(x):
 ...     return 2 * x
 >>> check_double(lambda x: [v + v for v in x])
@@ -25,19 +24,23 @@ import functools
 import inspect
 import itertools
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import yaml
 
 from . import outcomes as o
 from . import values as v
-from .cases import Case, edited, returning_like
+from .cases import Case, each, edited, returning_like, written
 from .outcomes import Outcome, agree, run
 from .values import no_numbers, numbers
 
 UNFILLED = "nothing has been filled in yet; replace the `...` and run the cell again."
+#: Praise, task and mistakes of each exercise.
+WORDS = yaml.safe_load(Path(__file__).with_name("words.yaml").read_text(encoding="utf-8"))
 CHANCE = "called twice with the same input, your function gives two answers: is there chance in it?"
 
 
@@ -50,8 +53,8 @@ class Exercise:
         cases: makes all inputs anew at each call, the same ones.
         praise: what a right answer shows.
         task: what is to be returned, in words, for a wrong answer that is like no known mistake.
-        mistakes: from a wrong answer to the sentence that names the mistake, the likeliest first. A wrong answer is a
-            function or, in words of the reference, what :func:`.cases.edited` makes one of; a tuple holds several.
+        mistakes: from wrong answers to the sentence that names the mistake, the likeliest first: what
+            :func:`.cases.edited` makes one of, with `` | `` between several; or the name of a tuple in the module.
         learns: the arguments at which an answer must have the reference's gradient.
         cut: what a learner has done where there is no gradient at all.
         examine: judges answers in which chance has a part, or that are no numbers: from the cases and what came back to
@@ -63,7 +66,7 @@ class Exercise:
     cases: Callable[[], list[Case]]
     praise: str
     task: str
-    mistakes: dict[Callable | str | tuple, str] = field(default_factory=dict)
+    mistakes: dict[str, str] = field(default_factory=dict)
     learns: tuple[str, ...] = ()
     cut: str = "numpy, float(), .item(), .tolist(), .detach(), .data or no_grad cuts it off; use torch throughout."
     examine: Callable[[list[Case], list], tuple[str, int] | None] | None = None
@@ -219,8 +222,9 @@ class Exercise:
     @functools.cached_property
     def known(self) -> list[tuple[Callable, str]]:
         """All known wrong answers as functions, each with the sentence that names it."""
-        pairs = [(w, told) for key, told in self.mistakes.items() for w in (key if isinstance(key, tuple) else (key,))]
-        return [(edited(self.reference, w) if isinstance(w, str) else w, told) for w, told in pairs]
+        near = self.reference.__globals__
+        pairs = [(wrong, told) for key, told in self.mistakes.items() for wrong in near.get(key, key.split(" | "))]
+        return [(edited(self.reference, wrong), told) for wrong, told in pairs]
 
     @functools.cached_property
     def _expected(self) -> list[Outcome]:
@@ -265,6 +269,13 @@ class Exercise:
         return "\n  ".join(lines)
 
 
-def exercise(*record: Any, **more: Any) -> Callable[[Callable], Exercise]:
-    """The check whose right answer stands below it: what :class:`Exercise` takes, but for the reference."""
-    return lambda reference: Exercise(reference, *record, **more)
+def exercise(
+    inputs: dict[str, tuple] | Callable[..., Any], sizes: Iterable[tuple] | None = None, **more: Any
+) -> Callable[[Callable], Exercise]:
+    """The check whose right answer stands below it, with the words that stand under its name in ``words.yaml``.
+
+    Its ``inputs`` are written out (:func:`.cases.written`), or made of many ``sizes`` (:func:`.cases.each`), or are
+    a function that makes all cases.
+    """
+    cases = written(inputs) if isinstance(inputs, dict) else inputs if sizes is None else each(inputs, sizes)
+    return lambda reference: Exercise(reference, cases, **{**WORDS.get(reference.__name__, {}), **more})

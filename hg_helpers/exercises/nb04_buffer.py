@@ -6,21 +6,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .cases import Case, each
+from .cases import Case
 from .judging import exercise
 from .nb02_wgan import random_tensor
-from .nb03_autoencoder import PROTOTYPE_MISTAKES, sequences_of_latents
+from .nb03_autoencoder import sequences_of_latents
 from .toy import toy_latents
 from .values import no_numbers, numbers
 
 
-@exercise(
-    each(tuple, [()]),
-    "one vector a patient, the mean over its months, shape (3, 1, 2).",
-    "the mean over months, axis 1, (3, 1, 2). Patient 0 has the first coordinates 3, 2, 1, 0: its prototype's is 1.5.",
-    PROTOTYPE_MISTAKES,
-    is_value=True,
-)
+@exercise(tuple, [()], is_value=True)
 def check_toy_prototypes():
     t = toy_latents()
     return t.mean(1, keepdim=True)
@@ -34,28 +28,7 @@ def _batches() -> list[Case]:
     return [*cases, Case("nothing moves", (torch.tensor([[[0.5, 2.0]]]), torch.ones(2, 3, 2)))]
 
 
-_INSIDE = "std(dim=(0, 1), keepdim=True) -> std(1, keepdim=True).mean(0, keepdim=True)"
-
-
-@exercise(
-    _batches,
-    "the mean of the old scale and the batch's sample standard deviation.",
-    "(1, 1, Z), the mean of scale and the latents' sample standard deviation over patients and months together.",
-    {
-        "scale + spread": "this is the sum of scale and deviation; their mean is half of it.",
-        "scale + spread / 2": "brackets: half of the sum, (scale + deviation) / 2.",
-        "(scale * spread).sqrt()": "this is the geometric mean; take half of the sum.",
-        "0.9 * scale + 0.1 * spread": "the weights are 1/2 and 1/2.",
-        "(0, 1) -> (0, 1), correction=0": "this divides by n; the sample deviation divides by n - 1.",
-        "std -> var": "this takes the variance; T_SD follows its root, the standard deviation.",
-        "std -> mean": "this follows the batch's mean; T_SD follows its standard deviation.",
-        "(dim=(0, 1), keepdim=True) -> ()": "this is one deviation for all; each latent dimension has its own.",
-        _INSIDE: "this is the spread inside each patient, averaged; take both together, dim=(0, 1).",
-        "latents.std -> latents.mean(1, keepdim=True).std": "this is the prototypes' spread; dim=(0, 1) takes all.",
-        "dim=(0, 1) -> dim=0": "this is a spread for each month; dim=(0, 1) takes both together.",
-        "dim=(0, 1) -> dim=1": "this is a spread for each patient; dim=(0, 1) takes both together.",
-    },
-)
+@exercise(_batches)
 def check_running_scale(scale, latents):
     spread = latents.std(dim=(0, 1), keepdim=True)
     return (scale + spread) / 2
@@ -128,12 +101,7 @@ def _lottery(cases: list[Case], values: list) -> tuple[str, int] | None:
     return None
 
 
-@exercise(
-    _queues,
-    "a random subset stays, each at most once, and a queue with room keeps everybody.",
-    "the rows that stay, (k, 1, Z).",
-    examine=_lottery,
-)
+@exercise(_queues, examine=_lottery)
 def check_queue(prototypes: Tensor, capacity: int, generator: torch.Generator) -> Tensor:
     if len(prototypes) <= capacity:
         return prototypes
@@ -149,42 +117,13 @@ def _draws(months: int, chosen: tuple[int, ...], n: int, width: int) -> tuple[Te
 _SIZES = [(3, (2, 0, 2), 3, 2), (4, (1,), 5, 2), (1, (3, 3, 0, 1), 4, 3), (4, (1, 0, 3, 2), 4, 4), (6, (7, 4, 4), 9, 1)]
 
 
-@exercise(
-    each(_draws, _SIZES),
-    "z * T_SD + prototype, new each month in the first term, kept in the second.",
-    "z * scale + prototypes[chosen], (B, L, Z).",
-    {
-        "(z + drawn) * scale": "the prototype is multiplied by T_SD too; only z is.",
-        "z + drawn * scale": "T_SD multiplies the prototype; it belongs to z.",
-        "z * scale * drawn": "the prototype is a factor; it is added.",
-        "z + scale + drawn": "T_SD is added; it is a factor.",
-        "(2 * z - 1) * scale + drawn": "z is made to run from -1 to 1; take it as it is.",
-        "z * scale + drawn.transpose(0, 1)": "the draw belongs to the patient, axis 0, and is the same each month.",
-        ("z * scale + drawn.mean()", "z * scale + drawn.mean(0)"): "the prototypes are averaged; each patient has one.",
-        "z * scale + drawn[:1]": "everybody has the same prototype; draw one a patient.",
-    },
-)
+@exercise(_draws, _SIZES)
 def check_latent_noise(z, scale, prototypes, chosen):
     drawn = prototypes[chosen]
     return z * scale + drawn
 
 
-@exercise(
-    each(lambda *given: given, [(0.6, 0.9, 60), (2.0, 3.0, 4), (1, 6, 3), (5.0, 0.5, 1), (0.0, 2.0, 12)]),
-    "a prototype that stays keeps its whole variance; all that is new each month is divided.",
-    "two numbers: what stays keeps its variance, what is new each month has it divided by the number of months.",
-    {
-        "noise / months, -> noise,": "the first is one month's variance: the mean divides the noise's part.",
-        "(variance + noise) / months -> variance + noise": "the second is one month's variance; divide all of it.",
-        "(variance + noise) -> variance + noise": "the two are equal; drawn each month, the prototype averages out.",
-        "(variance + noise) / months -> variance / months + noise": "in the second the noise is not divided.",
-        "variance + noise / months -> (variance + noise) / months": "in the first the prototype is divided; it stays.",
-        " / 12 -> ": "z is uniform on 0 to 1 and has variance 1/12, not 1.",
-        "12 -> 3": "that is the variance of -1 to 1; z is uniform on 0 to 1, 1/12.",
-        "/ 12 -> // 12": "// drops the fraction; use /.",
-        "months -> months**0.5": "that is for standard deviations; a variance is divided by months, not their root.",
-    },
-)
+@exercise(lambda *given: given, [(0.6, 0.9, 60), (2.0, 3.0, 4), (1, 6, 3), (5.0, 0.5, 1), (0.0, 2.0, 12)])
 def check_kept_variance(variance, scale, months):
     noise = scale**2 / 12
     return variance + noise / months, (variance + noise) / months
