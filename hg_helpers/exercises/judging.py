@@ -40,7 +40,8 @@ from .values import no_numbers, numbers
 
 UNFILLED = "nothing has been filled in yet; replace the `...` and run the cell again."
 #: Praise, task and mistakes of each exercise.
-WORDS = yaml.safe_load(Path(__file__).with_name("words.yaml").read_text(encoding="utf-8"))
+_TEXT = Path(__file__).with_name("words.yaml").read_text(encoding="utf-8")
+WORDS = yaml.load(_TEXT, getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # the first is ten times faster
 CHANCE = "called twice with the same input, your function gives two answers: is there chance in it?"
 
 
