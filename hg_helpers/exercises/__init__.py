@@ -7,14 +7,7 @@ patients that run through the series.
 
 from typing import Any
 
-from . import (
-    nb01_preprocessing,
-    nb02_wgan,
-    nb03_autoencoder,
-    nb04_buffer,
-    nb05_evaluation,
-    nb06_usefulness,
-)
+from . import nb01_preprocessing, nb02_wgan, nb03_autoencoder, nb04_buffer, nb05_evaluation, nb06_usefulness
 from .nb05_evaluation import suspects
 from .predictions import predicted
 from .toy import toy_cohort, toy_gan, toy_points, toy_schema

@@ -51,9 +51,7 @@ _ORDERS = tuple(f"o, i, f, a -> {', '.join(order)}" for order in [*itertools.per
 
 
 @exercise(
-    _month,
-    [(1, 1, 1), (3, 2, 4), (4, 3, 4), (5, 6, 12)],
-    learns=("x", "h", "c", "weight", "hidden_weight", "bias"),
+    _month, [(1, 1, 1), (3, 2, 4), (4, 3, 4), (5, 6, 12)], learns=("x", "h", "c", "weight", "hidden_weight", "bias")
 )
 def check_lstm_step(x, h, c, weight, hidden_weight, bias):
     o, i, f, a = (x @ weight + h @ hidden_weight + bias).chunk(4, -1)
@@ -66,9 +64,7 @@ def _logits(patients: int, months: int, schema: Schema) -> tuple[Tensor, Schema]
 
 
 @exercise(
-    _logits,
-    [(3, 4, toy_schema()), (1, 1, toy_schema()), (2, 3, other_schema()), (4, 2, ART_DEMO)],
-    learns=("logits",),
+    _logits, [(3, 4, toy_schema()), (1, 1, toy_schema()), (2, 3, other_schema()), (4, 2, ART_DEMO)], learns=("logits",)
 )
 def check_heads(logits, schema):
     parts = []

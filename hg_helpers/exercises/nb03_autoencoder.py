@@ -73,9 +73,7 @@ def _networks(schema: Schema, patients: int, months: int) -> tuple:
 
 
 @exercise(
-    _networks,
-    [(toy_schema(), 3, 4), (other_schema(), 5, 4), (other_schema(), 1, 6)],
-    learns=("critic", "autoencoder"),
+    _networks, [(toy_schema(), 3, 4), (other_schema(), 5, 4), (other_schema(), 1, 6)], learns=("critic", "autoencoder")
 )
 def check_detached_loss(critic, autoencoder, x):
     e = critic.embed(x).detach()
