@@ -188,10 +188,3 @@ def test_an_unknown_setting_or_preset_is_refused_with_the_known_ones():
         TrainConfig.v1(lr=0.1)
     with pytest.raises(ValueError, match=r"'laptop'.*'published', 'workshop'"):
         TrainConfig.v2(preset="laptop")
-
-
-def test_settings_of_a_model_from_before_hold_or_switch_heads_are_taken_where_they_mean_nothing_new():
-    config = TrainConfig.v2(epochs=3)
-    assert TrainConfig.from_dict({**config.to_dict(), "steady": 1}) == config == TrainConfig.from_dict(config.to_dict())
-    with pytest.raises(ValueError, match="train anew"):
-        TrainConfig.from_dict({**config.to_dict(), "steady": 21})

@@ -270,13 +270,6 @@ def test_a_visit_behind_the_end_hands_its_derivative_to_the_last_one():
     assert until_the_end(x, None) is x
 
 
-def test_a_model_that_ended_courses_month_by_month_is_refused():
-    state = CohortEncoder(VISITS).fit(visits()).state()
-    state["hidden"][-1] |= {"kind": "binary", "levels": ["no", "yes"], "codes": ["no", "yes"], "static": False}
-    with pytest.raises(ValueError, match="train it again"):
-        CohortEncoder.from_state(state)
-
-
 @pytest.mark.parametrize("model", ["v1", "v2", "v2_plus"])
 def test_every_model_trains_resumes_and_samples_courses_with_gaps_and_ends(tmp_path, tiny, model):
     table = visits()

@@ -195,17 +195,13 @@ class CohortEncoder:
 
     @classmethod
     def from_state(cls, state: dict[str, Any]) -> CohortEncoder:
-        """Inverse of :meth:`state`; also of those that older versions wrote, when every course had the full length."""
+        """Inverse of :meth:`state`."""
         schema = state["schema"]
-        if "hidden" not in state:
-            schema = {"shorter": "error" if schema["regular"] else "drop", **schema}
         encoder = cls(Schema.from_dict(schema))
-        encoder.layout = Schema.from_dict({**schema, "features": [*schema["features"], *state.get("hidden", [])]})
-        if encoder.layout.course is not None and not encoder.layout.course.static:
-            raise ValueError("this model ends courses month by month, which is no longer done: train it again")
-        encoder.columns = list(state["columns"])
+        encoder.layout = Schema.from_dict({**schema, "features": [*schema["features"], *state["hidden"]]})
         encoder._codes = {name: RealCode(*numbers) for name, numbers in state["codes"].items()}
-        encoder._clock = Clock(**state.get("clock", {"type": "int64"}))
-        encoder._grid = list(state.get("grid", [state.get("first_time", 0), 1]))
-        encoder._types, encoder._ids = state.get("types", {}), state.get("ids")
+        encoder._clock = Clock(**state["clock"])
+        encoder.columns, encoder._grid, encoder._types, encoder._ids = map(
+            state.get, ("columns", "grid", "types", "ids")
+        )
         return encoder

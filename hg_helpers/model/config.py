@@ -139,10 +139,7 @@ class TrainConfig:
 
     @classmethod
     def from_dict(cls, settings: dict[str, Any]) -> TrainConfig:
-        """What :meth:`to_dict` gave, also of a model trained when regimens were averaged over a window of months."""
-        settings = dict(settings)
-        if settings.pop("steady", 1) != 1:
-            raise ValueError("this model averages regimens over a window of months, which no longer exists: train anew")
+        """What :meth:`to_dict` gave."""
         return cls(**settings)
 
 

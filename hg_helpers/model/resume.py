@@ -45,10 +45,8 @@ def accept(trainer: Any, x: Tensor) -> Tensor:
         raise ValueError("x holds values that are not finite; encode the table with the trainer's encoder")
     found = hashlib.sha256(x.detach().cpu().contiguous().numpy().tobytes()).hexdigest()
     if trainer.data not in (None, found):
-        raise ValueError(
-            "these are not the patients that this model was trained on so far: pass the same encoded table (same rows, "
-            "same split), or start a new Trainer"
-        )
+        remedy = "pass the same encoded table (same rows, same split), or start a new Trainer"
+        raise ValueError(f"these are not the patients that this model was trained on so far: {remedy}")
     trainer.data, x = found, x.to(trainer.device, torch.float32)
     if trainer.target is None:
         trainer.target = correlation_matrix(x)
