@@ -26,22 +26,17 @@ import itertools
 import types
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
 from . import outcomes as o
 from . import values as v
-from .cases import Case, each, edited, returning_like, written
+from .cases import WORDS, Case, each, edited, returning_like, written
 from .outcomes import Outcome, agree, run
 from .values import no_numbers, numbers
 
 UNFILLED = "nothing has been filled in yet; replace the `...` and run the cell again."
-#: Praise, task and mistakes of each exercise.
-_TEXT = Path(__file__).with_name("words.yaml").read_text(encoding="utf-8")
-WORDS = yaml.load(_TEXT, getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # the first is ten times faster
 CHANCE = "called twice with the same input, your function gives two answers: is there chance in it?"
 
 

@@ -21,6 +21,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from .cases import WORDS
 from .values import numbers, one_line, same
 
 
@@ -148,49 +149,12 @@ def same_slopes(one: list[np.ndarray | None] | str, two: list[np.ndarray | None]
 
 # --- kinds of mistakes ------------------------------------------------------------------------------------------------
 
-_SHAPE = "the numbers are right, the shape is not:"
-#: Mistakes that any answer can have: from the expected numbers to the wrong ones.
-UNIVERSAL: list[tuple[Callable, str]] = [
-    (lambda e: -e, "the sign is turned round."),
-    (lambda e: e.T, "the numbers are right, the axes have changed places."),
-    (lambda e: e.squeeze(), f"{_SHAPE} an axis of length 1 is missing (keepdim)."),
-    (lambda e: e[None], f"{_SHAPE} there is an axis too many."),
-    (lambda e: e[..., None], f"{_SHAPE} there is an axis too many."),
-    (lambda e: e.ravel(), f"{_SHAPE} the axes are lost."),
-    (lambda e: e[::-1], "the numbers are right, in reverse order."),
-    (lambda e: np.sort(e.ravel()), "the numbers are right, but sorted by size; keep their order."),
-    (lambda e: e.sum(), "everything is added up to one number; it is to be kept apart."),
-    (lambda e: e.mean(), "everything is averaged to one number; it is to be kept apart."),
-    (lambda e: e[0], "only the first comes back: is `return` inside the loop, or a part not returned?"),
-    (lambda e: e[-1], "only the last comes back: collect all of them."),
-    (lambda e: e[:-1], "the last one is missing."),
-    (lambda e: e[1:], "the first one is missing."),
-    *((lambda e, k=k: np.round(e, k), "the numbers are rounded; return them as they are.") for k in range(4)),
-    (lambda e: e**2, "these are the squares: a root is missing, or a square too many."),
-    (lambda e: np.sqrt(e), "these are the roots: a square is missing, or a root too many."),
-    (lambda e: np.abs(e), "the sign is lost."),
-    (lambda e: np.exp(e), "these are the exponentials: a logarithm is missing, or exp too many."),
-    (lambda e: np.log(e), "these are the logarithms: exp is missing, or a logarithm too many."),
-    (lambda e: 1 - e, "this is 1 minus what is asked for."),
-    (lambda e: 1 / e, "this is 1 divided by what is asked for."),
-    *((lambda e, k=k: e.sum(k), f"axis {k} is added up; it is to be kept.") for k in range(3)),
-    *((lambda e, k=k: e.mean(k), f"axis {k} is averaged; it is to be kept.") for k in range(3)),
-]
-#: Mistakes that any answer can have with one of its arguments: what the right answer is given in its place.
-ENTERS: list[tuple[Callable, str]] = [
-    (lambda a: -a, "the sign of `{}` is turned round: added or subtracted, times or divided?"),
-    (lambda a: ~a, "`{}` is the wrong way round (True for False)."),
-    (lambda a: a**2, "`{}` is squared, and should not be."),
-    (lambda a: abs(a) ** 0.5, "a root of `{}` is too many, or a square is missing."),
-    (lambda a: 1 / a, "`{}` divides where it should multiply, or the other way round."),
-    (lambda a: np.exp(a), "exp of `{}` stands where `{}` itself should."),
-    (lambda a: np.log(a), "the logarithm of `{}` stands where `{}` itself should, or exp is missing."),
-    (lambda a: 2 * a, "`{}` counts twice, or a half is missing."),
-    (lambda a: a / 2, "`{}` counts half."),
-    (lambda a: a + 1, "`{}` counts as one more: is it > or >=?"),
-    (lambda a: a - 1, "`{}` counts as one less: is it > or >=?"),
-    (lambda a: a * 0 + a.mean(), "`{}` is averaged first; take each of its numbers."),
-]
+#: Mistakes that any answer can have, from the expected numbers to the wrong ones; and that it can have with one of its
+#: arguments: what the right answer is given in the place of that.
+UNIVERSAL, ENTERS = (
+    [(eval(f"lambda {x}: {wrong}"), told) for key, told in WORDS[part].items() for wrong in key.split(" | ")]
+    for x, part in (("e", "any answer"), ("a", "any argument"))
+)
 
 
 def kind_of_mistake(answers: list[np.ndarray], wanted: list[np.ndarray]) -> str | None:
