@@ -98,9 +98,8 @@ def _path(text: str) -> Path:
 
 def build_parser() -> argparse.ArgumentParser:
     """All commands and options."""
-    parser = argparse.ArgumentParser(
-        "python -m hg_helpers", description=DESCRIPTION, epilog=EXITS, formatter_class=Help
-    )
+    words = {"description": DESCRIPTION, "epilog": EXITS}
+    parser = argparse.ArgumentParser("python -m hg_helpers", formatter_class=Help, **words)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     def command(run: Callable, summary: str, example: str) -> Callable:
@@ -130,9 +129,8 @@ def build_parser() -> argparse.ArgumentParser:
     option = command(download, "fetch the public cohort (44.7 MB) into data/raw/", "download")
     option("--force", action="store_true", help="fetch it again")
 
-    option = command(
-        simulate, "write a simulated cohort with known truth", "simulate --patients 1000 --out cohort.csv.gz"
-    )
+    example = "simulate --patients 1000 --out cohort.csv.gz"
+    option = command(simulate, "write a simulated cohort with known truth", example)
     option("--patients", type=COUNT, default=1000, help="how many (default 1000)")
     option("--months", type=COUNT, default=60, help="months each (default 60)")
     option("--seed", **SEED)
@@ -163,9 +161,8 @@ def build_parser() -> argparse.ArgumentParser:
     option("--resume", action="store_true", help="go on with the model in --out, up to --epochs")
     writes(option, "model file (.pt); the split is written beside it")
 
-    option = command(
-        sample, "draw synthetic patients from a model", "sample --model v2_plus --patients 1000 --out s.csv"
-    )
+    example = "sample --model v2_plus --patients 1000 --out s.csv"
+    option = command(sample, "draw synthetic patients from a model", example)
     option("--model", required=True, help="file from `train`, or v1, v2, v2_plus of the package")
     option("--patients", type=COUNT, default=1000, help="how many (default 1000)")
     option("--seed", **SEED)

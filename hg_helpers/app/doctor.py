@@ -59,9 +59,8 @@ def import_failed(error: Exception) -> str:
 def checks() -> list[Check]:
     """Python, packages, cores, device, bundled and public data (optional, so never a failure), disk and folder."""
     ok, version = sys.version_info[:2] >= OLDEST_PYTHON, platform.python_version()
-    python = Check(
-        "python", ok, version if ok else f"{version}; install Python {'.'.join(map(str, OLDEST_PYTHON))} or newer"
-    )
+    advice = "" if ok else f"; install Python {'.'.join(map(str, OLDEST_PYTHON))} or newer"
+    python = Check("python", ok, version + advice)
     # in a container, the cores that this process may use are fewer than the machine's
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return [python, *map(_package, REQUIRED), Check("cores", True, str(cores)), _device(), *_data(), *_folder()]

@@ -104,14 +104,8 @@ def write_parts(
 
     Parts that are there are kept: stopped and called again with the same model and arguments, it goes on. What they are
     of stands in ``_parts.json``; those of another model, seed, decoding or size are a ValueError.
-    ``pandas.read_parquet(folder)`` reads them all.
-
-    Args:
-        per_part: patients a file, a multiple of 256; memory does not grow with ``patients``.
-        progress: called with the number of patients written so far.
-
-    Returns:
-        The files, in the order of the patients.
+    ``pandas.read_parquet(folder)`` reads them all. A file holds ``per_part`` patients, a multiple of 256; memory does
+    not grow with ``patients``. ``progress`` is told how many have been written. Returns the files, in their order.
     """
     if whole_number("per_part", per_part) % BLOCK:
         raise ValueError(f"per_part must be a multiple of {BLOCK}, not {per_part!r}")

@@ -50,9 +50,8 @@ def written(out: dict[str, tuple]) -> Callable[[], list[Case]]:
 def edited(right: Callable, edits: str) -> Callable:
     """The right answer with a mistake written into it, as a learner would write it.
 
-    Args:
-        edits: ``old -> new`` for each piece of its body that is to be exchanged, with ``; `` between them; or an
-            expression that is returned in place of what its last line returns, in which ``right`` is the right answer.
+    ``edits`` are ``old -> new`` for each piece of its body to be exchanged, with ``; `` between them; or an expression
+    to be returned in place of its last line's, in which ``right`` is the right answer.
     """
     head, body = re.search(r"^def .*", inspect.getsource(right), re.DOTALL | re.MULTILINE)[0].split(":\n", 1)
     if " -> " not in edits:

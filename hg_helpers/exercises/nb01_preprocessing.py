@@ -73,9 +73,7 @@ def check_decode(block, codes):
     return np.asarray(codes)[block.argmax(axis=1)]
 
 
-def _shuffled(
-    ids: int | list[int], months: int, column: str, order: str = "in no order"
-) -> tuple[pd.DataFrame, str, int]:
+def _shuffled(ids: int | list[int], months: int, column: str, order: str = "in no order") -> tuple:
     table = _table(ids, months, ["VL", "CD4"], 1)
     table[["VL", "CD4"]] = np.random.default_rng(months).permutation(20 * len(table)).reshape(-1, 2)[: len(table)]
     table = table.sort_values(["Timestep", "PatientID"]) if order == "by month" else table
@@ -83,16 +81,9 @@ def _shuffled(
     return table.reset_index(drop=True), column, months
 
 
-@exercise(
-    _shuffled,
-    [
-        (3, 2, "VL", "by patient"),
-        (3, 4, "VL", "by month"),
-        (2, 3, "VL"),
-        (3, 1, "VL"),
-        (_IDS, 3, "CD4"),
-        (12, 5, "CD4"),
-    ],
-)
+_SORTED = [(3, 2, "VL", "by patient"), (3, 4, "VL", "by month")]
+
+
+@exercise(_shuffled, [*_SORTED, (2, 3, "VL"), (3, 1, "VL"), (_IDS, 3, "CD4"), (12, 5, "CD4")])
 def check_sequences(table, column, months):
     return table.sort_values(["PatientID", "Timestep"])[column].to_numpy().reshape(-1, months)

@@ -188,10 +188,7 @@ def joint_groups(*rows: np.ndarray) -> tuple[list[np.ndarray], np.ndarray]:
         the group number of every row of each set, and the levels of each group, (groups, features), in their order.
     """
     joined = pd.DataFrame(np.concatenate(rows).astype(np.int64))
-    numbers, groups = (
-        np.zeros(len(joined), np.int64),
-        np.empty((1, 0), np.int64),
-    )  # without features all are of one group
+    numbers, groups = np.zeros(len(joined), np.int64), np.empty((1, 0), np.int64)  # without features, one for all
     if len(joined.columns):
         numbers = joined.groupby(list(joined)).ngroup().to_numpy()
         groups = joined.drop_duplicates().sort_values(list(joined)).to_numpy()

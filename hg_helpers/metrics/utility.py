@@ -126,9 +126,8 @@ def learn(seen: np.ndarray, answer: np.ndarray, unseen: np.ndarray, seed: int) -
     seen, unseen = (rows[:, some] if some.any() else np.zeros((len(rows), 1)) for rows in (seen, unseen))
     # the library's default of 20 rows a leaf could not split a small cohort, which would look like a perfect likeness
     leaf = int(np.clip(len(seen) // 20, 1, 20))
-    model = HistGradientBoostingClassifier(
-        max_iter=60, max_leaf_nodes=15, min_samples_leaf=leaf, early_stopping=False, random_state=seed
-    )
+    trees = {"max_iter": 60, "max_leaf_nodes": 15, "min_samples_leaf": leaf, "early_stopping": False}
+    model = HistGradientBoostingClassifier(**trees, random_state=seed)
     with one_thread():
         return model.fit(seen, answer).predict_proba(unseen)[:, 1]
 

@@ -53,14 +53,15 @@ def report_figures(
             found[other] = dcr_share(train[half], holdout, train[~half], schema)[1]
         return found
 
+    def groups_of(*names: str) -> dict[str, pd.DataFrame]:
+        return {name: coverage(train, sets[name], schema)[1] for name in names}
+
     drawn: dict[str, Callable] = {
         "distributions": lambda: distributions(holdout, others, schema, real_label=held),
         "association": lambda: association(*pair, **names),
         "trends_and_cycles": lambda: trends_and_cycles(*pair, **names),
         "joint_shares": lambda: joint_shares(sets, schema, who),
-        "coverage": lambda: coverage_bars(
-            {name: coverage(train, sets[name], schema)[1] for name in (held, made)}, real_label=trained
-        ),
+        "coverage": lambda: coverage_bars(groups_of(held, made), real_label=trained),
         "trajectories": lambda: trajectories(holdout, others, schema, real_label=held, patients=0),
         "regimen_shares": lambda: regimen_shares(sets, schema),
         "patients": lambda: patients(*pair, **names, seed=seed),

@@ -188,11 +188,8 @@ def prototypes(points: Any, values: Sequence[Any], name: str | Feature) -> Drawn
         for level, look in zip(value.cat.categories, style.category_looks(len(counts)), strict=True):
             part, count = table[value == level], counts[level]
             look = {"color": look["color"], "marker": look["marker"], "edgecolors": "white", "linewidths": 0.4}
-            look |= {
-                "label": f"{level} ({count:,})" if count else f"{level} (absent)",
-                "zorder": 3 - count / len(value),
-            }
-            axes.scatter(part["first"], part["second"], s=26, alpha=0.85, **look)
+            look |= {"label": f"{level} ({count:,})" if count else f"{level} (absent)"}
+            axes.scatter(part["first"], part["second"], s=26, alpha=0.85, zorder=3 - count / len(value), **look)
         figure.legend(title=name.name, loc="outside right center", markerscale=1.6)
         told = ", ".join(f"{level} {count:,}" for level, count in counts.items())
     axes.set_xlabel(f"first principal direction ({shares[0]:.0%} of variance)")
