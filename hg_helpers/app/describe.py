@@ -69,7 +69,9 @@ def describe(source: str | Path | pd.DataFrame, patient: str, time: str, **readi
 
 def _times(table: pd.DataFrame, courses: Courses, patient: str, time: str) -> list[tuple[str, Any, str]]:
     """The lines on times and lengths: key, value, comment."""
-    forms = _date_formats(table[time])
+    column, forms = table[time], []
+    if isinstance(column.iloc[0], str) and numbers(column)[1].any() and _share(column, "ISO8601") < 1:
+        forms = [form for form in DATE_FORMATS if _share(column, form) == 1]
     found = [("date_format", forms[0], f"or {forms[1]}?" if len(forms) > 1 else "")] if forms else []
     schema = Schema([Feature("x", "real")], patient, time, regular=False, date_format=forms[0] if forms else None)
     values = time_values(table, schema)
@@ -87,13 +89,6 @@ def _times(table: pd.DataFrame, courses: Courses, patient: str, time: str) -> li
         rows = f"{sizes.min()} to {sizes.max()} rows a patient, median {np.median(sizes):g}"
         found.append(("shorter", "keep", f"{rows}; `drop` leaves out who has fewer than `length`"))
     return found
-
-
-def _date_formats(column: pd.Series) -> list[str]:
-    """Those that fit a column of text, where ISO's does not."""
-    if not isinstance(column.iloc[0], str) or not numbers(column)[1].any() or _share(column, "ISO8601") == 1:
-        return []
-    return [form for form in DATE_FORMATS if _share(column, form) == 1]
 
 
 def _share(column: pd.Series, form: str) -> float:

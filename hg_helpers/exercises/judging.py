@@ -232,8 +232,8 @@ class Exercise:
 
     @functools.cached_property
     def _universal(self) -> o.Wrong:
-        results = zip(*map(o.distorted, self._expected), strict=True)
-        return [(list(one), told) for one, (_, told) in zip(results, o.UNIVERSAL, strict=True)]
+        right = [(numbers(outcome.value),) for outcome in self._expected]
+        return [([run(wrong, value) for value in right], told) for wrong, told in o.UNIVERSAL]
 
     @functools.cached_property
     def _alternative(self) -> o.Wrong:

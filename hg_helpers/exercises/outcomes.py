@@ -192,12 +192,6 @@ def _factor(answers: list[np.ndarray], wanted: list[np.ndarray]) -> str | None:
     return None
 
 
-def distorted(outcome: Outcome) -> list[Outcome]:
-    """What the right answer would be with each of the universal mistakes."""
-    value = numbers(outcome.value)
-    return [run(transform, (value,)) for transform, _ in UNIVERSAL]
-
-
 def alternatives(names: list[str], given: list[tuple]) -> Iterator[tuple[list[tuple], str]]:
     """Other arguments to which a wrong answer may be the right one, each with the sentence that says so."""
     for i, j in itertools.combinations(range(len(names)), 2):

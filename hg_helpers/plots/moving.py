@@ -1,14 +1,5 @@
 """Pictures that move: a GAN among points, and an LSTM, step by step.
 
-``hg.exercises.toy_gan`` takes its noise from any source of the package, so that with v2's memory (notebook 04) it is::
-
-    points, random = hg.exercises.toy_points(), torch.Generator().manual_seed(0)
-    memory = hg.LatentBuffer(2)
-    memory.update(points[:, None] + 0.1 * torch.randn(len(points), 60, 2, generator=random), random)
-    runs = {"v1's noise": toy_gan(points, hg.UniformNoise(2)), "v2's memory": toy_gan(points, memory)}
-    figure, table = hg.plots.gan_steps(points, runs)  # still; and under a slider:
-    hg.plots.play(lambda frame: hg.plots.gan_steps(points, runs, [frame])[0], 9)
-
 >>> _, table = lstm_steps([0.0, 1.0, 0.0], {'forgets': ([0, 8, 0, 2], [0] * 4, [2, -4, 0, 0])})
 >>> [round(c, 2) for c in table['c']]
 [0.0, 0.95, 0.47]
