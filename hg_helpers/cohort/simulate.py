@@ -24,24 +24,9 @@ import numpy as np
 import pandas as pd
 
 from ..runtime.checks import real_number, whole_number
+from ..runtime.download import data_folder
 from .art import ART_FULL
 
-#: Per 10,000 patients of each Gender x Ethnic group; African patients are far more often female than the others.
-_DEMOGRAPHICS = """
-Male: Asian 170, African 585, Caucasian 2050, Other 5825
-Female: Asian 40, African 600, Caucasian 90, Other 640
-"""
-
-#: Fifty regimens: the base, then what is added (a name stands in one column only; pk is the enhancer), per 10,000.
-_REGIMENS = """
-FTC + TDF: RPV 1575, EFV 1076, DTG 780, EVG pk 473, DRV 289, RAL 236, NVP 186, EVG 89, RTVB 33, ATV 29, RTV 29
-FTC + TDF: DTG DRV pk 15, LPV 12, DTG RPV 8
-3TC + ABC: DTG 1246, RPV 577, EFV 358, ATV 348, RAL 128, NVP 114, RTVB 33, DRV 32, DRV pk 30, RTV 29, DTG EFV 8, LPV 8
-FTC + TAF: EVG pk 113, DTG 73, RPV 53, RAL 11, DRV pk 10
-DRV + FTC + TDF: RTVB 878, RTV 198, 136, DTG 40, RAL RTVB 30, pk 28, RPV 27, EFV 18, EVG RTVB 15
-FTC + RTVB + TDF: DRV 199, 142, ATV 83, RPV 30, DTG DRV 15, RAL ATV 10
-Other: EFV 60, DTG DRV 45, DTG RPV 30, RAL RTV 15
-"""
 _REGIMEN_COLUMNS = ("Base Drug Combo", "Comp. INI", "Comp. NNRTI", "Extra PI", "Extra pk-En")
 #: Measured flags: share of months set, and the chance that a flag is carried over from the month before.
 _MEASURED = {"VL (M)": (0.131, 0.6), "CD4 (M)": (0.155, 0.6), "Drug (M)": (0.777, 0.9)}
@@ -66,22 +51,17 @@ _BEND = """
 """
 
 
-def _shares(text: str, first: str, *others: str) -> pd.DataFrame:
-    """A table above: columns of codes as in a cohort, then the levels' names as `<column> level`, then `share`."""
-    column_of = {level: name for name in others for level in ART_FULL[name].levels}
-    absent, rows = {name: "False" if name == "Extra pk-En" else "Not Applied" for name in others}, []
-    for line in text.strip().splitlines():
-        level, entries = line.split(": ")
-        for *added, share in map(str.split, entries.split(", ")):
-            rows.append({first: level} | absent | {column_of[a]: a for a in added} | {"share": int(share) / 10_000})
-    levels = pd.DataFrame(rows).drop(columns="share")
+def _shares(name: str) -> pd.DataFrame:
+    """A table of ``data/``: columns of codes as in a cohort, the levels' names as `<column> level`, and `share`."""
+    levels = pd.read_csv(data_folder() / f"truth_{name}.csv", dtype=str)
+    share = levels.pop("per 10,000").astype(int) / 10_000
     codes_of = {f.name: dict(zip(f.levels, f.codes, strict=True)) for f in ART_FULL.discrete}
     codes = levels.apply(lambda column: column.map(codes_of[column.name]))
-    return codes.join(levels.add_suffix(" level")).assign(share=[row["share"] for row in rows])
+    return codes.join(levels.add_suffix(" level")).assign(share=share)
 
 
-_GROUPS = _shares(_DEMOGRAPHICS, "Gender", "Ethnic")
-_DRUGS = _shares(_REGIMENS.replace("pk", "True"), *_REGIMEN_COLUMNS)
+#: The 8 Gender x Ethnic groups, in which African patients are far more often female than the others; and 50 regimens.
+_GROUPS, _DRUGS = _shares("demographics"), _shares("regimens")
 
 
 def truth() -> dict[str, pd.DataFrame]:
