@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from hg_helpers.runtime.environment import available_devices, resolve_device, seed_everything, setup
+from hg_helpers.app.shorthand import setup
+from hg_helpers.runtime.environment import available_devices, resolve_device, seed_everything
 
 log = logging.getLogger("hg_helpers")
 

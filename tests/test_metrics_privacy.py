@@ -11,7 +11,7 @@ from scipy.spatial.distance import cdist
 from hg_helpers.cohort.art import ART_DEMO
 from hg_helpers.cohort.encoding import CohortEncoder
 from hg_helpers.cohort.simulate import simulate_cohort
-from hg_helpers.metrics import copies, dcr_share, disclosure_risk, membership_auc, nndr
+from hg_helpers.metrics import copies, copy_threshold, dcr_share, disclosure_risk, membership_auc, nndr
 from hg_helpers.metrics import distances as distances_module
 from hg_helpers.metrics.arrays import as_arrays
 from hg_helpers.metrics.distances import flatten, neighbours
@@ -115,7 +115,7 @@ def test_nndr_by_hand():
 def test_copies_by_hand():
     # nearest other training patients: .1 .1 .4 .4; the lowest quarter quantile is .1
     train = line(0, 1, 6, 10)
-    value, patients = copies(train, line(0, 6.05, 3, 8), LINE, quantile=0.25)
+    value, patients = copies(train, line(0, 6.05, 3, 8), LINE, threshold=copy_threshold(train, LINE, 0.25))
     patients = patients.sort_values("patient")
     assert patients.attrs["threshold"] == pytest.approx(0.1)
     assert patients["exact"].tolist() == [True, False, False, False]

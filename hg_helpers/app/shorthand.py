@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -24,8 +25,8 @@ from ..metrics import evaluate
 from ..model import Synthesizer, TrainConfig, Trainer
 from ..model.config import MODELS
 from ..plots.style import STYLE
-from ..runtime import environment
 from ..runtime.distributed import Peers
+from ..runtime.environment import seed_everything
 from .files import split_of, write_split
 
 log = logging.getLogger("hg_helpers")
@@ -77,10 +78,22 @@ class Trained:
         self.trainer.save(path, self.synthesizer)
 
 
+class _CellHandler(logging.Handler):
+    """Writes to whatever ``sys.stdout`` is at the time: a notebook shows stderr as if it were an error."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        sys.stdout.write(self.format(record) + "\n")
+
+
 def setup(seed: int = 0) -> None:
     """Prepare a notebook: seeds, the package's messages in the cell that causes them, and the look of all pictures."""
-    environment.setup(seed)
+    seed_everything(seed)
+    if not any(isinstance(handler, _CellHandler) for handler in log.handlers):
+        log.addHandler(_CellHandler())
+        log.propagate = False  # else a configured root logger would say everything twice
+    log.setLevel(logging.INFO)
     matplotlib.rcParams.update(STYLE)
+    sys.stdout.write(f"hg_helpers is ready (seed {seed})\n")
 
 
 def train(

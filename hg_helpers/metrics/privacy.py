@@ -110,20 +110,16 @@ def copy_threshold(train: Cohort, quantile: float = 0.01) -> float:
 
 @metric(best=0.0, scaled=True)
 def copies(
-    train: Cohort,
-    synthetic: Cohort,
-    quantile: float = 0.01,
-    to_train: Neighbours | None = None,
-    threshold: float | None = None,
+    train: Cohort, synthetic: Cohort, to_train: Neighbours | None = None, threshold: float | None = None
 ) -> Result:
     """Share of synthetic patients who are exact or near copies of a training patient.
 
-    Exact: the same encoded course. Near: closer to a training patient than all but ``quantile`` of the training
-    patients are to each other; so about ``quantile`` of other real patients are near copies too, which is the floor.
-    ``to_train`` and ``threshold`` (:func:`copy_threshold`) save time.
+    Exact: the same encoded course. Near: closer to a training patient than the ``threshold``, by default that of
+    :func:`copy_threshold`, as 1 % of the training patients are to another one; so about 1 % of other real patients are
+    near copies too, which is the floor. ``to_train`` saves time.
     """
     found = to_train or neighbours(synthetic, train, k=2)
-    threshold = copy_threshold(train, quantile=quantile) if threshold is None else threshold
+    threshold = copy_threshold(train) if threshold is None else threshold
     distance, nearest = found.distance[:, 0], train.patients[found.position[:, 0]]
     table = pd.DataFrame({"patient": synthetic.patients, "nearest": nearest, "distance": distance})
     table["exact"] = distance == 0
@@ -152,18 +148,14 @@ def membership_auc(
 
 @metric(best=0.0, scaled=True, group="disclosure")
 def disclosure_risk(
-    train: Cohort,
-    synthetic: Cohort,
-    quasi_identifiers: Names = None,
-    population: int | None = None,
-    learnt: float = 0.05,
+    train: Cohort, synthetic: Cohort, quasi_identifiers: Names = None, population: int | None = None
 ) -> Result:
     """Meaningful identity disclosure risk of El Emam, Mosquera & Bass 2020, on patients; table by class.
 
     max( 1/N sum_s I_s R_s / f_s,  1/n sum_s I_s R_s / F_s ), over the n training patients s: f_s and F_s the sizes of
     the patient's class (equal ``quasi_identifiers``, by default the static features) in the training set and in the
     ``population`` of N that it was drawn from, F_s = f_s N / n; I_s = 1 where a synthetic patient is in the class;
-    R_s = 1 where a matching one tells something new in at least ``learnt`` of the other features.
+    R_s = 1 where a matching one tells something new in at least 5 % of the other features.
     :data:`DISCLOSURE_THRESHOLD` (0.09) is the usual limit.
 
     A discrete feature tells something new where a match has the patient's level and fewer than half of the patients
@@ -187,7 +179,7 @@ def disclosure_risk(
     size, matches = (np.bincount(patients, minlength=len(groups)) for patients in (own, other))
     sensitive = [f for f in schema if f.name not in names]
     new = sum(_something_new(f, *(v[f.name] for v in values), own, other) for f in sensitive)
-    news = new >= max(learnt * len(sensitive), 1) if sensitive else np.ones(len(own), dtype=bool)
+    news = new >= max(0.05 * len(sensitive), 1) if sensitive else np.ones(len(own), dtype=bool)
     told = np.bincount(own, weights=news & (matches[own] > 0), minlength=len(groups)) / np.maximum(size, 1)
     results = {"train patients": size, "synthetic patients": matches, "learnt": told}
     results["risk"] = told / (population or len(train))

@@ -1,4 +1,4 @@
-"""Seeds, devices, memory and what a notebook sets up first.
+"""Seeds, devices and memory.
 
 >>> resolve_device('cpu')
 device(type='cpu')
@@ -9,11 +9,9 @@ True
 from __future__ import annotations
 
 import ctypes
-import logging
 import os
 import platform
 import random
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -83,21 +81,3 @@ def kept_memory() -> Iterator[None]:
         for parameter, value in ((MMAP_MAX, 65536), (MMAP_THRESHOLD, 2**25), (TRIM_THRESHOLD, 2**26)):
             libc.mallopt(parameter, value)
         libc.malloc_trim(0)
-
-
-def setup(seed: int = 0) -> None:
-    """Prepare a notebook: seed everything, and show the package's messages in the cell that causes them."""
-    seed_everything(seed)
-    log = logging.getLogger("hg_helpers")
-    if not any(isinstance(handler, _CellHandler) for handler in log.handlers):
-        log.addHandler(_CellHandler())
-        log.propagate = False  # else a configured root logger would say everything twice
-    log.setLevel(logging.INFO)
-    sys.stdout.write(f"hg_helpers is ready (seed {seed})\n")
-
-
-class _CellHandler(logging.Handler):
-    """Writes to whatever ``sys.stdout`` is at the time: a notebook shows stderr as if it were an error."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        sys.stdout.write(self.format(record) + "\n")
