@@ -163,8 +163,7 @@ def warn_if_cut_short(history: pd.DataFrame) -> None:
 
     Medians of the run's last two fifths are compared. The critic's estimate of the distance still rises (by more than
     4 %) while it finds new differences; the moment loss, where a model has one, still falls (by more than 30 %) while
-    the generator takes in shares and pairs. With v2_plus on pbcseq at width 32, runs of 60 and 180 steps showed one of
-    the signs, those of 420 and 800 neither.
+    the generator takes in shares and pairs.
     """
     rows, sign = len(history), None
     before, last = (history.iloc[rows * k // 5 : rows * (k + 1) // 5].median(numeric_only=True) for k in (3, 4))

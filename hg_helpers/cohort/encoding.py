@@ -178,8 +178,6 @@ class CohortEncoder:
             raise RuntimeError("this encoder has seen no table yet: call fit(train) first")
         return self._codes
 
-    # --- checkpoints ------------------------------------------------------------------------------------------------
-
     def state(self) -> dict[str, Any]:
         """Plain numbers and strings, so that a checkpoint with an encoder loads without running code."""
         return {

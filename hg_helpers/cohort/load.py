@@ -110,12 +110,9 @@ def split_patients(
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Split a cohort, any table with the schema's patient column; a patient's rows stay together.
 
-    Args:
-        holdout: share of patients to hold out, between 0 and 1, or their number where it is a whole number.
-        seed: decides who is held out, together with the set of patient ids; the order of rows does not matter.
-
-    Returns:
-        ``(train, holdout)``: rows in the order of ``cohort``, each with an index from 0; at least one patient in each.
+    ``holdout`` is a share of patients, between 0 and 1, or their number where it is a whole number. Who is held out is
+    decided by ``seed`` and the set of patient ids, not by the order of rows. Returns ``(train, holdout)``, rows in the
+    order of ``cohort``, each with an index from 0; at least one patient in each.
     """
     if schema.patient not in cohort.columns:
         raise ValueError(f"the table has no patient column {schema.patient!r}; pass schema= if it has another name")

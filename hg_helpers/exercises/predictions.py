@@ -1,11 +1,7 @@
 """Predict, then run: what a learner wrote down before a cell, held against what came of it.
 
->>> predicted(None, 0.03)
-You have not guessed. Write a guess into the cell above, run it, and come back: a surprise is what one remembers.
 >>> predicted(0.5, 0.031)
 You said 0.5, and it is 0.031: too high.
->>> predicted("yes", True)
-You said yes, and so it is.
 >>> predicted(["b", "a", "c"], ["a", "b", "c"])
 You said b, a, c; it is a, b, c: 1 of 3 in the right place.
 """

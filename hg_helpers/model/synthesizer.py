@@ -147,12 +147,10 @@ class Synthesizer:
     ) -> None:
         """Write a model to pass on: as :meth:`save`, with fewer prototypes, or with none that is a single patient's.
 
-        Args:
-            prototypes: ``"kept"``, a random subset as they are, each the encoding of one training patient;
-                ``"gaussian"``, draws with their mean and covariance; ``"clustered"``, means of groups of neighbours, at
-                least ``group`` each. A patient has one prototype for each batch. hg_helpers/README.md: what each costs.
-            max_prototypes: most vectors written.
-            seed: of the subset and the draws.
+        ``prototypes`` are ``"kept"``, a random subset as they are, each the encoding of one training patient;
+        ``"gaussian"``, draws with their mean and covariance; or ``"clustered"``, means of groups of neighbours, at
+        least ``group`` each (a patient has one for each batch); at most ``max_prototypes`` of them. ``seed`` is of
+        subset and draws. hg_helpers/README.md: what each costs.
         """
         max_prototypes, group = whole_number("max_prototypes", max_prototypes), whole_number("group", group)
         random = torch.Generator().manual_seed(whole_number("seed", seed, 0))

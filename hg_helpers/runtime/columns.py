@@ -118,9 +118,6 @@ def new_ids(pattern: list[Any] | None, first: int, count: int) -> np.ndarray:
     return np.array([f"{prefix}{start + number:0{digits}d}{suffix}" for number in numbers], dtype=object)
 
 
-# --- times ------------------------------------------------------------------------------------------------------------
-
-
 def ticks(moments: pd.Series) -> np.ndarray:
     """Moments or durations as whole microseconds."""
     return moments.to_numpy(dtype=f"{moments.dtype.kind}8[us]").astype(np.int64)

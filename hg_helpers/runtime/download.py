@@ -64,12 +64,9 @@ def download_cohort(
     of rows have been checked, so that a broken one never looks like data; else a DownloadError says what happened and
     how to place the file by hand.
 
-    Args:
-        force: download even where there is a copy; that copy stays until the new one has passed the checks.
-        url: http or https address of the file.
-        folder: where to keep it; by default ``data/raw/`` in a checkout, else the user's cache folder.
-        expected_bytes, expected_rows: of the file, the rows exactly, the size within 15 % or, with None, not at all.
-        timeout: seconds to wait for the server's next sign of life.
+    ``force`` downloads even where there is a copy, which stays until the new one has passed the checks. ``folder`` is
+    by default ``data/raw/`` in a checkout, else the user's cache. ``expected_rows`` are exact, ``expected_bytes``
+    within 15 % or, with None, not looked at; ``timeout`` is in seconds, to the server's next sign of life.
     """
     target = Path(folder if folder is not None else raw_folder()).expanduser().resolve() / PUBLIC_NAME
     if target.is_file() and not force:
