@@ -79,23 +79,18 @@ def run_demo(folder: str | Path, seed: int = 0, progress: bool = True, **changes
     for name in DEMO:
         write_split(split, folder / f"{name}.pt")  # what `evaluate --model` asks for
     patients = {"train": train[ART_DEMO.patient].nunique(), "holdout": holdout[ART_DEMO.patient].nunique()}
-    seconds = _train_all(folder, {"seed": seed, **changes}, patients["train"], progress)
-    summary = _evaluate(folder, train, holdout, seed)
-    seconds["all"] = time.perf_counter() - started
-    files = sorted(str(path) for path in folder.glob("[!.]*"))
-    return {"summary": summary, "seconds": seconds, "patients": patients, "files": files}
-
-
-def _train_all(folder: Path, changes: dict[str, Any], patients: int, progress: bool) -> dict[str, float]:
-    """Train the models side by side, which keeps two cores busier than one model on both; returns their seconds."""
-    configs = {name: MODELS[name](preset="workshop", **changes) for name in ("v2", "v2_plus", "v1")}
+    # side by side, which keeps two cores busier than one model on both
+    configs = {name: MODELS[name](preset="workshop", seed=seed, **changes) for name in ("v2", "v2_plus", "v1")}
     runs = {name: (config, folder / f"{name}.pt") for name, config in configs.items()}
-    total = sum(config.epochs * config.steps_per_epoch(patients, ART_DEMO.length) for config in configs.values())
+    total = sum(c.epochs * c.steps_per_epoch(patients["train"], ART_DEMO.length) for c in configs.values())
     seconds: dict[str, float] = {}
     with tqdm(desc="training v1, v2, v2_plus", total=total, unit="batch", disable=not progress) as bar:
         in_processes(_train, runs, len(runs), bar, lambda name, job: seconds.update({name: job.result()}))
         bar.update(bar.total - bar.n)
-    return seconds
+    summary = _evaluate(folder, train, holdout, seed)
+    seconds["all"] = time.perf_counter() - started
+    files = sorted(str(path) for path in folder.glob("[!.]*"))
+    return {"summary": summary, "seconds": seconds, "patients": patients, "files": files}
 
 
 def _train(config: TrainConfig, checkpoint: Path) -> float:

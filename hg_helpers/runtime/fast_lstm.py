@@ -78,16 +78,13 @@ def bilstm(
     return aligned, torch.cat([last[0], last[1]], -1)
 
 
-def recurrence(s: Tensor, weight: Tensor) -> Tensor:
+class _Recurrence(torch.autograd.Function):
     """Run c' = f c + i a, h' = o tanh(c') over the months, from h = c = 0; differentiable twice.
 
     Each gate receives s + h @ weight: s, (D, L, B, 4 H), is what comes from the inputs, W x + b; weight is (D, H, 4 H).
     Gives the hidden states, (D, L, B, H).
     """
-    return _Recurrence.apply(s, weight)
 
-
-class _Recurrence(torch.autograd.Function):
     @staticmethod
     def forward(ctx, s, weight):
         (directions, months, patients, _), width = s.shape, weight.shape[1]
@@ -113,6 +110,9 @@ class _Recurrence(torch.autograd.Function):
             return None, None
         wants_weight = ctx.needs_input_grad[1] and not getattr(_asked, "inputs_alone", False)
         return _Gradient.apply(grad_hidden, *ctx.saved_tensors, wants_weight)
+
+
+recurrence = _Recurrence.apply
 
 
 class _Gradient(torch.autograd.Function):
