@@ -39,7 +39,7 @@ def test_the_front_page_has_two_commands_of_one_line_each_and_is_short():
         (command,) = re.findall(rf"<!-- {name} command -->\n```sh\n(.+)\n```\n", text)
         assert command.startswith("pip install -r requirements.txt && ") and command.endswith(ends)
         assert len(command) <= 96, "it would scroll sideways at 900 pixels"
-    assert len(text.split()) <= 1350
+    assert len(text.split()) <= 1300
 
 
 def test_the_front_page_links_each_notebook_to_colab_at_the_address_of_the_project():
