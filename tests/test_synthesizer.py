@@ -13,7 +13,7 @@ import hg_helpers.model.synthesizer
 from hg_helpers.cohort.encoding import CohortEncoder
 from hg_helpers.cohort.load import validate_cohort
 from hg_helpers.cohort.schema import Feature, Schema
-from hg_helpers.model.heads import change_rates, gumbel
+from hg_helpers.model.heads import change_rates, gumbel, level_shares
 from hg_helpers.model.latent import group_means
 from hg_helpers.model.synthesizer import BLOCK, Synthesizer, build_generator, build_source
 from hg_helpers.model.training import Trainer
@@ -250,14 +250,16 @@ def test_no_patient_of_a_trained_model_with_static_heads_changes_sex(synthesizer
 
 
 @pytest.mark.parametrize("often", [0.02, 0.08])
-def test_regimens_switch_as_often_as_in_the_patients_given_and_nothing_else_changes(trainers, x, often, schema):
+def test_levels_and_switches_are_as_frequent_as_in_the_patients_given_and_nothing_else_changes(
+    trainers, x, often, schema
+):
     synthesizer, before = trainers["v2_plus"].synthesizer(), trainers["v2_plus"].synthesizer()
-    patients = x[torch.arange(400) % 40]
+    patients = x[torch.arange(400) % 20]  # whose levels are others than all forty's
     patients = torch.where(
         torch.rand(400, 6, 1, generator=torch.Generator().manual_seed(0)) < often, patients.roll(1, 0), patients[:, :1]
     )
     wanted = change_rates(synthesizer.generator, patients)
-    synthesizer.match_switching(patients)
+    synthesizer.match_margins(patients)
     made = torch.cat([block for _, block in synthesizer.sample_encoded(4000, seed=1)])
     found = change_rates(synthesizer.generator, made)
     # of each feature against real ones, times that of any of them against real ones
@@ -267,16 +269,19 @@ def test_regimens_switch_as_often_as_in_the_patients_given_and_nothing_else_chan
         n for n, v in synthesizer.generator.state_dict().items() if not v.equal(before.generator.state_dict()[n])
     ]
     assert changed == ["body.4.bias"]
+    real = [schema.spans[feature.name].start for feature in schema.real]
     bias, old = synthesizer.generator.body[-1].bias, before.generator.body[-1].bias
-    assert bias[: schema.channels].equal(old[: schema.channels])
+    assert bias[real].equal(old[real])
+    unchanged = torch.cat([block for _, block in before.sample_encoded(4000, seed=1)])
+    shares, found, was = (level_shares(synthesizer.generator, each) for each in (patients, made, unchanged))
+    assert (found - shares).abs().max() < 0.04 < (was - shares).abs().max()
 
 
-def test_models_without_switches_and_features_that_never_change_stay_as_they_are(trainers, x):
-    for model in ("v1", "v2_plus"):
-        synthesizer = trainers[model].synthesizer()
-        synthesizer.match_switching(x[:, :1].expand_as(x))
-        for name, value in trainers[model].synthesizer().generator.state_dict().items():
-            assert value.equal(synthesizer.generator.state_dict()[name]), (model, name)
+def test_models_without_switches_and_features_that_never_change_stay_as_they_are(trainers, x, schema):
+    for model, kept in (("v1", slice(None)), ("v2_plus", slice(schema.channels, None))):
+        before, synthesizer = (trainers[model].synthesizer() for _ in range(2))
+        synthesizer.match_margins(x[:, :1].expand_as(x))
+        assert synthesizer.generator.body[-1].bias[kept].equal(before.generator.body[-1].bias[kept]), model
 
 
 def test_gumbel_noise_has_the_moments_of_the_distribution():

@@ -105,7 +105,7 @@ def _fit(trainer: Trainer, cohort: pd.DataFrame, options: argparse.Namespace) ->
     if trainer.epoch < last:
         return 130
     if trainer.generator.held:
-        trainer.save(options.out, trainer.synthesizer().match_switching(x))
+        trainer.save(options.out, trainer.synthesizer().match_margins(x))
     warn_if_cut_short(history)
     return 0
 

@@ -60,7 +60,7 @@ class Trained:
     @cached_property
     def synthesizer(self) -> Synthesizer:
         """What draws patients, their regimens changed as often as in ``train``; it can be exported to be passed on."""
-        return self.trainer.synthesizer().match_switching(self.encoder.transform(self.train))
+        return self.trainer.synthesizer().match_margins(self.encoder.transform(self.train))
 
     def sample(self, patients: int, seed: int = 0, decode: str = "argmax") -> pd.DataFrame:
         """Synthetic patients as a table like the one that was given: :meth:`Synthesizer.sample`."""

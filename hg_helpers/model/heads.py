@@ -117,6 +117,16 @@ def change_rates(generator: nn.Module, x: Tensor) -> Tensor:
     return moved.sum(0) / max(1, len(moved))
 
 
+def level_shares(generator: nn.Module, x: Tensor) -> Tensor:
+    """How frequent each level is (C,) among visits of patients (B, L, C), or if static among patients; reals are 0."""
+    there = torch.arange(x.shape[1], device=x.device) <= last_visit(x, generator.course)[:, None]
+    shares = torch.zeros(x.shape[2], device=x.device)
+    for real, static, span in generator.order:
+        if not real:
+            shares[span] = (x[:, 0, span] if static else x[there][:, span]).mean(0)
+    return shares
+
+
 @torch.no_grad()
 def start_at(generator: nn.Module, x: Tensor) -> None:
     """Begin with what counting tells of real patients (B, L, C), so that no level starts as one that is lost.

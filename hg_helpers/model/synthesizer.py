@@ -24,7 +24,7 @@ from ..runtime.checkpoint import atomic, load_checkpoint, naming, not_finite, sa
 from ..runtime.checks import one_of, whole_number
 from ..runtime.download import data_folder
 from .config import TrainConfig, build_generator, build_source
-from .heads import change_rates
+from .heads import change_rates, level_shares
 from .latent import GaussianPrototypes, LatentBuffer, group_means
 from .networks import Generator
 
@@ -112,23 +112,26 @@ class Synthesizer:
                 progress(min((done + 1) * BLOCK, patients))
 
     @torch.no_grad()
-    def match_switching(self, x: Tensor, patients: int = 2048, rounds: int = 6) -> Synthesizer:
-        """This model, its discrete features set to change as often as in real patients, encoded (B, L, C).
+    def match_margins(self, x: Tensor, patients: int = 2048, rounds: int = 8) -> Synthesizer:
+        """This model, its levels as frequent and its features changing as often as in real patients, encoded (B, L, C).
 
-        Training leaves the order of switches right and their number some quarter too high, or too low on small tables.
-        A switch is rare, so that its probability goes with the exponential of its logit: each round draws the same
-        synthetic patients and moves each feature's bias by the mean of two logarithms, of real over synthetic changes
-        of this feature and of any. Features that never change, and models without ``hold_or_switch``, stay as they are.
+        Training leaves the order of switches right and their number some quarter too high, or too low on small tables;
+        what is rare, as gaps are, stands too often. A logit of what is rare goes with the logarithm of its probability:
+        each round draws the same synthetic patients and moves biases by the logarithm of real over synthetic, half of
+        it for a level, and for the changes of a feature the mean of its own and of those of any feature. What no real
+        patient has or does, and models without ``hold_or_switch``, stay as they are.
         """
-        if not self.generator.held:
+        generator, bias = self.generator, self.generator.body[-1].bias
+        if not generator.held:
             return self
-        least = 1 / patients / x.shape[1]  # where none changes, as if one did
-        real, bias = change_rates(self.generator, x.cpu()), self.generator.body[-1].bias
+        least = 1 / patients / x.shape[1]  # where none is there, as if one were
+        real, shares = change_rates(generator, x.cpu()), level_shares(generator, x.cpu())
         for _ in range(rounds):
-            made = change_rates(self.generator, torch.cat([block for _, block in self.sample_encoded(patients)]))
-            steps = (real / made.clamp_min(least)).log().clamp(-1, 1)
-            steps = torch.where(real[:-1] > 0, (steps[:-1] + steps[-1]) / 2, 0)
-            bias[self.generator.channels :] += steps.to(bias.device)
+            made = torch.cat([block for _, block in self.sample_encoded(patients)])
+            steps = (real / change_rates(generator, made).clamp_min(least)).log().clamp(-1, 1)
+            levels = (shares / level_shares(generator, made).clamp_min(least)).log().clamp(-1, 1)
+            steps = torch.cat([torch.where(shares > 0, levels, 0), torch.where(real > 0, steps + steps[-1], 0)[:-1]])
+            bias += steps.to(bias.device) / 2
         return self
 
     def state(self) -> dict[str, Any]:

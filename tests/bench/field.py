@@ -165,7 +165,7 @@ def ours(name: str) -> Callable[..., Callable[[], pd.DataFrame]]:
             epochs = {"epochs": max(1, round(seconds / (time.process_time() - started)))}
         trainer = hg.Trainer(encoder, settings(preset="workshop", seed=seed, **epochs), device="cpu")
         trainer.fit(x, progress=False)
-        synthesizer = trainer.synthesizer().match_switching(x)  # as hg.train and the command `train` end
+        synthesizer = trainer.synthesizer().match_margins(x)  # as hg.train and the command `train` end
         return lambda: synthesizer.sample(PATIENTS, seed=seed)
 
     return train_ours

@@ -70,7 +70,7 @@ def workshop(seed: int, work: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     trainer = begun(checkpoint, config) or hg.Trainer(encoder, config, device="cpu")
     x = encoder.transform(train)
     trainer.fit(x, checkpoint=checkpoint, progress=False)
-    return train, trainer.synthesizer().match_switching(x).sample(SYNTHETIC, seed=seed)
+    return train, trainer.synthesizer().match_margins(x).sample(SYNTHETIC, seed=seed)
 
 
 def main() -> None:

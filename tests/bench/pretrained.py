@@ -56,7 +56,7 @@ def make(name: str, folder: Path, work: Path) -> None:
         trainer = Trainer(CohortEncoder(ART_DEMO).fit(cohort), CONFIGS[name], device="cpu")
     x = trainer.encoder.transform(cohort)
     trainer.fit(x, checkpoint=checkpoint, progress=logging.root.level <= logging.INFO)
-    trainer.synthesizer().match_switching(x).export(folder / f"{name}.pt")
+    trainer.synthesizer().match_margins(x).export(folder / f"{name}.pt")
 
 
 def card(real: pd.DataFrame, made: pd.DataFrame) -> dict[str, float]:
