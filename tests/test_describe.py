@@ -115,6 +115,39 @@ def test_times_are_recognised_as_regular_as_dates_or_as_dates_of_another_format(
     assert "CORRECT FIRST: 1 rows repeat a time" in hg.describe(twice, "who", "age").replace("\n    # ", " ")
 
 
+def test_ids_that_are_one_number_and_two_texts_are_two_patients(tmp_path):
+    (tmp_path / "t.csv").write_text("id,t,lab\n007,0,1.5\n7,0,2.5\n007,1,3.5\n")
+    assert "2 patients, 3 rows" in hg.describe(tmp_path / "t.csv", "id", "t")
+
+
+def test_codes_that_numbers_would_merge_are_drafted_as_they_are_written(tmp_path):
+    long = 900000000000207008
+    rows = [f"{i // 4},{i % 4},0{i % 3 + 1},{long + i % 2},{['0800', '2000'][i % 2]},{i / 2}" for i in range(80)]
+    (tmp_path / "t.csv").write_text("\n".join(["id,t,padded,long,clinic,lab", *rows]))
+    (tmp_path / "t.yaml").write_text(hg.describe(tmp_path / "t.csv", "id", "t"))
+    schema = hg.Schema.from_yaml(tmp_path / "t.yaml")
+    codes = {name: schema[name].codes for name in ("padded", "long", "clinic")}
+    assert codes == {"padded": ("01", "02", "03"), "long": (long, long + 1), "clinic": ("0800", "2000")}
+    cohort = hg.load_cohort(tmp_path / "t.csv", schema)
+    encoder = hg.CohortEncoder(schema).fit(cohort)
+    back = encoder.inverse_transform(encoder.transform(cohort))
+    again = pd.read_csv(tmp_path / "t.csv", dtype={"padded": str, "clinic": str})
+    pd.testing.assert_frame_equal(back, again)
+    text = hg.describe(cohort, "id", "t")
+    assert text.splitlines()[3:] == (tmp_path / "t.yaml").read_text().splitlines()[3:], "a table in memory likewise"
+
+
+def test_row_numbers_with_gaps_are_left_out_and_a_number_that_may_mean_missing_is_pointed_out():
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame({"id": np.arange(60) // 3, "t": np.arange(60) % 3, "row": np.arange(60)[::-1] + 1})
+    table["row"] += table["row"] > 40
+    table["weight"] = np.where(rng.random(60) < 0.1, -999, rng.normal(70, 12, 60).round(1))
+    table["dose"] = np.where(rng.random(60) < 0.3, 0, rng.normal(20, 5, 60).round(1))
+    text = hg.describe(table, "id", "t")
+    assert "row: the numbers of the rows" in text and text.count("STANDS ALONE") == 1
+    assert re.search(r"weight.*\n +# -999 to .*-999\s+(# )?STANDS ALONE", text)
+
+
 def test_a_table_without_the_columns_or_rows_is_refused():
     with pytest.raises(ValueError, match="no column 'who'; it has id, day"):
         hg.describe(table(), "who", "day")

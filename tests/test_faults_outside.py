@@ -5,11 +5,15 @@ import os
 import re
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 import yaml
 
 import hg_helpers as hg
@@ -62,6 +66,70 @@ def test_a_seed_that_scikit_learn_would_refuse_is_refused_before_any_work(cohort
 
 def test_the_largest_seed_is_taken(cohort, schema):
     assert 0 <= hg.metrics.c2st_auc(cohort, cohort, schema, seed=LARGEST_SEED, folds=2)[0] <= 1
+
+
+def test_a_seed_whose_patients_would_be_those_of_another_is_refused():
+    model = hg.Synthesizer.pretrained("v1")
+    with pytest.raises(ValueError, match="seed must be a whole number of at least 0 and at most 4294967295"):
+        model.sample(1, seed=7 + 2**32)  # was the 257th patient of seed 7
+    blocks = [next(model.sample_encoded(n, seed, start=n - 256))[1] for n in (256, 512) for seed in (7, 8, 2**32 - 1)]
+    assert not any(torch.equal(a, b) for a, b in combinations(blocks, 2))
+
+
+# --- what the caller has set in torch -----------------------------------------------------------------------------
+
+
+@contextmanager
+def set_to(set_it, value, before):
+    set_it(value)
+    try:
+        yield
+    finally:
+        set_it(before)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        lambda: set_to(torch.set_default_dtype, torch.float64, torch.float32),
+        lambda: set_to(torch.set_default_dtype, torch.bfloat16, torch.float32),
+        lambda: set_to(torch.set_default_device, "meta", None),
+        lambda: torch.autocast("cpu", dtype=torch.bfloat16),
+        torch.no_grad,
+        torch.inference_mode,
+    ],
+    ids=["float64", "bfloat16", "meta", "autocast", "no_grad", "inference_mode"],
+)
+@pytest.mark.parametrize("model", ["v2", "v2_plus"])
+def test_what_the_caller_has_set_in_torch_changes_no_number(settings, model, encoder, cohort, tiny, tmp_path):
+    def ways() -> list[pd.DataFrame]:
+        trainer = hg.Trainer(encoder, tiny(model, epochs=1), "cpu")
+        trainer.fit(encoder.transform(cohort), progress=False, checkpoint=tmp_path / "m.pt")
+        again = hg.Trainer.load(tmp_path / "m.pt", "cpu")
+        again.fit(encoder.transform(cohort), epochs=2, progress=False)
+        models = trainer.synthesizer(), hg.Synthesizer.load(tmp_path / "m.pt"), again.synthesizer(), shipped
+        return [one.match_margins(encoder.transform(cohort)).sample(20) for one in models[:3]] + [shipped.sample(20)]
+
+    shipped = hg.Synthesizer.pretrained(model)
+    plain, before = ways(), torch.random.get_rng_state()
+    with settings():
+        dtype, device = torch.get_default_dtype(), torch.empty(0).device
+        found = ways()
+        assert (torch.get_default_dtype(), torch.empty(0).device) == (dtype, device), "as it was set"
+    for one, other in zip(plain, found, strict=True):
+        pd.testing.assert_frame_equal(one, other)
+    assert torch.equal(before, torch.random.get_rng_state())
+
+
+def test_trainers_made_in_many_threads_have_the_weights_of_their_seed(encoder, tiny):
+    def weights(seed):
+        return torch.cat([p.flatten() for p in hg.Trainer(encoder, tiny(seed=seed), "cpu").generator.parameters()])
+
+    seeds = [0, 1] * 40
+    with ThreadPoolExecutor(8) as pool:
+        assert all(
+            torch.equal(drawn, weights(seed)) for seed, drawn in zip(seeds, pool.map(weights, seeds), strict=True)
+        )
 
 
 # --- terminals and pipes ----------------------------------------------------------------------------------------------

@@ -129,6 +129,13 @@ def test_long_codes_in_a_column_of_floats_are_refused():
         validate_cohort(grid(2, 1, drug=[7.0, 7.0]), schema)
 
 
+@pytest.mark.parametrize("dtype", ["int64", "Int64"])
+def test_whole_numbers_that_floats_merge_are_no_quantity(dtype):
+    table = grid(2, 1, lab=pd.Series([2**53, 2**53 + 1], dtype=dtype))
+    with pytest.raises(ValueError, match="'lab': patient 0, month 0 has 9007199254740992, too long for a quantity"):
+        validate_cohort(table, described(hg.Feature("lab", "real"), length=1))
+
+
 def test_codes_that_are_decimal_numbers_are_written_in_full(tmp_path):
     codes, rng = (44054006.0, 44054007.0), np.random.default_rng(0)
     table = grid(30, 2, what=rng.choice(codes, 60), lab=rng.lognormal(0, 1, 60))

@@ -40,7 +40,7 @@ def describe(source: str | Path | pd.DataFrame, patient: str, time: str, **readi
     ``encoding`` or ``sheet``.
     """
     in_memory = isinstance(source, pd.DataFrame)
-    table = source if in_memory else read_table(Path(source).expanduser(), **reading)
+    table = source if in_memory else read_table(Path(source).expanduser(), ids=patient, **reading)
     name = "a DataFrame" if in_memory else Path(source).name
     for column in (patient, time):
         if column not in table.columns:
@@ -110,19 +110,21 @@ def _draft(column: pd.Series, courses: Courses) -> tuple[dict[str, Any], str]:
     static = bool((courses.sizes > 1).any() and not courses.changing(place))
     gap = f", {blank.mean():.0%} missing" if blank.any() else ""
     x, bad = numbers(known)
+    # 01 is not 1, and longer numbers than floats tell apart are none: codes both
+    code = pd.Series(known.unique()).map(str).str.fullmatch(r"0\d+|-?\d{16,}").any()
     if is_bool_dtype(known) or set(map(str, known.unique())) == {"True", "False"}:
         entry, comment = _levels(known.map(str) == "True", [False, True], courses, static, gap)
-    elif not bad.any():
+    elif not (bad.any() or code):
         entry, comment = _number(pd.Series(x, known.index), courses, static, gap)
     elif is_datetime64_any_dtype(known) or any(_share(known, form) > 0.95 for form in ("ISO8601", *DATE_FORMATS)):
         return {}, "dates; birth dates do not belong into a model, others can be turned into days"
-    elif bad.mean() < 0.5:
+    elif bad.mean() < 0.5 and not code:
         odd = ", ".join(map(repr, known[bad].unique()[:3]))
         return {}, f"numbers but for {odd}; replace these, and describe it anew"
     elif kinds > MOST_LEVELS or (kinds > MOST_CODES and kinds > len(courses.sizes) / 4):
         return {}, f"text with {kinds} different values; names and free text do not belong into a model"
     else:
-        entry, comment = _levels(known, sorted(known.unique(), key=str), courses, static, gap)
+        entry, comment = _levels(known, sorted(known.unique().tolist(), key=str), courses, static, gap)
     return (entry | {"static": True} if static and entry else entry), comment
 
 
@@ -130,7 +132,7 @@ def _number(x: pd.Series, courses: Courses, static: bool, gap: str) -> tuple[dic
     values, places = np.sort(x.unique()), decimals(x.to_numpy())
     if places == 0 and static and len(values) == len(courses.sizes) > MOST_CODES:
         return {}, "another whole number for each patient, hence probably an identifier"
-    if places == 0 and len(values) == len(courses.number) > MOST_CODES and np.ptp(values) == len(values) - 1:
+    if places == 0 and len(values) == len(courses.number) > MOST_CODES and np.ptp(values) < 1.1 * len(values):
         return {}, "the numbers of the rows"
     repeated = len(x) >= 5 * len(values) or (len(values) == 2 and places == 0)
     if len(values) <= MOST_CODES and repeated and places in (0, 1):
@@ -139,8 +141,12 @@ def _number(x: pd.Series, courses: Courses, static: bool, gap: str) -> tuple[dic
         return _levels(x, levels, courses, static, gap, hint)
     written = {None: "no limit of decimals", 0: "whole numbers", 1: "1 decimal"}.get(places, f"{places} decimals")
     zeros = f", {(x == 0).mean():.0%} zeros" if (x == 0).mean() >= 0.05 else ""
+    far = [
+        v for v, rest in ((values[0], values[1:]), (values[-1], values[:-1])) if np.abs(rest - v).min() > np.ptp(rest)
+    ]
+    lone = f"; {far[0]:g} STANDS ALONE: if it means missing, leave these cells empty" if far and len(values) > 3 else ""
     negative = {"transform": "yeo-johnson"} if values[0] < 0 else {}
-    return {"kind": "real", "unit": ""} | negative, f"{values[0]:g} to {values[-1]:g}, {written}{zeros}{gap}"
+    return {"kind": "real", "unit": ""} | negative, f"{values[0]:g} to {values[-1]:g}, {written}{zeros}{gap}{lone}"
 
 
 def _levels(

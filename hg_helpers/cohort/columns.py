@@ -35,10 +35,12 @@ def real_values(table: pd.DataFrame, feature: Feature, schema: Schema) -> np.nda
     values, text = numbers(column)
     with np.errstate(invalid="ignore"):
         negative = values < -_DUST * np.nanmax(np.abs(values), initial=0.0)
+        merged = (np.abs(values) >= 2**53) & (column.dtype.kind in "iu")
     no_box_cox = 'but Box-Cox needs values of zero or more; correct it, or set transform="yeo-johnson"'
     for bad, problem in (
         (text, "which is not a number"),
         (np.isinf(values), "which is infinite; correct it, or leave it empty and use missing='forward'"),
+        (merged, "too long for a quantity; list it as a level, or leave it out"),
         (negative & (feature.transform == "box-cox"), no_box_cox),
     ):
         if bad.any():

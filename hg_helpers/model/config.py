@@ -18,6 +18,7 @@ from torch import nn
 
 from ..cohort.schema import Schema
 from ..runtime.checks import one_of, real_number, true_or_false, whole_number
+from ..runtime.environment import seeded
 from .latent import AUTOENCODERS, MEMORIES, SOURCES
 from .losses import summary_critic
 from .networks import CRITICS, Generator
@@ -166,8 +167,7 @@ def build_source(config: TrainConfig) -> nn.Module:
 def build_networks(layout: Schema, config: TrainConfig) -> tuple[nn.Module | None, ...]:
     """Generator, critic, autoencoder and critic of summaries, with the seed's weights; None where there is no such."""
     autoencoder, sizes = AUTOENCODERS.get(config.autoencoder), (layout.width, config.latent, config.hidden)
-    with torch.random.fork_rng(devices=[]):  # the global generator is left as it was
-        torch.manual_seed(config.seed)
+    with seeded(config.seed):
         generator, critic = build_generator(layout, config), CRITICS[config.critic](layout, config.hidden)
         autoencoder = autoencoder(*sizes) if autoencoder else None
         return generator, critic, autoencoder, summary_critic(layout, config.hidden) if config.summary_weight else None

@@ -23,6 +23,7 @@ from ..cohort.encoding import CohortEncoder
 from ..runtime.checkpoint import atomic, load_checkpoint, naming, not_finite, save_checkpoint
 from ..runtime.checks import one_of, whole_number
 from ..runtime.download import data_folder
+from ..runtime.environment import seeded, torch_as_we_mean_it
 from .config import TrainConfig, build_generator, build_source
 from .heads import change_rates, level_shares
 from .latent import GaussianPrototypes, LatentBuffer, group_means
@@ -60,13 +61,14 @@ class Synthesizer:
 
     def sample_encoded(self, patients: int, seed: int = 0, decode: str = "argmax", start: int = 0) -> Iterator:
         """As :meth:`sample_blocks` before decoding: (first patient's number, (patients, months, channels))."""
-        patients, seed = whole_number("patients", patients), whole_number("seed", seed, 0)
+        patients, seed = whole_number("patients", patients), whole_number("seed", seed, 0, 2**32 - 1)
         one_of("decode", decode, "argmax", "sample")
         if (start := whole_number("start", start, 0)) % BLOCK:
             raise ValueError(f"start must be a multiple of {BLOCK}, not {start!r}")
         firsts = range(start, patients, BLOCK)
         return ((first, self._block(first // BLOCK, seed, decode)[: patients - first]) for first in firsts)
 
+    @torch_as_we_mean_it()
     @torch.no_grad()
     def _block(self, number: int, seed: int, decode: str) -> Tensor:
         entropy = np.random.SeedSequence([seed, number]).generate_state(1, np.uint64)
@@ -111,6 +113,7 @@ class Synthesizer:
             if progress is not None:
                 progress(min((done + 1) * BLOCK, patients))
 
+    @torch_as_we_mean_it()
     @torch.no_grad()
     def match_margins(self, x: Tensor, patients: int = 2048, rounds: int = 8) -> Synthesizer:
         """This model, its levels as frequent and its features changing as often as in real patients, encoded (B, L, C).
@@ -175,10 +178,11 @@ class Synthesizer:
         save_checkpoint(path, state)
 
     @classmethod
+    @torch_as_we_mean_it()
     def load(cls, path: str | Path) -> Synthesizer:
         """Read, on the CPU, what :meth:`save`, :meth:`export` or a trainer wrote; an error names any other file."""
         state = load_checkpoint(path, "synthesizer", "trainer")
-        with naming(path):
+        with naming(path), seeded(0):
             config, encoder = TrainConfig.from_dict(state["config"]), CohortEncoder.from_state(state["encoder"])
             generator, source = build_generator(encoder.layout, config), build_source(config)
             generator.load_state_dict(state["sampling_generator"])

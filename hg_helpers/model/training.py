@@ -26,7 +26,7 @@ from ..cohort.encoding import CohortEncoder
 from ..runtime.checkpoint import require_writable
 from ..runtime.checks import whole_number
 from ..runtime.distributed import ALONE, Peers
-from ..runtime.environment import kept_memory, resolve_device
+from ..runtime.environment import kept_memory, resolve_device, torch_as_we_mean_it
 from ..runtime.stop import between_batches
 from . import resume
 from .config import TrainConfig, build_networks, build_source, curriculum_batches
@@ -41,6 +41,7 @@ log = logging.getLogger("hg_helpers")
 class Trainer:
     """Trains v1, v2 and everything between; the encoder travels with the model, each of ``peers`` takes a share."""
 
+    @torch_as_we_mean_it()
     def __init__(
         self, encoder: CohortEncoder, config: TrainConfig, device: str | torch.device = "auto", peers: Peers = ALONE
     ) -> None:
@@ -179,6 +180,7 @@ class Trainer:
         self.peers.sum_gradients(group["params"])
         optimiser.step()
 
+    @torch_as_we_mean_it()
     def fit(
         self,
         x: Tensor,
@@ -229,6 +231,7 @@ class Trainer:
         names = ("generator", "critic", "autoencoder", "summary_critic", "source", "average")
         return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
 
+    @torch_as_we_mean_it()
     def synthesizer(self) -> Synthesizer:
         """The model as it is now, ready to sample; averaged weights where ``config.ema`` asks for them."""
         generator = copy.deepcopy(self.generator if self.average is None else self.average).requires_grad_(False)
@@ -242,6 +245,7 @@ class Trainer:
         resume.save(self, path, synthesizer or self.synthesizer())
 
     @classmethod
+    @torch_as_we_mean_it()
     def load(cls, path: str | Path, device: str | torch.device = "auto", peers: Peers = ALONE) -> Trainer:
         """Take up a run where :meth:`save` left it; a FileNotFoundError or ValueError names a file that is no such."""
         return resume.load(cls, path, device, peers)

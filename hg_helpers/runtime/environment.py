@@ -12,14 +12,17 @@ import ctypes
 import os
 import platform
 import random
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import numpy as np
 import torch
 
 from .checks import whole_number
 
+#: Held while weights are drawn, which torch's layers take from the one generator of all threads.
+_DRAWING = threading.RLock()
 #: glibc's numbers for mallopt, from malloc.h
 TRIM_THRESHOLD, MMAP_THRESHOLD, MMAP_MAX = -1, -3, -4
 
@@ -34,6 +37,31 @@ def seed_everything(seed: int) -> torch.Generator:
     np.random.seed(seed)
     torch.manual_seed(seed)
     return torch.Generator().manual_seed(seed)
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Within the block layers have this seed's weights, in any thread; torch's global generator is left as it was."""
+    with _DRAWING, torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        yield
+
+
+@contextmanager
+def torch_as_we_mean_it() -> Iterator[None]:
+    """Within the block torch computes as the package expects, whatever its caller has set, which then holds again.
+
+    Numbers and networks are float32 and on the CPU unless said otherwise, derivatives are taken, and autocast is off.
+    """
+    with ExitStack() as stack, torch.inference_mode(False), torch.enable_grad(), torch.autocast("cpu", enabled=False):
+        if torch.empty(0).device.type != "cpu":
+            stack.enter_context(torch.device("cpu"))
+        if torch.is_autocast_enabled():  # CUDA's
+            stack.enter_context(torch.autocast("cuda", enabled=False))
+        if (before := torch.get_default_dtype()) != torch.float32:
+            stack.callback(torch.set_default_dtype, before)
+            torch.set_default_dtype(torch.float32)
+        yield
 
 
 def resolve_device(device: str | torch.device = "auto") -> torch.device:

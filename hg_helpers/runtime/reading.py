@@ -70,7 +70,12 @@ def read_table(
             table = pd.read_excel(path, sheet_name=sheet or 0, **options)
         else:
             options |= _marks(path, encoding, separator, decimal)
-            table = pd.read_csv(path, low_memory=False, encoding=encoding, **options)
+            options |= {"low_memory": False, "encoding": encoding}
+            table = pd.read_csv(path, **options)
+            if not columns:  # nobody has said which are text: 01 is a code, and not 1
+                texts = pd.read_csv(path, **options | {"dtype": str})
+                padded = [c for c in table if texts[c].str.fullmatch(r"0\d+").any()]
+                table[padded] = texts[padded]
         if not isinstance(table.index, pd.RangeIndex):  # pandas has made an index of the first, shifting all columns
             raise ValueError("its rows have more values than its header has names")
     except ImportError as error:
