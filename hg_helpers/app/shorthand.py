@@ -117,9 +117,7 @@ def train(
         seed: of the split, the initial weights and the noise.
         epochs: by default those of the ``preset``, ``"workshop"`` or ``"published"``; more where the table is small.
 
-    Raises:
-        ValueError: for a wrong setting or table, in words that name it, before training.
-        TrainingStopped: for a loss that is not finite.
+    A ValueError names a wrong setting or table, before training; TrainingStopped says that a loss is not finite.
     """
     begun = prepare(cohort, model, schema, holdout, device, {}, seed=seed, epochs=epochs, preset=preset)
     warn_if_cut_short(begun.trainer.fit(begun.encoder.transform(begun.train), progress=progress))

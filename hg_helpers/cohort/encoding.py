@@ -180,16 +180,10 @@ class CohortEncoder:
 
     def state(self) -> dict[str, Any]:
         """Plain numbers and strings, so that a checkpoint with an encoder loads without running code."""
-        return {
-            "schema": self.schema.to_dict(),
-            "hidden": self.layout.to_dict()["features"][len(self.schema) :],
-            "columns": self.columns,
-            "codes": {name: list(astuple(code)) for name, code in self._fitted().items()},
-            "clock": asdict(self._clock),
-            "grid": self._grid,
-            "types": self._types,
-            "ids": self._ids,
-        }
+        hidden = self.layout.to_dict()["features"][len(self.schema) :]
+        codes = {name: list(astuple(code)) for name, code in self._fitted().items()}
+        state = {"schema": self.schema.to_dict(), "hidden": hidden, "columns": self.columns, "codes": codes}
+        return state | {"clock": asdict(self._clock), "grid": self._grid, "types": self._types, "ids": self._ids}
 
     @classmethod
     def from_state(cls, state: dict[str, Any]) -> CohortEncoder:

@@ -44,9 +44,8 @@ def load_cohort(
         reading: of a file, ``separator``, ``decimal``, ``encoding`` (UTF-8 unless said) or ``sheet``; separator and
             decimal mark are found out where they are not given.
 
-    Raises:
-        FileNotFoundError, ValueError: naming the file, column, patient and month, and what to do.
-        DownloadError: where the public cohort cannot be fetched.
+    A FileNotFoundError or ValueError names file, column, patient and month, and what to do; a DownloadError says why
+    the public cohort cannot be fetched.
     """
     schema = _checked_schema(ART_FULL if schema is None else schema)
     schema = schema if missing is None else replace(schema, missing=missing)
@@ -78,13 +77,11 @@ def validate_cohort(table: pd.DataFrame, schema: Schema, name: str = "") -> pd.D
     With ``regular=True`` times must follow each other in equal steps, beginning with the same time for all. Values are
     checked, and filled, in the rows that are used. ``name`` is what the log calls the table, where there are several.
 
-    Returns:
-        The rows sorted by patient and time, index 0 ... n - 1, the schema's columns in the order in which they stand in
-        ``table``; real columns int64 where they are integers in ``table``, else float64, the others the schema's codes;
-        gaps, with ``missing="measured"``, as pandas writes them.
+    Returns the rows sorted by patient and time, index 0 ... n - 1, the schema's columns in the order in which they
+    stand in ``table``; real columns int64 where they are integers in ``table``, else float64, the others the schema's
+    codes; gaps, with ``missing="measured"``, as pandas writes them.
 
-    Raises:
-        ValueError: naming column, patient, month and value, how many there are, and what to do.
+    A ValueError names column, patient, month and value, how many there are, and what to do.
     """
     _checked_schema(schema)
     log = TableLog(name)

@@ -184,8 +184,7 @@ def group_rows(cohort: CohortArrays, positions: list[int], by: str) -> tuple[np.
 def joint_groups(*rows: np.ndarray) -> tuple[list[np.ndarray], np.ndarray]:
     """Numbers the joint groups that occur in any of the sets, each of levels (rows, features).
 
-    Returns:
-        the group number of every row of each set, and the levels of each group, (groups, features), in their order.
+    Returns the group number of every row of each set, and the levels of each group, (groups, features), in their order.
     """
     joined = pd.DataFrame(np.concatenate(rows).astype(np.int64))
     numbers, groups = np.zeros(len(joined), np.int64), np.empty((1, 0), np.int64)  # without features, one for all

@@ -97,8 +97,7 @@ def save_checkpoint(path: str | Path, state: dict[str, Any]) -> None:
 def load_checkpoint(path: str | Path, *kinds: str) -> dict[str, Any]:
     """Read a checkpoint of one of these kinds (``"trainer"``, ``"synthesizer"``), on the CPU, running no code in it.
 
-    Raises:
-        FileNotFoundError, ValueError: naming the file, where it is missing, damaged, or of another format or kind.
+    A FileNotFoundError or ValueError names a file that is missing, damaged, or of another format or kind.
     """
     path = Path(path).expanduser()
     if not path.is_file():

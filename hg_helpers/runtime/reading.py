@@ -48,8 +48,7 @@ def read_table(
             and UTF-8.
         sheet: of a workbook, by default its first.
 
-    Raises:
-        FileNotFoundError, ValueError: naming the file and what is wrong with it.
+    A FileNotFoundError or ValueError names the file and what is wrong with it.
     """
     if path.is_dir():
         return _read_parts(path)
