@@ -27,7 +27,6 @@ from ..runtime.checks import real_number, whole_number
 from ..runtime.download import data_folder
 from .art import ART_FULL
 
-_REGIMEN_COLUMNS = ("Base Drug Combo", "Comp. INI", "Comp. NNRTI", "Extra PI", "Extra pk-En")
 #: Measured flags: share of months set, and the chance that a flag is carried over from the month before.
 _MEASURED = {"VL (M)": (0.131, 0.6), "CD4 (M)": (0.155, 0.6), "Drug (M)": (0.777, 0.9)}
 
@@ -125,7 +124,7 @@ def _month(month: int, course: _Course, values: dict[str, np.ndarray], group: np
     """The rows of one month, one a patient, without the measured flags."""
     who, what = _GROUPS.iloc[group], _DRUGS.iloc[course[1]]
     columns = values | {name: who[name].array for name in ("Gender", "Ethnic")}
-    columns |= {name: what[name].array for name in _REGIMEN_COLUMNS}
+    columns |= {f.name: what[f.name].array for f in ART_FULL.regimen}
     return pd.DataFrame(columns).assign(PatientID=np.arange(len(group)), Timestep=month)
 
 

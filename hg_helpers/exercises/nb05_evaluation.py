@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -173,8 +172,8 @@ _TELLS = {
 }
 
 
-@lru_cache(maxsize=1)
-def _suspects() -> pd.DataFrame:
+def suspects() -> pd.DataFrame:
+    """Scores of four cohorts of 150 patients whose names are hidden, with the floor; input of `check_suspects`."""
     train, holdout, real = (simulate_cohort(150, seed=seed) for seed in (21, 22, 23))
     pool, floor = simulate_cohort(400, seed=24), simulate_cohort(150, seed=25)
     first = pool[(pool["Timestep"] == 0) & (pool["Gender"] == 1) & (pool["Ethnic"] == 4)]
@@ -188,11 +187,6 @@ def _suspects() -> pd.DataFrame:
         "near_copies": lambda cohort: copies(train, cohort, ART_DEMO),
     }
     return pd.DataFrame({who: {name: of(cohort)[0] for name, of in scores.items()} for who, cohort in cohorts.items()})
-
-
-def suspects() -> pd.DataFrame:
-    """Scores of four cohorts of 150 patients whose names are hidden, with the floor; input of `check_suspects`."""
-    return _suspects().copy()
 
 
 def _unmasked(cases: list[Case], values: list) -> tuple[str, int] | None:
