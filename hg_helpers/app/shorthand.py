@@ -145,10 +145,7 @@ def prepare(
 
 
 def long_enough(config: TrainConfig, patients: int, length: int) -> TrainConfig:
-    """The settings with as many epochs as give a small table the generator steps that the preset was tried with.
-
-    A table that makes fewer batches of an epoch gets more epochs; one that makes more keeps the preset's.
-    """
+    """The settings with as many epochs as give a small table the generator steps that the preset was tried with."""
     batches = config.steps_per_epoch(patients, length)
     epochs = max(config.epochs, -(-config.epochs * config.steps_per_epoch(*TRIED_ON) // batches))
     why = f", as many steps as 800 patients of 60 months get in {config.epochs}" if epochs > config.epochs else ""

@@ -94,9 +94,6 @@ def stopped(outcome: Outcome) -> str:
     return f"{told}  (in: {outcome.line[:80]})" if outcome.line else told
 
 
-# --- comparing calls --------------------------------------------------------------------------------------------------
-
-
 def agree(a: Outcome, b: Outcome, flat: bool = False) -> bool:
     """Whether two calls gave the same numbers (in any shape, where ``flat``), or the same kind of error."""
     if a.error is not None or b.error is not None:

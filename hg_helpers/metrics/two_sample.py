@@ -110,11 +110,11 @@ def _other_summaries(cohort: Cohort, medians: dict[str, float]) -> Summaries:
     for name, median in medians.items():
         x = pd.DataFrame(cohort.values(name, scaled=True))
         change, above = x.diff(axis=1), (x > median).astype(float).where(x.notna())
-        deviations[name] = x.sub(x.mean(axis=1), axis=0)
+        deviations[name] = d = x.sub(x.mean(axis=1), axis=0)
         quantiles = x.quantile([0.1, 0.25, 0.5, 0.75, 0.9], axis=1)
         out |= {(name, f"{round(100 * share)} % quantile"): values for share, values in quantiles.iterrows()}
         for lag in (1, 3, 6):
-            out[name, f"covariance at lag {lag}"] = _covariance(deviations[name], deviations[name], lag)
+            out[name, f"covariance at lag {lag}"] = (d * d.shift(-lag, axis=1)).mean(axis=1)
         out[name, "squared second difference"] = (change.diff(axis=1) ** 2).mean(axis=1)
         out[name, "cubed change"] = (change**3).mean(axis=1)
         out[name, "months above the median"] = above.mean(axis=1)
@@ -123,7 +123,8 @@ def _other_summaries(cohort: Cohort, medians: dict[str, float]) -> Summaries:
         if regimen:
             out[name, "step at a switch"] = change.iloc[:, 1:].where(switches(cohort, regimen[0])[0]).mean(axis=1)
     for a, b in permutations(deviations, 2):
-        out[a, f"covariance with {b} a month later"] = _covariance(deviations[a], deviations[b], 1)
+        together = deviations[a] * deviations[b].shift(-1, axis=1)
+        out[a, f"covariance with {b} a month later"] = together.mean(axis=1)
     for feature in schema.discrete:
         level, known, name = cohort.values(feature.name), cohort.known(feature.name), feature.name
         changes, defined = switches(cohort, [name])
@@ -137,10 +138,6 @@ def _other_summaries(cohort: Cohort, medians: dict[str, float]) -> Summaries:
         twice = defined[:, 1:] & defined[:, :-1]
         out[name, "months that take a change back"] = patient_means(back, twice)
     return out
-
-
-def _covariance(a: pd.DataFrame, b: pd.DataFrame, lag: int) -> pd.Series:
-    return (a * b.shift(-lag, axis=1)).mean(axis=1)
 
 
 def _of_visits(cohort: Cohort, gaps: list[str]) -> Summaries:

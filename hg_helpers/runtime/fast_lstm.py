@@ -143,9 +143,6 @@ class _Gradient(torch.autograd.Function):
         return tangent_h, second_s, second_weight, *(None,) * 5
 
 
-# --- passes through the months ----------------------------------------------------------------------------------------
-
-
 def backwards(incoming, weight, gates, cells, cell_tanh, extra_s=None, extra_c=None):
     """Gradients of s, h and c, from the last month to the first, with what is to be added to those of s and c."""
     transposed, width = weight.mT.contiguous(), weight.shape[1]
