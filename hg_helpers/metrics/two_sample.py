@@ -21,7 +21,6 @@ from .fidelity import gappy
 from .metric import Cohort, Result, metric, noted, patient_means, undefined
 from .utility import learn
 
-_MOST_BINS = 20
 _COLUMNS = ["feature", "summary", "auc", "real", "synthetic"]
 Summaries = dict[tuple[str, str], pd.Series | np.ndarray]
 
@@ -76,7 +75,7 @@ def _test(real: Cohort, synthetic: Cohort, summaries: Callable, folds: int, limi
 def _told_by_one(x: np.ndarray, label: np.ndarray, seen: np.ndarray, unseen: np.ndarray) -> float:
     """AUC on unseen patients of one number: each scores the share of synthetic ones among those seen in its bin."""
     x = np.where(np.isnan(x), -np.inf, x)  # what is not known is a bin of its own
-    bins = int(np.clip(len(seen) // 20, 2, _MOST_BINS))
+    bins = int(np.clip(len(seen) // 20, 2, 20))
     edges = np.unique(np.quantile(x[seen], np.arange(1, bins) / bins, method="lower"))
     place = np.searchsorted(edges, x)
     everybody = np.bincount(place[seen], minlength=len(edges) + 1)

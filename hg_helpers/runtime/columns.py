@@ -39,9 +39,8 @@ def normal(text: Any) -> Any:
 
 def plain(column: pd.Series) -> pd.Series:
     """A categorical column as what its categories are, any other column as it is."""
-    if isinstance(column.dtype, pd.CategoricalDtype):
-        return pd.Series(np.asarray(column), index=column.index)
-    return column
+    categorical = isinstance(column.dtype, pd.CategoricalDtype)
+    return pd.Series(np.asarray(column), index=column.index) if categorical else column
 
 
 def ids(column: pd.Series) -> pd.Series:

@@ -24,8 +24,8 @@ DEMO_NAME = "art_hiv_demo.csv.gz"
 PUBLIC_URL = "https://figshare.com/ndownloader/files/40584980"
 PUBLIC_NAME = "HealthGymV2_CbdrhDatathon_ART4HIV.csv"
 PUBLIC_BYTES, PUBLIC_ROWS = 44_700_000, 534_960
-PUBLIC_COLUMNS = "VL, CD4, Rel CD4, Gender, Ethnic, Base Drug Combo, Comp. INI, Comp. NNRTI, Extra PI, Extra pk-En"
-PUBLIC_COLUMNS = f"{PUBLIC_COLUMNS}, VL (M), CD4 (M), Drug (M), PatientID, Timestep".split(", ")
+PUBLIC_COLUMNS = ["VL", "CD4", "Rel CD4", "Gender", "Ethnic", "Base Drug Combo", "Comp. INI", "Comp. NNRTI"]
+PUBLIC_COLUMNS += ["Extra PI", "Extra pk-En", "VL (M)", "CD4 (M)", "Drug (M)", "PatientID", "Timestep"]
 #: The columns that an older release calls otherwise.
 OLDER_NAMES = {"Timepoints": "Timestep"}
 
