@@ -206,6 +206,19 @@ def test_visit_times_come_back_in_the_columns_own_type(form):
     pd.testing.assert_series_equal(back["day"], table["day"])
 
 
+def test_times_have_as_many_decimals_as_the_tables_however_late_they_are():
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame({"who": np.arange(200) // 10, "lab": rng.normal(20, 2, 200).round(1)})
+    table["day"] = (
+        (rng.integers(1, 90_000, 200) / 100 + 8000 * (table["who"] % 2)).groupby(table["who"]).cumsum().round(2)
+    )
+    encoder = CohortEncoder(replace(VISITS, features=(hg.Feature("lab", "real"),))).fit(table)
+    pd.testing.assert_frame_equal(encoder.inverse_transform(encoder.transform(table)), table[["who", "lab", "day"]])
+    soft = torch.rand(100, 10, encoder.layout.channels, generator=torch.Generator().manual_seed(0))
+    days = encoder.inverse_transform(soft)["day"]
+    assert (days.round(2) == days).all() and days.nunique() > 500
+
+
 @pytest.mark.parametrize("form", ["integers", "halves", "minutes", "text", "datetime64[s]", "durations"])
 def test_a_regular_table_keeps_its_first_time_and_step(form):
     grid = pd.Series([8, 10, 12] * 4)

@@ -137,6 +137,18 @@ def test_codes_that_numbers_would_merge_are_drafted_as_they_are_written(tmp_path
     assert text.splitlines()[3:] == (tmp_path / "t.yaml").read_text().splitlines()[3:], "a table in memory likewise"
 
 
+def test_a_draft_is_read_back_whatever_stands_in_names_and_levels(tmp_path):
+    levels = ["a\nb: c", "# d", "- e", "yes", "'", "x" * 90, "é\u2028f", " g", "{h}", "1"]
+    names = ["plain", "with # and: colon", "- dash", "two\nlines", "[x]"]
+    table = pd.DataFrame({"id": np.arange(200) // 4, "t": np.arange(200) % 4})
+    for k, name in enumerate(names):
+        table[name] = [levels[(i + k + i // 10) % 10] for i in range(200)]
+    (tmp_path / "t.yaml").write_text(hg.describe(table, "id", "t"), encoding="utf-8")
+    schema = hg.Schema.from_yaml(tmp_path / "t.yaml")
+    assert schema.names == names and all(set(feature.codes) == set(levels) for feature in schema)
+    hg.validate_cohort(table, schema)
+
+
 def test_row_numbers_with_gaps_are_left_out_and_a_number_that_may_mean_missing_is_pointed_out():
     rng = np.random.default_rng(0)
     table = pd.DataFrame({"id": np.arange(60) // 3, "t": np.arange(60) % 3, "row": np.arange(60)[::-1] + 1})

@@ -164,6 +164,8 @@ def test_accents_may_be_written_in_either_unicode_form():
 
 
 def test_levels_without_an_order_are_refused():
+    with pytest.raises(ValueError, match="a schema needs a list"):
+        hg.Schema({hg.Feature("x", "real"), hg.Feature("y", "real")})
     for levels in ({"a", "b"}, frozenset("ab")):
         with pytest.raises(ValueError, match=r"feature 'x': levels must be a list of values, not .*a set has no order"):
             hg.Feature("x", "binary", levels=levels)
@@ -253,6 +255,42 @@ def test_columns_come_back_in_their_order_and_types(form):
     again = CohortEncoder.from_state(encoder.state())
     pd.testing.assert_frame_equal(again.inverse_transform(again.transform(table)), table)
     assert (sampled(table, schema).dtypes == table.dtypes).all()
+
+
+def test_types_outlive_the_way_from_a_table_to_a_model(tiny):
+    rng, form = np.random.default_rng(0), {"lab": "Int64", "ill": "boolean", "dose": "float32", "ward": "string"}
+    table = grid(20, 4, lab=rng.integers(1, 9, 80), ill=rng.random(80) < 0.5, dose=rng.integers(1, 9, 80) / 4)
+    table = table.assign(ward=rng.choice(["a", "b"], 80)).astype(form | {"id": "Int32"})
+    for name in form:
+        table[name] = table[name].mask(rng.random(80) < 0.3)
+    schema = described(
+        *(hg.Feature("lab", "real"), hg.Feature("dose", "real"), hg.Feature("ill", "binary", levels=(False, True))),
+        hg.Feature("ward", "binary", levels=("a", "b")),
+        missing="measured",
+    )
+    train, _ = split_patients(load_cohort(table, schema), 0.2, schema=schema)
+    encoder = CohortEncoder(schema).fit(train, validated=True)
+    again = CohortEncoder(schema).fit(validate_cohort(train, schema))
+    for one in (encoder, again, CohortEncoder.from_state(encoder.state())):
+        back = one.inverse_transform(one.transform(train))
+        assert back.dtypes.to_dict() == table.dtypes.to_dict() and back["ill"].isna().any()
+    assert CohortEncoder(schema).fit(train.astype({"lab": "float32"})).state()["types"]["lab"] == "float32", (
+        "a newer one"
+    )
+
+
+def test_whole_numbers_with_gaps_are_written_as_they_were(tmp_path, tiny):
+    rows = [f"{i // 4},{i % 4},{'' if i % 3 else i},{'NA' if i % 5 == 0 else i % 2},{i}.0," for i in range(80)]
+    (tmp_path / "t.csv").write_text("\n".join(["id,t,lab,ill,half,", *rows]) + "\n")
+    features = [hg.Feature("lab", "real"), hg.Feature("ill", "binary", levels=(0, 1)), hg.Feature("half", "real")]
+    cohort = load_cohort(tmp_path / "t.csv", described(*features, missing="measured"))
+    encoder = CohortEncoder(described(*features, missing="measured")).fit(cohort)
+    trainer = hg.Trainer(encoder, tiny(lengths=(2,), epochs=1), "cpu")
+    trainer.fit(encoder.transform(cohort), progress=False)
+    trainer.synthesizer().to_csv(tmp_path / "s.csv", 40, decode="sample")
+    written = pd.read_csv(tmp_path / "s.csv", dtype=str)
+    for name, form in (("lab", r"\d+"), ("ill", "[01]"), ("half", r"\d+\.0")):
+        assert written[name].dropna().str.fullmatch(form).all() and written[name].notna().any()
 
 
 def test_columns_of_several_levels_are_refused():

@@ -19,9 +19,8 @@ import yaml
 from pandas.api.types import is_bool_dtype, is_datetime64_any_dtype
 
 from ..cohort.courses import Courses, grid_of, time_values
-from ..cohort.scaling import decimals
 from ..cohort.schema import MOST_VISITS, Feature, Schema
-from ..runtime.columns import ids, is_blank, numbers, plain
+from ..runtime.columns import decimals, ids, is_blank, numbers, plain
 from ..runtime.reading import read_table
 
 #: Most different values of a code or a level; with more, numbers are quantities and texts are names.
@@ -175,5 +174,6 @@ def _below(comment: str, first: str = "    # ", others: str = "    # ") -> str:
 def _aligned(lines: list[tuple[str, str]]) -> list[str]:
     """Lines with their comments, these below each other, or below their own lines where 80 columns are not enough."""
     width = max((len(line) for line, _ in lines if len(line) <= 50), default=0)
+    lines = [(line, " ".join(comment.split())) for line, comment in lines]  # a level may hold the end of a line
     both = [(line, comment, f"{line:{width}}  # {comment}" if comment else line) for line, comment in lines]
     return [whole if len(whole) <= 80 or not comment else f"{line}\n{_below(comment)}" for line, comment, whole in both]

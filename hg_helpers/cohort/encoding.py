@@ -61,7 +61,8 @@ class CohortEncoder:
         courses = Courses.of(table[self.schema.patient])
         self.schema = schema = replace(self._described, length=self._described.length or int(courses.sizes.max()))
         self.columns = list(table.columns)
-        self._types = {name: type_name((cohort if name in cohort.columns else table)[name]) for name in table.columns}
+        types = table.attrs.get("types", {})  # which the table had before it was checked
+        self._types = {name: types.get(name) or type_name(table[name]) for name in table.columns}
         times, values = time_values(table, schema), checked_values(table, schema)
         self._ids = id_pattern(table[schema.patient])
         self._clock = Clock.of(table[schema.time], times, schema.date_format)

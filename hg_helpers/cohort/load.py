@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..runtime.columns import TableLog, ids, normal
+from ..runtime.columns import TableLog, ids, normal, type_name
 from ..runtime.download import DEMO_NAME, OLDER_NAMES, data_folder, download_cohort
 from ..runtime.reading import read_table
 from .art import ART_FULL
@@ -99,7 +99,12 @@ def validate_cohort(table: pd.DataFrame, schema: Schema, name: str = "") -> pd.D
             values[feature.name] = codes_at(column, feature)
         elif table[feature.name].dtype.kind in "iu" and not np.isnan(column).any():
             values[feature.name] = column.astype(np.int64)
-    return pd.DataFrame({name: values.get(name, table[name]) for name in table.columns})
+    out = pd.DataFrame({name: values.get(name, table[name]) for name in table.columns})
+    # what synthetic tables are to have; a column that was checked before has its first type noted already
+    checked, before = ("int64", "float64", "object", "bool", "str"), table.attrs.get("types", {})
+    first = {c: before.get(c) if str(table[c].dtype) in checked else None for c in out}
+    out.attrs["types"] = {c: first[c] or type_name(table[c]) for c in out}
+    return out
 
 
 def split_patients(

@@ -16,13 +16,11 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import optimize, special, stats
 
-from ..runtime.columns import TableLog
+from ..runtime.columns import TableLog, decimals
 from .schema import Feature
 
 #: Added before Box-Cox, so that a laboratory value of exactly zero has a logarithm.
 OFFSET = 0.001
-#: More decimals than this are nobody's writing, but a computer's.
-MOST_DECIMALS = 9
 
 
 def box_cox_lambda(x: np.ndarray) -> float:
@@ -40,14 +38,6 @@ def box_cox_lambda(x: np.ndarray) -> float:
         return 0.5 * np.log(variance) if variance > 0 else np.inf
 
     return float(optimize.minimize_scalar(cost, bracket=(-1.0, 1.0), method="brent", options={"xtol": 1e-9}).x)
-
-
-def decimals(x: np.ndarray) -> int | None:
-    """How many decimals the values are written with, 0 for whole numbers; None where they have no such limit."""
-    with np.errstate(over="ignore"):
-        dust = 2 * np.spacing(np.abs(x))  # 0.1 + 0.2 is 0.3
-        fits = (count for count in range(MOST_DECIMALS + 1) if (np.abs(np.round(x, count) - x) <= dust).all())
-        return next(fits, None)
 
 
 @dataclass

@@ -164,7 +164,8 @@ class Schema:
     date_format: str | None = None
 
     def __post_init__(self) -> None:
-        features = tuple(self.features) if isinstance(self.features, Iterable) else ()
+        ordered = isinstance(self.features, Iterable) and not isinstance(self.features, Set)
+        features = tuple(self.features) if ordered else ()
         if not features or not all(isinstance(f, Feature) for f in features):
             raise ValueError("a schema needs a list of at least one Feature")
         patient, time = (_name(f"the schema's {key}", getattr(self, key)) for key in ("patient", "time"))

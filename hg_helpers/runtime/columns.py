@@ -19,6 +19,8 @@ from pandas.tseries.api import guess_datetime_format
 
 #: Microseconds of a day, hour, minute, second, millisecond and microsecond: what moments are counted in.
 UNITS = (86_400_000_000, 3_600_000_000, 60_000_000, 1_000_000, 1_000, 1)
+#: More decimals than this are nobody's writing, but a computer's.
+MOST_DECIMALS = 9
 
 
 class TableLog(logging.LoggerAdapter):
@@ -90,7 +92,7 @@ def as_type(values: Any, name: Any) -> pd.Series:
     column = pd.Series(values)
     if isinstance(name, list):
         return column.astype(pd.CategoricalDtype(*name)) if set(column.dropna().unique()) <= set(name[0]) else column
-    fits = name is not None and (column.dtype.kind == "O") == (pandas_dtype(name).kind == "O")
+    fits = name == "boolean" or (name and (column.dtype.kind == "O") == (pandas_dtype(name).kind == "O"))
     return column.astype(name) if fits else column
 
 
@@ -122,6 +124,14 @@ def ticks(moments: pd.Series) -> np.ndarray:
     return moments.to_numpy(dtype=f"{moments.dtype.kind}8[us]").astype(np.int64)
 
 
+def decimals(x: np.ndarray) -> int | None:
+    """How many decimals the values are written with, 0 for whole numbers; None where they have no such limit."""
+    with np.errstate(over="ignore"):
+        dust = 2 * np.spacing(np.abs(x))  # 0.1 + 0.2 is 0.3
+        fits = (count for count in range(MOST_DECIMALS + 1) if (np.abs(np.round(x, count) - x) <= dust).all())
+        return next(fits, None)
+
+
 @dataclass(frozen=True)
 class Clock:
     """How a table writes its times; plain data, which a checkpoint holds."""
@@ -130,12 +140,13 @@ class Clock:
     type: Any = None  # the column's type, as `type_name` or pandas writes it
     unit: int = 1  # what a number of 1 stands for: 1, or so many microseconds
     form: str | None = None  # how moments are written as text
+    places: int | None = None  # the decimals of numbers, which the steps between them may have lost
 
     @classmethod
     def of(cls, column: pd.Series, values: np.ndarray, form: str | None) -> Clock:
         """Read it off a column, whose moments or durations have these ``values`` in microseconds."""
         if is_numeric_dtype(column) or values.dtype != np.int64:
-            return cls(type=type_name(column))
+            return cls(type=type_name(column), places=decimals(values))
         unit = next(unit for unit in UNITS if not (values % unit).any())
         if column.dtype.kind in "mM":
             return cls("duration" if column.dtype.kind == "m" else "moment", str(column.dtype), unit)
@@ -146,7 +157,7 @@ class Clock:
     def write(self, values: np.ndarray) -> pd.Series:
         """Numbers as times, in the type and form of the training table."""
         if self.kind == "number":
-            return as_type(values, self.type)
+            return as_type(values if self.places is None else np.round(values, self.places), self.type)
         ticks = np.round(values).astype(np.int64) * self.unit
         if self.kind == "duration":
             return pd.Series(ticks.astype("timedelta64[us]")).astype(self.type)

@@ -71,9 +71,13 @@ def read_table(
             options |= _marks(path, encoding, separator, decimal)
             options |= {"low_memory": False, "encoding": encoding}
             table = pd.read_csv(path, **options)
+            gaps = [c for c in table if table[c].dtype.kind == "f" and table[c].hasnans and table[c].notna().any()]
+            texts = pd.read_csv(path, **options | {"dtype": str}) if gaps or not columns else table
+            # pandas reads whole numbers as 12.0 where some are missing; not those that are written so
+            whole = [c for c in gaps if texts[c].str.fullmatch(r"\s*[-+]?\d{1,15}\s*", na=True).all()]
+            table = table.astype(dict.fromkeys(whole, "Int64"))
             if not columns:  # nobody has said which are text: 01 is a code, and not 1
-                texts = pd.read_csv(path, **options | {"dtype": str})
-                padded = [c for c in table if texts[c].str.fullmatch(r"0\d+").any()]
+                padded = [c for c in table if texts[c].str.fullmatch(r"0\d+", na=False).any()]
                 table[padded] = texts[padded]
         if not isinstance(table.index, pd.RangeIndex):  # pandas has made an index of the first, shifting all columns
             raise ValueError("its rows have more values than its header has names")
