@@ -78,7 +78,7 @@ def test_arrays_hold_which_visits_there_are_and_what_is_known():
 
 def test_cohorts_with_other_longest_courses_are_compared():
     a, b = small([(1, "a", "no"), (2, "a", "no")]), small([(1, "a", "no")], [(2, "b", "no")] * 3)
-    one, other = prepare(SCHEMA, None, a, b)
+    one, other = prepare(SCHEMA, None, real=a, synthetic=b)
     assert one.months == other.months == 3 and not one.whole and one.there.sum() == 2
     assert metrics.length_ks(a, b, SCHEMA)[0] == metrics.length_ks(b, a, SCHEMA)[0] == 0.5
     longer = metrics.length_ks(a, b, SCHEMA)[1]
@@ -160,7 +160,7 @@ def test_distances_count_gaps_half_and_courses_by_the_longer_of_two():
     schema = hg.Schema([real("lab"), binary("ill")], "id", "day", regular=False, missing="measured")
     rows = [[0, 0, 0, "no"], [0, 1, 10, "no"], [1, 0, 0, "no"], [2, 0, None, "yes"], [2, 1, 10, "no"]]
     table = pd.DataFrame(rows, columns=["id", "day", "lab", "ill"])
-    (cohort,) = prepare(schema, None, table)
+    (cohort,) = prepare(schema, None, real=table)
     cohort = cohort.take(np.argsort(cohort.patients))
     first = cohort.take(np.array([0, 1]))
     distance = neighbours(first, cohort.take(np.array([2]))).distance[:, 0] ** 2

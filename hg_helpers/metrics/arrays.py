@@ -130,10 +130,10 @@ def as_arrays(
 
 
 def prepare(
-    schema: Schema, encoder: CohortEncoder | None, *cohorts: pd.DataFrame | CohortArrays
+    schema: Schema, encoder: CohortEncoder | None, **cohorts: pd.DataFrame | CohortArrays
 ) -> tuple[CohortArrays, ...]:
-    """Arrays of several cohorts on one scale: the encoder's, else that of arrays among them, else the first table's."""
-    ready = [c for c in cohorts if isinstance(c, CohortArrays)]
+    """Arrays of named cohorts on one scale: the encoder's, else that of arrays among them, else the first table's."""
+    ready = [c for c in cohorts.values() if isinstance(c, CohortArrays)]
     if any(c.scaled is None and c.schema.real for c in ready):
         raise ValueError("these arrays have no scale: make them by hg.metrics.as_arrays(table, schema, encoder)")
     encoders = [c.encoder for c in ready if c.encoder is not None]
@@ -141,11 +141,11 @@ def prepare(
     if any(scale != scales[0] for scale in scales):
         raise ValueError("these arrays are scaled by different encoders; make all of them with one")
     encoder, out = encoder or next(iter(encoders), None), []
-    for cohort in cohorts:
+    for name, cohort in cohorts.items():
         if not isinstance(cohort, CohortArrays):
-            cohort = validate_cohort(cohort, schema)
+            cohort = validate_cohort(cohort, schema, name)
             encoder = encoder or CohortEncoder(schema).fit(cohort, validated=True)
-            cohort = CohortArrays.of(cohort, schema, encoder)
+            cohort = CohortArrays.of(cohort, schema, encoder, name)
         out.append(as_arrays(cohort, schema))
     return together(*out)
 

@@ -70,9 +70,10 @@ def metric(
             if "seed" in given:  # refused here, not by scikit-learn when the work has begun
                 given["seed"] = whole_number("seed", given["seed"], 0, LARGEST_SEED)
             schema, encoder = given.pop("schema", None), given.pop("encoder", None)
-            found = [given[name] for name in cohorts]
-            schema = schema or next((c.schema for c in found if isinstance(c, CohortArrays)), None)
-            arrays = prepare(schema, encoder, *found) if scaled else together(*(as_arrays(c, schema) for c in found))
+            found = {name: given[name] for name in cohorts}
+            schema = schema or next((c.schema for c in found.values() if isinstance(c, CohortArrays)), None)
+            plain = [] if scaled else [as_arrays(cohort, schema) for cohort in found.values()]
+            arrays = prepare(schema, encoder, **found) if scaled else together(*plain)
             return compute(**{**given, **dict(zip(cohorts, arrays, strict=True))})
 
         asked.__signature__ = signature
