@@ -468,16 +468,16 @@ def test_levels_that_look_like_something_else_stay_text_in_a_csv(tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("cohort.xlsx", b"PK", "cohort.xlsx"),
+        ("cohort.xlsx", b"PK", "cohort.xlsx cannot be read as a table: "),
         ("cohort.txt", b"VL\n1\n", "must be a .csv, .csv.gz, .parquet, .xlsx file"),
-        ("cohort.csv", b"", "cannot be read as a table"),
+        ("cohort.csv", b"", "cohort.csv cannot be read as a table in UTF-8: it is empty"),
         ("cohort.csv", "VL,Größe\n1,ä\n".encode("latin-1"), "cannot be read as a table in UTF-8"),
         ("cohort.csv", b"VL,CD4\n1,2,3\n1,2\n", "its rows have more values than its header has names"),
         ("cohort.csv", b"VL,CD4\n1,2\n1,2,3\n", "cannot be read as a table"),
         ("cohort.csv", b"VL\n1\n", "cohort.csv: the table has no column 'PatientID', 'Timestep'"),
         ("cohort.csv.gz", b"VL\n1\n", "cohort.csv.gz cannot be read as a table"),
         ("cohort.csv.gz", gzip.compress(b"VL\n1\n" * 999, mtime=0)[:-12], "cohort.csv.gz cannot be read as a table"),
-        ("cohort.parquet", b"VL\n1\n", "cohort.parquet cannot be read as a table"),
+        ("cohort.parquet", b"VL\n1\n", "cohort.parquet cannot be read as a table: "),
     ],
 )
 def test_a_file_that_is_no_table_is_refused_by_name(tmp_path, name, content, message):

@@ -200,14 +200,25 @@ def test_a_file_in_another_encoding_is_refused_with_the_way_out(tmp_path):
         hg.load_cohort(tmp_path / "a.csv", LAB, encoding="klingon")
 
 
-def test_a_sheet_of_a_workbook_is_read_where_openpyxl_is_there(tmp_path):
+def test_a_file_that_says_that_it_is_utf_16_is_read_so_and_a_separator_is_one_character(tmp_path):
+    (tmp_path / "t.csv").write_text("id\tt\tlab\nµ\t0\t1.5\nµ\t1\t2.5\n", encoding="utf-16")
+    assert "1 patients, 2 rows" in hg.describe(tmp_path / "t.csv", "id", "t")
+    with pytest.raises(
+        ValueError, match=r"t\.csv cannot be read .*separator '\\\\t' is not one character; left out, it is"
+    ):
+        hg.describe(tmp_path / "t.csv", "id", "t", separator="\\t")
+
+
+def test_a_sheet_of_a_workbook_is_read_where_openpyxl_is_there(tmp_path, caplog):
     pytest.importorskip("openpyxl")
     with pd.ExcelWriter(tmp_path / "a.xlsx") as writer:
         pd.DataFrame({"note": ["see the other sheet"]}).to_excel(writer, sheet_name="read me", index=False)
         SMALL.to_excel(writer, sheet_name="visits", index=False)
     pd.testing.assert_frame_equal(hg.load_cohort(tmp_path / "a.xlsx", LAB, sheet="visits"), SMALL)
+    assert not caplog.text
     with pytest.raises(ValueError, match="no column 'id'"):
         hg.load_cohort(tmp_path / "a.xlsx", LAB)
+    assert "a.xlsx has the sheets ['read me', 'visits']: the first is read unless a sheet is named" in caplog.text
     with pytest.raises(ValueError, match="Worksheet named 'other' not found"):
         hg.load_cohort(tmp_path / "a.xlsx", LAB, sheet="other")
 

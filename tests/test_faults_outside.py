@@ -207,6 +207,24 @@ def test_a_name_that_is_too_long_is_refused_before_the_work(encoder, x, tiny, tm
     assert "a shorter name" in capsys.readouterr().err and not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(
+    ("command", "work"),
+    [
+        ("evaluate", "commands.evaluate_tables"),
+        ("demo", "commands.run_demo"),
+        ("workshop", "commands.write_editions"),
+    ],
+)
+def test_a_folder_that_cannot_be_written_is_named_before_the_work(files, command, work, capsys, monkeypatch):
+    monkeypatch.setattr(f"hg_helpers.app.{work}", lambda *_, **__: pytest.fail("worked"))
+    out = str(files / "real.csv")  # a file stands where a folder is wanted
+    if command == "evaluate":
+        assert evaluate(files, "--holdout", out, "--out", out, "--force") == 1
+    else:
+        assert main([command, "--out", out]) == 1
+    assert re.search(r"real\.csv/\w+\.\w+ could not be written: .*; choose another folder", capsys.readouterr().err)
+
+
 # --- tables -----------------------------------------------------------------------------------------------------------
 
 

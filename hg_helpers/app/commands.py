@@ -140,6 +140,7 @@ def evaluate(options: argparse.Namespace) -> int:
         # a synthetic table is not filled: it has gaps where the schema measures them, and nowhere else
         gaps = "measured" if schema.missing == "measured" else "error"
         synthetic = load_cohort(options.synthetic, schema=dataclasses.replace(schema, missing=gaps))
+        require_writable(folder / "report.csv")
         report = evaluate_tables(real, holdout, synthetic, schema=schema, seed=options.seed)
         write_table(report, folder / "report.csv")
         pictures, of_tables = {}, len(said)
@@ -195,6 +196,7 @@ def demo(options: argparse.Namespace) -> int:
     if caution:
         log.warning("%s", caution)
     _refuse_existing(options, *(folder / f"{name}.pt" for name in DEMO))
+    require_writable(folder / "summary.csv")
     changes = {} if options.epochs is None else {"epochs": options.epochs}
     result = run_demo(folder, seed=options.seed, progress=not options.quiet, **changes)
     if options.json:
@@ -209,6 +211,7 @@ def demo(options: argparse.Namespace) -> int:
 
 def workshop(options: argparse.Namespace) -> int:
     _refuse_existing(options, options.out / "student", options.out / "html")
+    require_writable(options.out / "page.html")
     return _show(options, {"notebooks": write_editions(options.notebooks, options.out), "folder": str(options.out)})
 
 

@@ -21,6 +21,8 @@ from typing import Any
 
 import pandas as pd
 
+log = logging.getLogger("hg_helpers")
+
 # What pandas reads as missing; a column may have one of them ("None", "NA") as a value.
 _MISSING_TEXT = frozenset(("", "NA", "N/A", "n/a", "#NA", "#N/A", "<NA>", "NaN", "nan", "NULL", "null", "None"))
 _ENDINGS = (".csv", ".csv.gz", ".parquet", ".xlsx")
@@ -54,7 +56,10 @@ def read_table(
         return _read_parts(path)
     if not path.is_file():
         raise FileNotFoundError(f"no file {path} (the current folder is {Path.cwd()})")
-    name, encoding, columns = path.name.lower(), encoding or "utf-8", columns or {}
+    with open(path, "rb") as file:
+        first = file.read(2)
+    utf16 = first in (b"\xff\xfe", b"\xfe\xff")  # Excel's "Unicode text" begins so
+    name, encoding, columns = path.name.lower(), encoding or ("utf-16" if utf16 else "utf-8"), columns or {}
     if not name.endswith(_ENDINGS):
         raise ValueError(f"{path}: a table must be a {', '.join(_ENDINGS)} file; save it as one of these")
     text = [c for c in columns if columns[c]] + ([] if ids is None else [ids])
@@ -66,6 +71,9 @@ def read_table(
         if name.endswith(".parquet"):
             return pd.read_parquet(path)
         if name.endswith(".xlsx"):
+            sheets = pd.ExcelFile(path).sheet_names
+            if len(sheets) > 1 and sheet not in sheets:
+                log.warning("%s has the sheets %s: the first is read unless a sheet is named", path.name, sheets)
             table = pd.read_excel(path, sheet_name=sheet or 0, **options)
         else:
             options |= _marks(path, encoding, separator, decimal)
@@ -86,7 +94,9 @@ def read_table(
     except (ValueError, OSError, EOFError, LookupError, zlib.error) as error:  # also of parser and Arrow
         hint = "; say its encoding, often cp1252 where Excel wrote it (--encoding cp1252, or encoding= in load_cohort)"
         hint = hint if isinstance(error, UnicodeError) else ""
-        raise ValueError(f"{path} cannot be read as a table in {encoding.upper()}: {error}{hint}") from error
+        form = "" if name.endswith((".parquet", ".xlsx")) else f" in {encoding.upper()}"
+        said = "it is empty" if not first else f"{error}{hint}"
+        raise ValueError(f"{path} cannot be read as a table{form}: {said}") from error
     if ids in table.columns:  # as numbers where each is written so; 007 is a text, or it would be the patient 7
         texts = table[ids].drop_duplicates()
         values = pd.to_numeric(texts, errors="coerce")
@@ -112,6 +122,8 @@ def _read_parts(folder: Path) -> pd.DataFrame:
 
 def _marks(path: Path, encoding: str, separator: str | None, decimal: str | None) -> dict[str, str]:
     """Separator and decimal mark: as asked for, else as the first 64 kB have them."""
+    if separator and len(separator) > 1:
+        raise ValueError(f"the separator {separator!r} is not one character; left out, it is found in the header")
     with (gzip.open if path.name.lower().endswith(".gz") else open)(path, "rt", encoding=encoding) as file:
         lines = file.read(2**16).splitlines()
     found = separator or max(",;\t|", key="".join(lines[:1]).count)  # the comma where there is none of them
@@ -119,5 +131,5 @@ def _marks(path: Path, encoding: str, separator: str | None, decimal: str | None
     mark = decimal or ("," if found != "," and any(map(with_comma.search, lines[1:])) else ".")
     if (separator is None and found != ",") or (decimal is None and mark != "."):
         said = "%s is read with the separator %r and the decimal mark %r"
-        logging.getLogger("hg_helpers").info(said, path.name, found, mark)
+        log.info(said, path.name, found, mark)
     return {"sep": found, "decimal": mark}
