@@ -76,7 +76,7 @@ def test_the_layout_holds_what_the_table_needs_behind_its_features():
 def test_behind_the_last_visit_that_visit_stands_again():
     table = visits()
     encoder = CohortEncoder(VISITS).fit(table)
-    x, sizes = encoder.transform(table), torch.from_numpy(table.groupby("who").size().to_numpy())
+    x, sizes = encoder.transform(table), torch.tensor(table.groupby("who").size().to_numpy())
     assert torch.equal(x[..., encoder.layout.spans["who: rows"]].argmax(-1), (sizes - 1)[:, None].expand(-1, 6))
     for course, size in zip(x, sizes, strict=True):
         assert torch.equal(course[size:], course[size - 1].expand(6 - size, -1))

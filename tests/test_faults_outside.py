@@ -260,6 +260,13 @@ def test_pandas_that_gives_an_empty_text_column_a_type_of_its_own_draws_an_ablat
         assert len(hg.plots.ablation(table)[1]) == 2
 
 
+def test_no_tensor_shares_memory_with_a_table_which_pandas_3_lets_nobody_write_to():
+    shared = "from_" + r"numpy\([^\n]*(to_numpy|\.values)\("  # torch then warns, in a notebook's output
+    sources = [*ROOT.glob("notebooks/*.ipynb"), *ROOT.glob("hg_helpers/**/*.py"), *ROOT.glob("tests/**/*.py")]
+    assert len(sources) > 100
+    assert not [path.name for path in sources if re.search(shared, path.read_text(encoding="utf-8"))]
+
+
 # --- the report in a terminal -----------------------------------------------------------------------------------------
 
 
