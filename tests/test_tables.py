@@ -207,6 +207,7 @@ def test_ids_of_a_file_are_numbers_where_they_are_written_as_such(tmp_path, text
         (["7/x", "8/x", "9/x"], ["10/x", "11/x"]),
         (["007", "008", "011"], ["012", "013"]),
         (["P98", "P99", "Q1"], ["P100", "P101"]),
+        (["C1", "C3", "C2", "T1", "T2", "SD1", "LA1"], ["C4", "C5"]),
         (["anna", "bert", "eve"], ["synthetic-0", "synthetic-1"]),
         ([3, 9, 27], [0, 1]),
         ([uuid.UUID(int=5), uuid.UUID(int=2**90), uuid.UUID(int=7**30)], ["synthetic-0", "synthetic-1"]),
