@@ -103,9 +103,8 @@ def _cohorts(tables: dict[str, pd.DataFrame], schema: Schema) -> tuple[CohortArr
             table = validate_cohort(table, schema, name)
             encoder = encoder or CohortEncoder(schema).fit(table, validated=True)
             out.append(CohortArrays.of(table, schema, encoder, name))
-        except (ValueError, KeyError) as error:
-            kind = KeyError if isinstance(error, KeyError) else ValueError
-            raise kind(f"{name} table: {error.args[0] if error.args else error}") from error
+        except ValueError as error:
+            raise ValueError(f"{name} table: {error}") from error
     known, others = ({a.tobytes() + b.tobytes() for a, b in zip(c.reals, c.levels, strict=True)} for c in out[:2])
     if known & others:
         said = "trajectories of held-out patients are also those of training patients; if they are the same people, no"
