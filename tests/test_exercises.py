@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from hg_helpers import exercises
-from hg_helpers.exercises.cases import edited
+from hg_helpers.exercises.cases import WORDS, edited
 from hg_helpers.exercises.judging import exercise
 from tests.answers import nb01, nb02, nb03, nb04, nb05, nb06
 
@@ -31,6 +31,12 @@ def test_every_check_is_tried_with_five_right_and_twelve_wrong_answers():
     for right, wrong in ANSWERS.values():
         assert len(right) >= 5 and len(wrong) >= 12
         assert sum(word is not None for _, word in wrong) >= 0.7 * len(wrong)
+
+
+def test_words_are_those_of_an_exercise_or_of_any():
+    assert set(WORDS) == {f"check_{name}" for name in ANSWERS} | {"any answer", "any argument"}
+    for name, check in CHECKS.items():
+        assert check.praise and check.task and bool(check.mistakes) != bool(check.examine), name
 
 
 @pytest.mark.parametrize(("name", "number"), RIGHT)
