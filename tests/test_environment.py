@@ -81,3 +81,21 @@ def test_setup_prints_one_line_seeds_and_shows_messages_in_the_cell_once(capsys,
     log.warning("left out 159")
     out, err = capsys.readouterr()
     assert (out, err) == ("kept 153 patients\nleft out 159\n", "")
+
+
+def test_a_cell_that_ran_too_early_is_told_what_it_lacks_and_a_stored_widget_is_no_riddle(capsys):
+    from IPython.core.interactiveshell import InteractiveShell
+
+    shell = InteractiveShell.instance()
+    try:
+        setup()
+        for code in ("toy + 1", "def early():\n    a = later\n    later = 1\n\nearly()", "1 / 0"):
+            assert not shell.run_cell(code).success
+        said = capsys.readouterr().out
+        assert "NameError" in said and "UnboundLocalError" in said and "ZeroDivisionError" in said
+        assert said.count(" yet: ") == 1 and "There is no `toy` yet: a cell above makes it" in said
+        shell.run_cell("import ipywidgets")
+        shown = shell.display_formatter.format(shell.user_ns["ipywidgets"].IntSlider())[0]
+        assert "run this cell" in shown["text/plain"] and "application/vnd.jupyter.widget-view+json" in shown
+    finally:
+        InteractiveShell.clear_instance()

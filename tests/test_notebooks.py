@@ -177,7 +177,9 @@ def test_each_exercise_has_a_task_a_hint_a_stub_and_a_hidden_solution(notebook):
         assert "<details><summary>Hint</summary>" in task.source and "</details>" in task.source, first_line(task)
         assert stub.cell_type == "code" and "..." in stub.source and called, first_line(stub)
         assert any("Not yet: " in output.get("text", "") for output in stub.outputs), first_line(stub)
-        assert solution.metadata.get("jupyter", {}).get("source_hidden") is True, first_line(solution)
+        # JupyterLab and Notebook 7 fold by the one, Colab by the other and by the title (notebooks/README.md)
+        folded = {"source_hidden": True, "outputs_hidden": True}
+        assert solution.metadata.get("jupyter") == folded, f'{first_line(solution)}: "Right" stands under the task'
         assert solution.metadata.get("cellView") == "form", f"{first_line(solution)}: Colab would show it"
         assert re.match(r"# ?@title Solution\b", solution.source), first_line(solution)
         for check in called:
@@ -277,7 +279,7 @@ def set_up_source() -> str:
 def test_code_fits_a_projector(name, notebook):
     for cell in code_of(notebook):
         wide = [line for line in cell.source.splitlines() if len(line) > 85]
-        assert not wide or "setup" in tags_of(cell), f"{first_line(cell)}: {wide}"
+        assert not wide, f"{first_line(cell)}: {wide}"
 
 
 def test_each_picture_has_words_for_those_who_do_not_see_it(name, notebook):

@@ -103,6 +103,7 @@ def test_a_page_describes_every_picture_and_folds_every_solution(made, name):
         described = picture.get("metadata", {}).get("image/png", {}).get("alt")
         assert image["alt"] == described if described else len(image["alt"].split()) >= 4
         assert image["src"].startswith("data:image/")
+    assert not [script for script in found.all("script") if "src" in script] and "MathJax" not in text
     assert text.count("<details><summary>Solution</summary>") == sum(map(solves, whole["cells"]))
     links = [link["href"] for link in found.all("a") if not link.get("href", "#").startswith(("#", "http", "mailto:"))]
     assert links and all((made / "html" / link.split("#")[0]).exists() for link in links)
@@ -115,6 +116,15 @@ def test_a_picture_without_a_description_has_the_sentence_that_follows_it():
     prose = {"cell_type": "markdown", "metadata": {}, "source": f"Now. {said.replace('picture', '*picture*')} More."}
     made = {"cells": [code, prose], "metadata": {}, "nbformat": 4, "nbformat_minor": 4}
     assert [image["alt"] for image in Page(page(made, "hills")).all("img")] == [said]
+
+
+def test_formulas_are_set_by_the_browser_and_code_keeps_its_dollars():
+    prose = "Of $x_1$, `$PATH$` and\n\n$$\\frac12 \\sum_i x_i * y_i * z$$\n\n```\na = '$5 or $6'\n```\n"
+    cells = [{"cell_type": "markdown", "metadata": {}, "source": prose}]
+    text = page({"cells": cells, "metadata": {}, "nbformat": 4, "nbformat_minor": 4}, "sums")
+    assert [formula["display"] for formula in Page(text).all("math")] == ["inline", "block"]
+    assert "<code>$PATH$</code>" in text and "a = '$5 or $6'" in text.replace("&#39;", "'") and "$$" not in text
+    assert "<em>" not in text  # the signs of multiplication are none of Markdown's
 
 
 def test_a_crash_leaves_the_editions_that_were_there(tmp_path, monkeypatch):

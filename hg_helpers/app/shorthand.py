@@ -85,6 +85,14 @@ class _CellHandler(logging.Handler):
         sys.stdout.write(self.format(record) + "\n")
 
 
+def _explain(shell: Any, kind: type, error: NameError, trace: Any, tb_offset: int | None = None) -> None:
+    """Show the error as ever, and what it mostly means: a cell was left out."""
+    shell.showtraceback((kind, error, trace), tb_offset=tb_offset)
+    if kind is NameError:
+        told = "a cell above makes it and has not run (menu Run: Run All Above), or it is spelled otherwise"
+        sys.stdout.write(f"There is no `{error.name}` yet: {told}.\n")
+
+
 def setup(seed: int = 0) -> None:
     """Prepare a notebook: seeds, the package's messages in the cell that causes them, and the look of all pictures."""
     seed_everything(seed)
@@ -93,6 +101,11 @@ def setup(seed: int = 0) -> None:
         log.propagate = False  # else a configured root logger would say everything twice
     log.setLevel(logging.INFO)
     matplotlib.rcParams.update(STYLE)
+    if shell := sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None:
+        shell.set_custom_exc((NameError,), _explain)
+        # stored with the page, for readers without a kernel; ipywidgets would name the parts of the widget
+        texts, words = shell.display_formatter.formatters["text/plain"], "(run this cell to have sliders here)"
+        texts.for_type_by_name("ipywidgets.widgets.domwidget", "DOMWidget", lambda _, page, __: page.text(words))
     sys.stdout.write(f"hg_helpers is ready (seed {seed})\n")
 
 

@@ -22,8 +22,11 @@ CHECK = re.compile(r"exercises\.check_(\w+)\((\w+)\)")
 CHOSEN = re.compile(r"exercises\.chosen\(\s*[\"'](\w+)")
 HOME = re.compile(r"colab\.research\.google\.com/github/(\S+?/notebooks/)")
 BADGE = re.compile(r"\[!\[(Open in Colab)\]\([^)]*\)\](\([^)]*\))\s*")
+#: Code, which keeps its dollars, and formulas, set off or within a line.
+FORMULA = re.compile(r"```.*?```|`[^`]*`|\$\$(.+?)\$\$|\$([^$\n]+?)\$", re.S)
 #: nbconvert's page with solutions folded, and the words of a picture where readers without eyes look for them.
 TEMPLATE = """{%- extends 'lab/index.html.j2' -%}
+{%- block html_head_js_mathjax -%}<style>math { font-size: 1.15em }</style>{%- endblock -%}
 {%- block html_head_js_requirejs -%}{%- endblock -%}{%- block html_head_js_mermaidjs -%}{%- endblock -%}
 {%- block codecell -%}{%- if 'solution' in cell.metadata.tags -%}
 <details><summary>Solution</summary>{{ super() }}</details>{%- else -%}{{ super() }}{%- endif -%}{%- endblock -%}
@@ -67,14 +70,22 @@ def student(notebook: dict[str, Any]) -> dict[str, Any]:
 def page(notebook: dict[str, Any], title: str) -> str:
     """A notebook as one page of HTML; a picture without a description has the first sentence that follows it."""
     try:
+        from latex2mathml.converter import convert  # browsers set MathML themselves, without a network
         from nbconvert import HTMLExporter
     except ImportError as error:
-        raise ValueError("pages are made by nbconvert; run: python -m pip install 'nbconvert>=7'") from error
+        needed = "python -m pip install 'nbconvert>=7' latex2mathml"
+        raise ValueError(f"pages are made by nbconvert and latex2mathml; run: {needed}") from error
+
+    def formula(found: re.Match) -> str:
+        block, inline = found.groups()
+        return convert(block or inline, display="block" if block else "inline") if block or inline else found[0]
+
     described = "the text below says what it shows"
     for cell in reversed(notebook["cells"]):
         if cell["cell_type"] == "markdown":
             prose = BADGE.sub(r"[\1]\2\n", source(cell))  # without an image from the network
-            cell["source"] = re.sub(r"\]\(([\w-]+)\.ipynb", r"](\1.html", prose)
+            linked = re.sub(r"\]\(([\w-]+)\.ipynb", r"](\1.html", prose)
+            cell["source"] = FORMULA.sub(formula, linked)
             plain = re.sub(r"^[#|<$].*|[*`$]", "", prose, flags=re.M).strip()
             sentences = re.split(r"(?<=[.?])\s+", plain) if plain else [described]
             described = next((s for s in sentences if re.search("picture|In words", s)), sentences[0])
