@@ -329,7 +329,7 @@ def any_table(draw) -> tuple[pd.DataFrame, hg.Schema]:
             values = rng.poisson(draw(st.sampled_from([0.1, 1, 30])), n) if kind == "count" else values
             values = np.where(rng.random(n) < draw(st.sampled_from([0, 0.3, 0.8])), 0, values)
             features.append(
-                hg.Feature(name, "real", transform=draw(st.sampled_from(["box-cox", "yeo-johnson", "none"])))
+                hg.Feature(name, "real", transform=draw(st.sampled_from(["box-cox", "yeo-johnson", "ranks", "none"])))
             )
         elif kind == "flag":
             values, levels = rng.random(n) < 0.3, (False, True)

@@ -79,6 +79,20 @@ def test_values_of_any_sign_are_transformed_as_the_feature_says(transform):
     np.testing.assert_allclose(x[:, 0, 0], expected, atol=1e-5)
 
 
+def test_by_ranks_even_numbers_come_back_as_the_training_values_were_spread():
+    rng = np.random.default_rng(3)  # visits after half a year or a year, and now and then much later
+    days = np.concatenate(
+        [rng.normal(184, 9, 500), rng.normal(365, 15, 1000), np.full(400, 390), rng.gamma(2, 600, 60)]
+    )
+    table, schema = one_real(days.round(), "ranks")
+    encoder = CohortEncoder(schema).fit(table)
+    assert encoder.inverse_transform(encoder.transform(table))["lab"].tolist() == days.round().tolist()
+    drawn = encoder.inverse_transform(torch.linspace(0, 1, 5000).view(-1, 1, 1))["lab"]
+    assert stats.ks_2samp(drawn, days.round()).statistic < 0.02
+    encoder.transform(one_real(np.array([days.min() - 5, 365.0, days.max() + 5]), "ranks")[0])
+    assert encoder.clipped == {"lab": 2}
+
+
 def test_discrete_features_are_one_hot_in_the_schemas_level_order(cohort, encoder, schema, x):
     table = validate_cohort(cohort, schema)
     for feature in schema.discrete:
@@ -115,7 +129,7 @@ def described_tables(draw) -> tuple[pd.DataFrame, Schema]:
         kind = draw(st.sampled_from(["real", "binary", "categorical"]))
         static = draw(st.booleans())
         if kind == "real":
-            transform = draw(st.sampled_from(["box-cox", "yeo-johnson", "none"]))
+            transform = draw(st.sampled_from(["box-cox", "yeo-johnson", "ranks", "none"]))
             normal, scale = rng.normal(size=n), 10.0 ** draw(st.integers(-2, 5))
             values = scale * np.exp(draw(st.floats(0.05, 1.5)) * normal)
             if draw(st.booleans()):
@@ -248,7 +262,7 @@ def test_zeros_come_back_as_zeros_and_never_below():
 
 
 @pytest.mark.parametrize("value", [0.0, 36.6, 1e9])
-@pytest.mark.parametrize("transform", ["box-cox", "yeo-johnson", "none"])
+@pytest.mark.parametrize("transform", ["box-cox", "yeo-johnson", "ranks", "none"])
 def test_a_constant_stays_constant_whatever_the_generator_says(value, transform):
     table, schema = one_real(np.full(6, value), transform)
     encoder = CohortEncoder(schema).fit(table)
@@ -262,7 +276,7 @@ def test_a_constant_stays_constant_whatever_the_generator_says(value, transform)
 def test_what_is_not_reshaped_is_stored_as_lambda_one_in_units_of_one(values):
     table, schema = one_real(np.array(values), "box-cox" if values[0] == values[1] else "none")
     lowest, span = min(values), max(values) - min(values)
-    assert CohortEncoder(schema).fit(table).state()["codes"] == {"lab": ["none", 1.0, lowest, span, 1.0, 0]}
+    assert CohortEncoder(schema).fit(table).state()["codes"] == {"lab": ["none", 1.0, lowest, span, 1.0, 0, None]}
 
 
 def body_temperature() -> np.ndarray:

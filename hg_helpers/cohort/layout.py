@@ -50,7 +50,7 @@ def layout_of(values: dict[str, np.ndarray], courses: Courses, schema: Schema) -
         hidden += [Feature(name, "binary", levels=("no", "yes"), static=static) for name, static in flags]
     if not schema.regular:
         first, step = time_features(schema)
-        hidden += [Feature(first, "real", static=True, transform="none"), Feature(step, "real")]
+        hidden += [Feature(first, "real", static=True, transform="none"), Feature(step, "real", transform="ranks")]
     if courses.sizes.min() < schema.length:
         rows = tuple(range(1, schema.length + 1))
         hidden.append(Feature(f"{schema.patient}: rows", "categorical", levels=rows, static=True, role=COURSE))

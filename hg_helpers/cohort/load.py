@@ -85,7 +85,8 @@ def validate_cohort(table: pd.DataFrame, schema: Schema, name: str = "") -> pd.D
     """
     _checked_schema(schema)
     log = TableLog(name)
-    table = first_rows(_select_columns(table, schema, log), schema, log)
+    given = _select_columns(table, schema, log)
+    table = first_rows(given, schema, log)
     values = {f.name: (real_values if f.is_real else level_positions)(table, f, schema) for f in schema}
     courses = Courses.of(table[schema.patient])
     fill_missing(values, table, schema, log)
@@ -101,9 +102,9 @@ def validate_cohort(table: pd.DataFrame, schema: Schema, name: str = "") -> pd.D
             values[feature.name] = column.astype(np.int64)
     out = pd.DataFrame({name: values.get(name, table[name]) for name in table.columns})
     # what synthetic tables are to have; a column that was checked before has its first type noted already
-    checked, before = ("int64", "float64", "object", "bool", "str"), table.attrs.get("types", {})
-    first = {c: before.get(c) if str(table[c].dtype) in checked else None for c in out}
-    out.attrs["types"] = {c: first[c] or type_name(table[c]) for c in out}
+    checked, before = ("int64", "float64", "object", "bool", "str"), given.attrs.get("types", {})
+    first = {c: before.get(c) if str(given[c].dtype) in checked else None for c in out}
+    out.attrs["types"] = {c: first[c] or type_name(given[c]) for c in out}
     return out
 
 

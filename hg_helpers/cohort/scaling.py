@@ -21,6 +21,8 @@ from .schema import Feature
 
 #: Added before Box-Cox, so that a laboratory value of exactly zero has a logarithm.
 OFFSET = 0.001
+#: Most quantiles that ranks are read from.
+KNOTS = 257
 
 
 def box_cox_lambda(x: np.ndarray) -> float:
@@ -54,6 +56,7 @@ class RealCode:
     span: float = 1.0
     unit: float = 1.0
     places: int | None = None
+    knots: list[float] | None = None  # of ranks: evenly spaced quantiles of the training values
 
     @classmethod
     def fit(cls, feature: Feature, x: np.ndarray) -> RealCode:
@@ -82,6 +85,8 @@ class RealCode:
                 self.lam, self.unit = box_cox_lambda(x + OFFSET), float(np.exp(np.log(x + OFFSET).mean()))
             elif self.kind == "yeo-johnson":
                 self.lam = float(stats.yeojohnson_normmax(x))  # refuses what it cannot fit
+            elif self.kind == "ranks":
+                self.knots = np.quantile(x, np.linspace(0, 1, min(len(x), KNOTS))).tolist()
             y = self._power(x)
             self.minimum, self.span = float(y.min()), float(y.max() - y.min())
             u = self.forward(x).astype(np.float32)
@@ -100,6 +105,14 @@ class RealCode:
         if self.kind == "yeo-johnson":
             power = special.inv_boxcox1p if back else special.boxcox1p
             return np.copysign(power(np.abs(x), np.where(x < 0, 2 - self.lam, self.lam)), x)
+        if self.kind == "ranks":
+            knots = np.array(self.knots)
+            ranks = np.linspace(0, 1, len(knots))
+            if back:
+                return np.interp(x, ranks, knots)
+            # a value that many have stands in the middle of its ranks; beyond the range lies 1 above or below
+            last, first = np.interp(x, knots, ranks), np.interp(-x, -knots[::-1], ranks[::-1])
+            return (last + first) / 2 + (x > knots[-1]) - (x < knots[0])
         return x
 
     def forward(self, x: np.ndarray) -> np.ndarray:

@@ -70,7 +70,8 @@ class Feature:
         static: True where the value belongs to the patient and cannot change from month to month.
         role: ``"regimen"`` (part of what is prescribed), ``"outcome"`` (what treatment aims at) or None.
         transform: how a real feature is brought towards a normal shape before min-max scaling: ``"box-cox"`` (values of
-            zero or more), ``"yeo-johnson"`` (any sign) or ``"none"``.
+            zero or more), ``"yeo-johnson"`` (any sign) or ``"none"``; ``"ranks"`` makes it even, for what has several
+            peaks, as the steps between visits have.
         threshold: for an outcome, the value below which it counts as reached (viral suppression: 1000 copies/mL).
         embedding: width of the critic's soft embedding; by default 1 for real, 2 for binary, 4 for categorical.
 
@@ -100,7 +101,7 @@ class Feature:
     def _checked(self) -> dict[str, Any]:
         """The attributes, and the fields that are kept in another form than they were given."""
         one_of("kind", self.kind, *WIDTHS)
-        one_of("transform", self.transform, "box-cox", "yeo-johnson", "none")
+        one_of("transform", self.transform, "box-cox", "yeo-johnson", "ranks", "none")
         true_or_false("static", self.static)  # a bare `no` in YAML is text here, hence truthy
         if self.role != COURSE:
             one_of("role", self.role, "regimen", "outcome", None)
