@@ -25,13 +25,7 @@ BADGE = re.compile(r"\[!\[(Open in Colab)\]\([^)]*\)\](\([^)]*\))\s*")
 #: Code, which keeps its dollars, and formulas, set off or within a line.
 FORMULA = re.compile(r"```.*?```|`[^`]*`|\$\$(.+?)\$\$|\$([^$\n]+?)\$", re.S)
 #: nbconvert's page with solutions folded, and the words of a picture where readers without eyes look for them.
-TEMPLATE = """{%- extends 'lab/index.html.j2' -%}
-{%- block html_head_js_mathjax -%}<style>math { font-size: 1.15em }</style>{%- endblock -%}
-{%- block html_head_js_requirejs -%}{%- endblock -%}{%- block html_head_js_mermaidjs -%}{%- endblock -%}
-{%- block codecell -%}{%- if 'solution' in cell.metadata.tags -%}
-<details><summary>Solution</summary>{{ super() }}</details>{%- else -%}{{ super() }}{%- endif -%}{%- endblock -%}
-{%- block data_png -%}<img style="max-width: 100%" alt="{{ output | get_metadata('alt', 'image/png') | escape_html }}"
-src="data:image/png;base64,{{ output.data['image/png'] | escape_html }}">{%- endblock -%}"""
+TEMPLATE = Path(__file__).with_name("page.html.j2").read_text(encoding="utf-8")
 
 
 def write_editions(notebooks: Path, folder: Path) -> int:

@@ -39,15 +39,8 @@ _SWITCH, _SWITCH_AFTER_FAILURE = 0.0070, 0.07
 _FAILURE_MONTHS = 3  # months without effect after which a regimen counts as failed
 _SAME_BASE = 1.5  # how much likelier a switch keeps the base than it would by shares alone
 
-#: VL, CD4 and Rel CD4: simulated values, and below them log10 of the published scale; linear between, flat outside.
-_BEND = """
--1.586 -0.394 0.067 0.487 0.876 1.120 1.428 1.636 1.875 2.129 2.458 2.828 3.493 4.349 4.816 5.251 5.721 6.524
--1.000 -0.557 -0.261 0.136 0.657 1.021 1.354 1.589 1.981 2.398 2.891 3.483 4.118 4.556 4.767 4.873 4.927 4.989
-1.690 3.321 3.991 4.614 5.175 5.494 5.847 6.051 6.249 6.414 6.570 6.695 6.839 7.062 7.361 7.775 8.318 9.709
-0.901 1.572 1.878 2.121 2.320 2.436 2.578 2.669 2.762 2.846 2.934 3.014 3.115 3.279 3.497 3.770 4.079 4.628
-1.430 2.727 3.320 3.872 4.364 4.645 4.960 5.142 5.321 5.469 5.611 5.724 5.855 6.058 6.329 6.710 7.200 8.456
-0.272 0.600 0.780 0.959 1.134 1.242 1.369 1.443 1.518 1.582 1.645 1.701 1.769 1.874 2.009 2.181 2.386 2.768
-"""
+#: VL, CD4 and Rel CD4: simulated values, and beside them log10 of the published scale; linear between, flat outside.
+_SCALE = pd.read_csv(data_folder() / "truth_scale.csv", float_precision="round_trip")
 
 
 def _shares(name: str) -> pd.DataFrame:
@@ -213,9 +206,10 @@ def _laboratory(rng: np.random.Generator, course: _Course) -> Generator[dict[str
 
 
 def _bend(*simulated: np.ndarray) -> dict[str, np.ndarray]:
-    tables, digits = np.array(_BEND.split(), dtype=float).reshape(3, 2, -1), {"VL": 2, "CD4": 2, "Rel CD4": 3}
-    rows = zip(digits.items(), simulated, tables, strict=True)
-    return {name: (10.0 ** np.interp(x, *table)).round(places) for (name, places), x, table in rows}
+    digits, out = {"VL": 2, "CD4": 2, "Rel CD4": 3}, {}
+    for name, x in zip(digits, simulated, strict=True):
+        out[name] = (10.0 ** np.interp(x, _SCALE[f"{name} simulated"], _SCALE[name])).round(digits[name])
+    return out
 
 
 def _measured_flags(rng: np.random.Generator, n: int, months: int) -> dict[str, np.ndarray]:
