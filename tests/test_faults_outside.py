@@ -305,10 +305,11 @@ def test_a_folder_whose_parts_are_not_all_there_is_no_table(tmp_path):
 
 
 OTHER = {
-    "as it was": lambda column: column,
-    "twice": lambda column: column * 2,
-    "among others": lambda column: column.sample(frac=1, random_state=1).to_numpy(),
-    "in one row": lambda column: column.where(column.index != 7, 1.0),
+    "as it was": lambda column, held: column,
+    "twice": lambda column, held: column * 2,
+    "among others": lambda column, held: column.sample(frac=1, random_state=1).to_numpy(),
+    "in one row of whom it trained on": lambda column, held: column.where(held.index != held.idxmin(), 1.0),
+    "in one row of whom was held out": lambda column, held: column.where(held.index != held.idxmax(), 1.0),
 }
 
 
@@ -319,7 +320,8 @@ def test_a_table_with_the_patients_trained_on_but_other_values_is_not_evaluated(
     hg.train(cohort.sample(frac=1, random_state=0), "v1", schema, epochs=1, device="cpu", progress=False).save(
         files / "m.pt"
     )
-    cohort.assign(CD4=OTHER[change](cohort["CD4"])).to_csv(files / "real.csv", index=False)
+    held = cohort["PatientID"].isin(json.loads((files / "m.split.json").read_text())["holdout_patients"])
+    cohort.assign(CD4=OTHER[change](cohort["CD4"], held)).to_csv(files / "real.csv", index=False)
     compared = []
     monkeypatch.setattr(commands, "evaluate_tables", lambda *tables, **_: compared.append(tables) or 1 / 0)
     if change == "as it was":  # gets as far as the comparison

@@ -50,10 +50,11 @@ def split_file(model: Path) -> Path:
 def split_of(
     data: str | None, share: float | int, seed: int, schema: Schema, train: pd.DataFrame, holdout: pd.DataFrame
 ) -> dict[str, Any]:
-    """Who is in which group of the table ``data`` (None: the bundled cohort), and a fingerprint of whom it trains."""
+    """Who is in which group of the table ``data`` (None: the bundled cohort), and fingerprints of their values."""
     ids = {"holdout_patients": holdout[schema.patient].unique().tolist()} if len(holdout) else {}
     ids["train_patients"] = train[schema.patient].unique().tolist()
-    return {"data": data, "holdout": share, "seed": seed, **ids, "values": values_of(train, schema)}
+    values = {"values": values_of(train, schema), "holdout_values": values_of(holdout, schema)}
+    return {"data": data, "holdout": share, "seed": seed, **ids, **values}
 
 
 def values_of(table: pd.DataFrame, schema: Schema) -> str:
