@@ -214,7 +214,7 @@ def test_ids_of_a_file_are_numbers_where_they_are_written_as_such(tmp_path, text
     ],
 )
 def test_new_ids_follow_the_pattern_of_the_real_ones_and_are_nobodys(ids, new):
-    table = pd.DataFrame({"id": ids, "t": 0, "lab": [1.0, 2.0, 4.0]})
+    table = pd.DataFrame({"id": ids, "t": 0, "lab": 2.0 ** np.arange(len(ids))})
     schema = described(hg.Feature("lab", "real"), length=1)
     encoder = CohortEncoder(schema).fit(table)
     x = encoder.transform(table)

@@ -102,7 +102,7 @@ def id_pattern(patients: pd.Series) -> list[Any] | None:
         return None
     parts = pd.Series(patients.unique()).str.extract(r"^(.*?)(\d{1,15})(\D*)$")
     forms = parts.value_counts([0, 2])  # without those that hold no number
-    if not len(forms) or forms.iloc[0] * 10 < len(parts):  # sites may have prefixes of their own
+    if not len(forms) or forms.iloc[0] < max(2, len(parts) / 10):  # sites may have prefixes of their own
         return ["synthetic-", 0, 0, ""]
     prefix, suffix = forms.index[0]
     digits = parts.loc[(parts[0] == prefix) & (parts[2] == suffix), 1]
