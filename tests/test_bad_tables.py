@@ -178,7 +178,7 @@ SAID = {
     "missing": "column 'lab'",
     "a row less": "patient p2 has no month 1",
     "a second header": "patient who has 'month'",
-    "empty": "No columns to parse",
+    "empty": "it is empty",
 }
 
 
