@@ -262,11 +262,11 @@ def draw(table: pd.DataFrame) -> style.Drawn:
     marks = [mark | {"mfc": "none" if k else None, "mew": 2, "ls": ""} for k, mark in enumerate(marks)]
     figure, panels = style.panels(len(PANELS), 4, 0.32 * len(methods) + 0.9, sharey=True)
     for axes, (head, title, most) in zip(panels, PANELS, strict=True):
-        for mark, budget in zip(marks, budgets, strict=True):
+        for place, (mark, budget) in enumerate(zip(marks, budgets, strict=True)):
             values = table[head].xs(budget, level="budget").reindex(methods)
             axes.plot(values.clip(upper=most), range(len(methods)), **mark)
             for row in np.flatnonzero(values > most):
-                where = {"xytext": (-8, 6), "textcoords": "offset points", "fontsize": 9, "ha": "right"}
+                where = {"xytext": (-8 - 30 * place, 6), "textcoords": "offset points", "fontsize": 9, "ha": "right"}
                 axes.annotate(f"{values.iloc[row]:.1f}", (most, row), **where)
         axes.axvline(floor[head], color="black", linestyle="--")
         axes.set_title(title, size=12)
