@@ -212,7 +212,7 @@ def test_a_name_that_is_too_long_is_refused_before_the_work(encoder, x, tiny, tm
     [
         ("evaluate", "commands.evaluate_tables"),
         ("demo", "commands.run_demo"),
-        ("workshop", "commands.write_editions"),
+        ("workshop", "workshop.page"),
     ],
 )
 def test_a_folder_that_cannot_be_written_is_named_before_the_work(files, command, work, capsys, monkeypatch):

@@ -115,13 +115,13 @@ class Nearness:
     def __init__(self) -> None:
         self.model = Synthesizer.pretrained("v2_plus")
         seen, unseen = pretrained.training_cohort(), simulate_cohort(1000, seed=pretrained.HOLDOUT_SEED)
-        self.train, others = prepare(ART_DEMO, self.model.encoder, seen, unseen)
+        self.train, others = prepare(ART_DEMO, self.model.encoder, seen=seen, unseen=unseen)
         self.threshold, self.table = copy_threshold(self.train), seen
         self.floor, self.floor_near = self.measure(others)
 
     def measure(self, cohort: pd.DataFrame | CohortArrays) -> tuple[float, float]:
         """The smallest distance to a training trajectory, and the share of patients nearer than the threshold."""
-        (cohort,) = prepare(ART_DEMO, self.model.encoder, cohort)
+        (cohort,) = prepare(ART_DEMO, self.model.encoder, cohort=cohort)
         distance = neighbours(cohort, self.train).distance[:, 0]
         return float(distance.min()), float((distance < self.threshold).mean())
 

@@ -213,7 +213,6 @@ def demo(options: argparse.Namespace) -> int:
 
 def workshop(options: argparse.Namespace) -> int:
     _refuse_existing(options, options.out / "student", options.out / "html")
-    require_writable(options.out / "page.html")
     return _show(options, {"notebooks": write_editions(options.notebooks, options.out), "folder": str(options.out)})
 
 

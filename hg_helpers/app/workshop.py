@@ -14,6 +14,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from ..runtime.checkpoint import require_writable
 from .files import write_text
 
 #: The notebooks of a clone of the repository; a package that pip has installed comes without them.
@@ -33,6 +34,7 @@ def write_editions(notebooks: Path, folder: Path) -> int:
     found = sorted(notebooks.glob("*.ipynb"))
     if not found:
         raise ValueError(f"no notebook in {notebooks}: name their folder in a clone of the repository by --notebooks")
+    require_writable(folder / "page.html")
     for path in found:
         text = path.read_text(encoding="utf-8")
         if home := HOME.search(text):  # other pages of the repository are not handed out: they are read there
