@@ -277,6 +277,21 @@ def test_levels_and_switches_are_as_frequent_as_in_the_patients_given_and_nothin
     assert (found - shares).abs().max() < 0.04 < (was - shares).abs().max()
 
 
+def test_courses_end_as_often_as_in_the_patients_given_also_where_nothing_can_switch(tiny):
+    sizes = np.repeat([2, 5], [10, 30])
+    rows = {"who": np.repeat(np.arange(40), sizes), "visit": np.concatenate([np.arange(n) for n in sizes])}
+    table = pd.DataFrame(rows).assign(lab=np.random.default_rng(0).normal(5, 1, sizes.sum()))
+    encoder = CohortEncoder(Schema([Feature("lab", "real")], "who", "visit")).fit(table)
+    patients = encoder.transform(table)
+    trainer = Trainer(encoder, tiny("v2_plus", epochs=1), "cpu")
+    trainer.fit(patients, progress=False)
+    synthesizer = trainer.synthesizer()
+    synthesizer.generator.body[-1].bias[encoder.layout.spans["who: rows"].start + 1] += 3  # as training may move it
+    before, drawn = synthesizer.sample(500), synthesizer.match_margins(patients).sample(2000, seed=3)
+    assert before.groupby("who").size().eq(2).mean() > 0.6
+    assert drawn.groupby("who").size().eq(2).mean() == pytest.approx(0.25, abs=0.05)
+
+
 def test_models_without_switches_and_features_that_never_change_stay_as_they_are(trainers, x, schema):
     for model, kept in (("v1", slice(None)), ("v2_plus", slice(schema.channels, None))):
         before, synthesizer = (trainers[model].synthesizer() for _ in range(2))

@@ -104,7 +104,7 @@ def _fit(trainer: Trainer, cohort: pd.DataFrame, options: argparse.Namespace) ->
     _show(options, done | {name: round(float(final[name]), 4) for name in losses})
     if trainer.epoch < last:
         return 130
-    if trainer.generator.held:
+    if trainer.config.hold_or_switch:
         trainer.save(options.out, trainer.synthesizer().match_margins(x))
     warn_if_cut_short(history)
     return 0

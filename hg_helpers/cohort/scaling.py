@@ -67,7 +67,9 @@ class RealCode:
         if feature.transform == "box-cox":
             x = np.maximum(x, 0.0)  # rounding dust below zero is let in, and comes back as zero
         places = decimals(x)
-        wanted = "none" if x.min() == x.max() else feature.transform  # a constant has no shape to mend
+        # a constant has no shape to mend; of a few values most would have ranks that the generator cannot aim at
+        few = len(np.unique(x)) <= (10 if feature.transform == "ranks" else 1)
+        wanted = "none" if few else feature.transform
         for kind in dict.fromkeys((wanted, "none")):
             code = cls(kind, places=places)
             if code._learn(x):

@@ -112,8 +112,8 @@ def until_the_end(x: Tensor, course: slice | None) -> Tensor:
 def change_rates(generator: nn.Module, x: Tensor) -> Tensor:
     """How often each feature that is held or switched changes between visits of patients (B, L, C), and any of them."""
     month, last = torch.arange(1, x.shape[1], device=x.device), last_visit(x, generator.course)
-    moved = torch.stack([x[..., span].argmax(-1).diff(dim=1).ne(0) for span in generator.held], -1)
-    moved = torch.cat([moved, moved.any(-1, keepdim=True)], -1)[month <= last[:, None]]
+    moved = [x[..., span].argmax(-1).diff(dim=1).ne(0) for span in generator.held]
+    moved = torch.stack([*moved, sum(moved, torch.zeros_like(x[:, 1:, 0])) > 0], -1)[month <= last[:, None]]
     return moved.sum(0) / max(1, len(moved))
 
 
@@ -143,7 +143,7 @@ def start_at(generator: nn.Module, x: Tensor) -> None:
     last.weight /= 2  # patients differ, but not so much that the shares are lost
     for real, _, span in generator.order:
         last.bias[span] = torch.logit(share[span]) if real else share[span].log()
-    changes = change_rates(generator, x) if generator.held else ()
+    changes = change_rates(generator, x)
     for k, span in enumerate(generator.held):  # of the candidates that are taken, some are the level held already
         taken = changes[k] / (1 - share[span].square().sum()).clamp_min(1e-3)
         last.bias[generator.channels + k] = torch.logit(taken.clamp(1e-3, 1 - 1e-3))

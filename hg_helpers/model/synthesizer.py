@@ -125,7 +125,7 @@ class Synthesizer:
         patient has or does, and models without ``hold_or_switch``, stay as they are.
         """
         generator, bias = self.generator, self.generator.body[-1].bias
-        if not generator.held:
+        if not self.config.hold_or_switch:
             return self
         least = 1 / patients / x.shape[1]  # where none is there, as if one were
         real, shares = change_rates(generator, x.cpu()), level_shares(generator, x.cpu())
