@@ -32,7 +32,7 @@ def main(arguments: list[str]) -> int:
     with tempfile.TemporaryDirectory() as folder:
         venv.create(folder, with_pip=True)
         python = Path(folder) / ("Scripts" if sys.platform == "win32" else "bin") / "python"
-        packages = [*versions.values(), *server, "-e", f"{ROOT}[test]"]
+        packages = [*versions.values(), *server, "-e", f"{ROOT}[notebooks,test]"]
         print("installing", " ".join(packages), flush=True)
         subprocess.run([python, "-m", "pip", "install", "-q", *packages], check=True)
         return subprocess.run([python, "-m", "pytest", *(pytest or ["tests", "-n2"])], cwd=ROOT).returncode

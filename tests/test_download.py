@@ -172,7 +172,8 @@ def test_a_failed_forced_download_leaves_the_copy_that_was_there(fetch, tmp_path
         ("/busy", "the server answered 503"),
         ("/html", "not the public cohort: it is a web page"),
         ("/empty", "not the public cohort: the file is empty"),
-        ("/cut", "the connection broke off before the file was complete"),
+        # requests 2.28 with an old urllib3 takes what came for the whole; then the rows are counted
+        ("/cut", "the connection broke off before the file was complete|the download may have broken off"),
         ("/reset", "the connection broke off before the file was complete|it closed at once"),
         ("/unannounced", r"it has \d\d complete rows, not 180"),
         ("/short", "it has 179 complete rows, not 180"),

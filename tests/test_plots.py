@@ -621,7 +621,8 @@ def test_a_bar_of_a_single_patient_is_broken_where_nothing_was_measured_and_a_lo
     )
     figure, _ = plots.patients(table, table.assign(lab=range(1, 7)), schema)
     left, right = figure.axes[:2]
-    ends = sorted((patch.get_x(), patch.get_x() + patch.get_width()) for patch in left.patches)
+    edges = [p.get_path().transformed(p.get_patch_transform()).vertices[:, 0] for p in left.patches]
+    ends = sorted((x.min(), x.max()) for x in edges)
     np.testing.assert_allclose(ends, [(-0.5, 1.5), (2.5, 3.5), (3.5, 5.5)])
     assert left.lines[0].get_marker() == "." and right.lines[0].get_marker() == ""
 

@@ -40,7 +40,7 @@ _FAILURE_MONTHS = 3  # months without effect after which a regimen counts as fai
 _SAME_BASE = 1.5  # how much likelier a switch keeps the base than it would by shares alone
 
 #: VL, CD4 and Rel CD4: simulated values, and beside them log10 of the published scale; linear between, flat outside.
-_SCALE = pd.read_csv(data_folder() / "truth_scale.csv", float_precision="round_trip")
+_SCALE = pd.read_csv(data_folder() / "truth_scale.csv", dtype=str).astype(float)  # to the last bit
 
 
 def _shares(name: str) -> pd.DataFrame:
