@@ -91,10 +91,12 @@ def _times(table: pd.DataFrame, courses: Courses, patient: str, time: str) -> li
 
 
 def _share(column: pd.Series, form: str) -> float:
-    """The share of the values that are dates of this form."""
+    """The share of the values that are dates of this form; four digits alone are a code, though pandas 3 reads 0800."""
+    text = column.map(str)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return pd.to_datetime(column.map(str), errors="coerce", format=form, utc=form == "ISO8601").notna().mean()
+        dates = pd.to_datetime(text, errors="coerce", format=form, utc=form == "ISO8601")
+    return (dates.notna() & ~text.str.fullmatch(r"\d{1,4}")).mean()
 
 
 def _draft(column: pd.Series, courses: Courses) -> tuple[dict[str, Any], str]:
