@@ -120,10 +120,10 @@ def change_rates(generator: nn.Module, x: Tensor) -> Tensor:
 def level_shares(generator: nn.Module, x: Tensor) -> Tensor:
     """How frequent each level is (C,) among visits of patients (B, L, C), or if static among patients; reals are 0."""
     there = torch.arange(x.shape[1], device=x.device) <= last_visit(x, generator.course)[:, None]
-    shares = torch.zeros(x.shape[2], device=x.device)
+    shares, patients = x[there].mean(0), x[:, 0].mean(0)
     for real, static, span in generator.order:
-        if not real:
-            shares[span] = (x[:, 0, span] if static else x[there][:, span]).mean(0)
+        if real or static:
+            shares[span] = 0.0 if real else patients[span]
     return shares
 
 
