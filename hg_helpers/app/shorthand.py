@@ -59,7 +59,7 @@ class Trained:
 
     @cached_property
     def synthesizer(self) -> Synthesizer:
-        """What draws patients, their regimens changed as often as in ``train``; it can be exported to be passed on."""
+        """What draws patients, with the margins of ``train`` (``match_margins``); it can be exported."""
         return self.trainer.synthesizer().match_margins(self.encoder.transform(self.train))
 
     def sample(self, patients: int, seed: int = 0, decode: str = "argmax") -> pd.DataFrame:
