@@ -10,6 +10,7 @@ import torch
 from hg_helpers import exercises
 from hg_helpers.exercises.cases import WORDS, edited
 from hg_helpers.exercises.judging import exercise
+from hg_helpers.exercises.toy import toy_latents
 from tests.answers import nb01, nb02, nb03, nb04, nb05, nb06
 
 MODULES = nb01, nb02, nb03, nb04, nb05, nb06
@@ -185,8 +186,15 @@ def test_later_cells_run_on_the_learners_function_where_it_is_right_and_say_so(c
 def test_later_cells_run_on_the_package_where_the_learner_is_not_there_yet(stub, capsys):
     package = CHECKS["scale"].reference
     assert exercises.chosen("scale", stub) is package
-    assert "package's own version" in told(capsys)
+    name = "your `<lambda>`" if callable(stub) else "your answer"
+    assert f"package's own version: {name} has not passed" in told(capsys)
     assert exercises.chosen("scale", stub, np.clip) is np.clip
+
+
+def test_an_answer_that_is_a_value_is_not_called_by_a_name_that_it_has_not(capsys):
+    for answer, run_on in ((toy_latents().mean(1, keepdim=True), "your answer."), (..., "your answer has not passed")):
+        exercises.chosen("toy_prototypes", answer)
+        assert run_on in told(capsys)
 
 
 # --- predict, then run ------------------------------------------------------------------------------------------------

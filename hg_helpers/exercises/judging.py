@@ -75,11 +75,11 @@ class Exercise:
 
     def chosen(self, answer: Any, package: Any = None) -> Any:
         """The learner's answer where it is right, else the package's (or the reference); a printed line says which."""
-        name = getattr(answer, "__name__", "answer")
+        name = f"`{answer.__name__}`" if hasattr(answer, "__name__") else "answer"
         if self.problem(answer) is None:
-            print(f"The cells below run on your `{name}`.")
+            print(f"The cells below run on your {name}.")
             return answer if self.is_value else returning_like(answer, self._expected[0].value)
-        print(f"The cells below run on the package's own version: your `{name}` has not passed its check yet.")
+        print(f"The cells below run on the package's own version: your {name} has not passed its check yet.")
         return package or (self.reference() if self.is_value else self.reference)
 
     def problem(self, answer: Any) -> str | None:
