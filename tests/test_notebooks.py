@@ -133,6 +133,8 @@ def test_no_output_holds_what_changes_from_run_to_run(notebook):
             assert not re.search(r" at 0x[0-9a-f]{6,}|/root/|/home/|/tmp/|[A-Z]:\\\\", text), (
                 f"{first_line(cell)}: an address or a path of the machine it ran on: {text[:200]}"
             )
+            # what GitHub, and a page without widgets, would show in the place of a picture
+            assert "children=(" not in text, f"{first_line(cell)}: a widget's inside as text: {text[:200]}"
 
 
 def test_tags_are_spelled_right_and_no_comment_pretends_to_be_one(notebook):
