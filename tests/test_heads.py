@@ -15,7 +15,7 @@ from hg_helpers.cohort.simulate import simulate_cohort
 from hg_helpers.metrics import coverage
 from hg_helpers.model.config import TrainConfig
 from hg_helpers.model.heads import Draws, MeasurementNoise, hold_or_switch, one_level
-from hg_helpers.model.losses import LAGS, Summaries, ranks, summarise, summary_critic
+from hg_helpers.model.losses import AROUND, LAGS, Summaries, ranks, summarise, summary_critic
 from hg_helpers.model.networks import CRITICS, Generator, Transformer
 from hg_helpers.model.resume import accept
 from hg_helpers.model.training import Trainer
@@ -186,6 +186,19 @@ def test_each_draw_moves_its_own_month_and_feature_alone():
 # --- both, and the chain ----------------------------------------------------------------------------------------------
 
 
+def test_values_know_of_a_switch_only_where_they_are_to_respond_to_it():
+    z = random(40, 6, 5, dtype=torch.float32)
+    for responds in (False, True):
+        generator = built(hold_or_switch=True, switch_response=responds, **HEADS)
+        draws = generator.draws(40, 6, torch.Generator().manual_seed(1))
+        other = draws._replace(switch=draws.switch.flip(0))
+        with torch.no_grad():
+            same = torch.equal(generator(z, draws)[..., 3], generator(z, other)[..., 3])
+        assert same is not responds
+    nothing_to_switch = Generator(Schema([SMALL["lab"], SMALL["sex"]], length=6), 5, 8, "softmax", switch_response=True)
+    assert nothing_to_switch(z).isfinite().all()
+
+
 @pytest.mark.parametrize("months", [1, 2, 6])
 def test_static_features_are_the_same_with_and_without_the_heads(months):
     plain, both = built(**HEADS), built(hold_or_switch=True, measurement_noise=True, **HEADS)
@@ -254,7 +267,7 @@ def test_every_head_can_be_switched_alone_at_any_length_under_both_decodings(mod
     table = _table(schema, length)
     encoder = CohortEncoder(schema).fit(table)
     common = {"hidden": 8, "latent": 4, "epochs": 1, "batch_size": 6, "heads": heads, "seed": 1}
-    for change in ("hold_or_switch", "measurement_noise", "chain"):
+    for change in ("hold_or_switch", "measurement_noise", "chain", "switch_response"):
         for on in (True, False):
             trainer = Trainer(encoder, getattr(TrainConfig, model)(**{**common, change: on}), device="cpu")
             trainer.fit(encoder.transform(table), progress=False)
@@ -328,6 +341,22 @@ def test_a_line_holds_what_its_docstring_says():
     torch.testing.assert_close(line[-5:-1], torch.tensor([1 / 4, 1 / 4, 3 / 4, 1 / 4]))  # drug's changes, boost
 
 
+def test_the_line_of_switches_holds_the_values_around_a_change():
+    x = torch.zeros(2, 6, SMALL.channels)
+    x[:, :, 3] = torch.tensor([0.5, 0.9, 0.9, 0.1, 0.1, 0.5])  # mean 0.5
+    x[:, :, 0], x[:, :, 7] = 1.0, 1.0
+    x[0, :3, 4], x[0, 3:, 5] = 1.0, 1.0  # the first patient's drug is another one from the fourth month on
+    x[1, :, 4] = 1.0  # the second one never switches
+    knots = torch.linspace(0, 1, 51).expand(2, 51)
+    plain, more = summarise(x, SMALL, knots), summarise(x, SMALL, knots, switches=True)
+    assert torch.equal(more[:, : plain.shape[1]], plain)
+    found = more[:, plain.shape[1] :].unflatten(1, (2, len(AROUND), 2))  # as they are and by rank; months; age and lab
+    torch.testing.assert_close(found[:, 0], found[:, 1], atol=1e-6, rtol=0)  # ranks of a uniform scale
+    expected = torch.tensor([0.4, 0.4, -0.4, -0.4, 0.0]) / 1.5  # months -1, 0, 1, 2 from the last old one; 4 is beyond
+    torch.testing.assert_close(found[0, 0, :, 1], expected, atol=1e-6, rtol=0)
+    assert (found[1] == 0).all() and (found[0, 0, :, 0] == 0).all()
+
+
 def test_ranks_spread_what_is_crowded_and_keep_the_order():
     values = torch.rand(1000, generator=torch.Generator().manual_seed(0)) ** 0.05  # crowded below 1
     knots = torch.quantile(values, torch.linspace(0, 1, 51))[None]
@@ -341,8 +370,8 @@ def test_ranks_spread_what_is_crowded_and_keep_the_order():
 def test_a_schema_without_reals_or_without_levels_has_summaries_too(length):
     for schema in (Schema([SMALL["lab"], SMALL["age"]], length=length), Schema([SMALL["drug"]], length=length)):
         x = torch.rand(5, length, schema.channels, generator=torch.Generator().manual_seed(0)).requires_grad_()
-        summaries = Summaries(x.detach(), schema, [length])
-        score = summary_critic(schema, 4)(summaries(x))
+        summaries = Summaries(x.detach(), schema, [length], switches=True)
+        score = summary_critic(schema, 4, switches=True)(summaries(x))
         (slope,) = grad(score.sum(), x)
         assert score.shape == (5, 1) and slope.isfinite().all() and slope.abs().sum() > 0
 

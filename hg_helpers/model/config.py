@@ -28,6 +28,7 @@ WORKSHOP = {"hidden": 64, "latent": 64, "batch_size": 32, "epochs": 8, "lr_decay
 #: What makes v2 of v1, which has the defaults, and the repairs; data/results/README.md says what each is for.
 V2 = {"latent_source": "buffer", "autoencoder": "aggregate"}
 HEADS = {"heads": "straight_through", "static_heads": True, "hold_or_switch": True, "measurement_noise": True}
+HEADS |= {"switch_response": True}
 JUDGED = {"critic": "convolutional", "summary_weight": 3.0, "real_weight": 5.0, "moment_weight": 0.1, "n_critic": 3}
 V2_PLUS = V2 | HEADS | JUDGED | {"latent_source": "noisy_buffer", "chain": True, "start": "margins"}
 V2_PLUS |= {"betas": (0.5, 0.99), "ema": 0.99, "lr_decay": True}
@@ -70,6 +71,7 @@ class TrainConfig:
     static_heads: bool = _setting(False, "one value a patient for static features", true_or_false)
     hold_or_switch: bool = _setting(False, "other levels are held until a month switches them", true_or_false)
     measurement_noise: bool = _setting(False, "each month's reals err on their own", true_or_false)
+    switch_response: bool = _setting(False, "values may answer a switch: see Generator and summarise", true_or_false)
     chain: bool = _setting(False, "each feature is given the levels drawn before it", true_or_false)
     generator: str = _setting("lstm", "what runs over the months", one_of, "lstm", "transformer")
     critic: str = _setting("recurrent", "an LSTM, or convolutions over the months", one_of, *CRITICS)
@@ -154,6 +156,7 @@ MODELS = {"v1": TrainConfig.v1, "v2": TrainConfig.v2, "v2_plus": TrainConfig.v2_
 def build_generator(layout: Schema, config: TrainConfig) -> Generator:
     """The generator for patients of that layout."""
     names = "heads", "static_heads", "start", "gumbel_noise", "hold_or_switch", "measurement_noise", "chain"
+    names += ("switch_response",)
     options = {name: getattr(config, name) for name in names} | {"trunk": config.generator}
     return Generator(layout, config.latent, config.hidden, **options)
 
@@ -170,7 +173,8 @@ def build_networks(layout: Schema, config: TrainConfig) -> tuple[nn.Module | Non
     with seeded(config.seed):
         generator, critic = build_generator(layout, config), CRITICS[config.critic](layout, config.hidden)
         autoencoder = autoencoder(*sizes) if autoencoder else None
-        return generator, critic, autoencoder, summary_critic(layout, config.hidden) if config.summary_weight else None
+        second = (layout, config.hidden, config.switch_response)
+        return generator, critic, autoencoder, summary_critic(*second) if config.summary_weight else None
 
 
 def curriculum_batches(

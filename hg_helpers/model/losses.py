@@ -122,49 +122,52 @@ class RealMoments:
 
 
 LAGS = (1, 2, 4, 8)  # months apart at which changes of a value are taken
+AROUND = (-1, 0, 1, 2, 4)  # months from the last one before a switch, 1 being the first one with what is new
 KNOTS = 50  # of the ranks: what is crowded at the end of a scale, as high viral loads are, is told apart by rank alone
 
 
-def summary_critic(schema: Schema, hidden: int) -> nn.Sequential:
+def summary_critic(schema: Schema, hidden: int, switches: bool = False) -> nn.Sequential:
     """v2_plus's second critic, of a line of summaries a patient, (B, K) to (B, 1).
 
     What a whole course amounts to reaches the critic of months only thinly: its slope is bounded by 1 in the months,
     and a mean over 60 of them moves each by a sixtieth. In units of real patients' spread, it weighs as a month does.
     """
-    one = summarise(torch.zeros(1, 2, schema.channels), schema, torch.zeros(len(schema.real), KNOTS + 1))
+    knots = torch.zeros(len(schema.real), KNOTS + 1)
+    one = summarise(torch.zeros(1, 2, schema.channels), schema, knots, switches)
     return nn.Sequential(OrderedDict(body=layers(one.shape[1], 2 * hidden, 2 * hidden, 1)))
 
 
 class Summaries:
     """Summaries of encoded patients (B, L, C), as (B, K), in standard units of the training patients at that length."""
 
-    def __init__(self, x: Tensor, schema: Schema, lengths: Iterable[int]) -> None:
-        self.schema = schema
+    def __init__(self, x: Tensor, schema: Schema, lengths: Iterable[int], switches: bool = False) -> None:
+        self.schema, self.switches = schema, switches
         values = x[..., real_channels(schema)].flatten(0, 1)
         values = values[torch.linspace(0, len(values) - 1, min(len(values), 100_000), device=x.device).long()]
         share = torch.linspace(0, 1, KNOTS + 1, device=x.device)
         self.knots = [torch.quantile(v, share) for v in values.unbind(1)]
         self._at = {}
         for length in lengths:
-            lines = torch.cat([summarise(block, schema, self.knots) for block in x[:, :length].split(1024)])
+            lines = torch.cat([summarise(block, schema, self.knots, switches) for block in x[:, :length].split(1024)])
             self._at[length] = lines.mean(0), lines.std(0, correction=0).clamp_min(0.02)
 
     def __call__(self, x: Tensor) -> Tensor:
         centre, unit = self._at[x.shape[1]]
-        return (summarise(x, self.schema, self.knots) - centre) / unit
+        return (summarise(x, self.schema, self.knots, self.switches) - centre) / unit
 
 
-def summarise(x: Tensor, schema: Schema, knots: Iterable[Tensor]) -> Tensor:
+def summarise(x: Tensor, schema: Schema, knots: Iterable[Tensor], switches: bool = False) -> Tensor:
     """One line a patient, (B, L, C) to (B, K), in the units of the encoded channels; differentiable.
 
     Of each real feature, as it is and by rank among ``knots``, its quantiles: level, spread, extremes, ends, changes
     over some months; of each pair of them, how they move together; of each discrete feature the share of months at each
-    level and with a change; and the share of months in which anything changes.
+    level and with a change; and the share of months in which anything changes. With ``switches``, of each real feature
+    its mean in the months around a change, from the patient's own mean: what calls for a switch, and what it brings.
     """
-    parts, months = [], x.shape[1]
+    parts, months, values = [], x.shape[1], x[..., real_channels(schema)]
+    scales = (values, ranks(values, knots)) if schema.real else ()
     if schema.real:
-        values = x[..., real_channels(schema)]
-        parts = [part for scale in (values, ranks(values, knots)) for part in _of_values(scale)]
+        parts = [part for scale in scales for part in _of_values(scale)]
         first, second = torch.triu_indices(values.shape[2], values.shape[2], 1)
         for moved in (values - values.mean(1, keepdim=True), values.diff(dim=1)):
             together = (moved[..., first] * moved[..., second]).sum(1)
@@ -178,7 +181,20 @@ def summarise(x: Tensor, schema: Schema, knots: Iterable[Tensor]) -> Tensor:
             changes = levels.diff(dim=1).abs().sum(2) / 2  # (B, L - 1), 1 where the level is another one
             parts.append(changes.sum(1, keepdim=True) / months)
             still = still * (1 - changes)
-    return torch.cat([*parts, (1 - still).sum(1, keepdim=True) / months], -1)
+    parts.append((1 - still).sum(1, keepdim=True) / months)
+    for scale in scales if switches else ():
+        parts += _around(1 - still, scale - scale.mean(1, keepdim=True))
+    return torch.cat(parts, -1)
+
+
+def _around(changed: Tensor, values: Tensor) -> list[Tensor]:
+    """Means of values (B, L, R) so many months from one whose change (B, L - 1) comes next, for each of ``AROUND``."""
+    found, last = [], changed.shape[1]
+    for months in AROUND:
+        first, end = max(0, -months), max(0, min(last, last + 1 - months))
+        there = (changed[:, first:end, None] * values[:, first + months : end + months]).sum(1)
+        found.append(there / (changed.sum(1, keepdim=True) + 0.5))  # who never changes has 0, and has a derivative
+    return found
 
 
 def ranks(values: Tensor, knots: Iterable[Tensor]) -> Tensor:

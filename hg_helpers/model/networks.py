@@ -92,6 +92,8 @@ class Generator(nn.Module):
     rounded (Jang et al. 2017), so that the critic sees the months that decoding will give. ``start``, of the layers
     after the trunk: ``"torch"`` shrinks a signal by about 0.4 a layer, so that whatever the noise all patients begin
     alike; ``"he"`` (He et al. 2015) keeps its scale; ``"margins"``, too, until :func:`.heads.start_at` has counted.
+    ``switch_response`` gives the trunk the noise that decides each month's switches: values can fall behind a switch,
+    or rise before it, only where what makes them knows of it.
     """
 
     def __init__(
@@ -107,6 +109,7 @@ class Generator(nn.Module):
         measurement_noise: bool = False,
         chain: bool = False,
         trunk: str = "lstm",
+        switch_response: bool = False,
     ) -> None:
         super().__init__()
         self.course, self.channels = schema.spans[schema.course.name] if schema.course else None, schema.channels
@@ -117,7 +120,9 @@ class Generator(nn.Module):
         moving = [(real, span) for real, static, span in self.order if not static]
         self.held = [span for real, span in moving if not real] if hold_or_switch else []
         self.measured = [span.start for real, span in moving if real] if measurement_noise else []
-        self.lstm = BiLSTM(latent, hidden) if trunk == "lstm" else Transformer(latent, hidden, schema.length)
+        self.hears = int(switch_response and bool(self.held))
+        inputs = latent + self.hears
+        self.lstm = BiLSTM(inputs, hidden) if trunk == "lstm" else Transformer(inputs, hidden, schema.length)
         self.body = layers(2 * hidden, hidden, hidden, self.channels + len(self.held))  # and a switch logit each
         self.assay = MeasurementNoise(len(self.measured)) if self.measured else None
         self.given = nn.Parameter(torch.zeros(self.channels, self.channels)) if chain else None
@@ -140,8 +145,11 @@ class Generator(nn.Module):
             assay = torch.randn(patients, months, len(self.measured), generator=random)
         return Draws(levels, switch, assay)
 
-    def logits(self, z: Tensor) -> Tensor:
+    def logits(self, z: Tensor, draws: Draws | None = None) -> Tensor:
         """(B, L, Z) to logits of channels and switches (B, L, C + S); those of static features are averaged."""
+        if self.hears:
+            heard = torch.zeros_like(z[..., :1]) if draws is None or draws.switch is None else draws.switch / 2
+            z = torch.cat([z, heard], -1)
         out = self.body(self.lstm(z, twice=False)[0])
         for span in [span for _, static, span in self.order if static]:
             out = out.clone()
@@ -178,7 +186,7 @@ class Generator(nn.Module):
 
     def forward(self, z: Tensor, draws: Draws | None = None) -> Tensor:
         """(B, L, Z) to encoded patients (B, L, C), soft in the discrete features unless the heads round."""
-        return self.heads(self.logits(z), draws)
+        return self.heads(self.logits(z, draws), draws)
 
 
 class Critic(nn.Module):

@@ -64,6 +64,7 @@ CONFIGURATIONS: dict[str, tuple[str, dict[str, Any]]] = {
     "v2_plus, no moment loss": ("v2_plus", {"moment_weight": 0.0}),
     "v2_plus, no hold or switch": ("v2_plus", {"hold_or_switch": False}),
     "v2_plus, no measurement noise": ("v2_plus", {"measurement_noise": False}),
+    "v2_plus, no switch response": ("v2_plus", {"switch_response": False}),
     "v2_plus, no chain": ("v2_plus", {"chain": False}),
     "v2_plus, recurrent critic": ("v2_plus", {"critic": "recurrent"}),
     "v2_plus, no critic of summaries": ("v2_plus", {"summary_weight": 0.0}),
