@@ -74,9 +74,9 @@ EXPECTED = {
     "v2_plus, recurrent critic": ("v2_plus", {"critic": "recurrent"}),
     "v2_plus, no critic of summaries": ("v2_plus", {"summary_weight": 0.0}),
     "v2_plus, transformer": ("v2_plus", {"generator": "transformer"}),
-    "v2_plus, v2's noise": ("v2_plus", {"latent_source": "buffer"}),
-    "v2_plus, uniform noise": ("v2_plus", {"latent_source": "uniform", "autoencoder": None}),
-    "v2_plus, persistent noise": ("v2_plus", {"latent_source": "persistent", "autoencoder": None}),
+    "v2_plus, v2's noise": ("v2_plus, no switch response", {"latent_source": "buffer"}),
+    "v2_plus, uniform noise": ("v2_plus, no switch response", {"latent_source": "uniform", "autoencoder": None}),
+    "v2_plus, persistent noise": ("v2_plus, no switch response", {"latent_source": "persistent", "autoencoder": None}),
 }
 
 

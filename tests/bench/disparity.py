@@ -49,8 +49,9 @@ def synthetic_courses(model: str, seed: int, work: Path) -> pd.DataFrame:
     config = getattr(hg.TrainConfig, model)(preset="workshop", seed=seed, **MODELS[model])
     checkpoint = work / f"{model}-{seed}.pt"
     trainer = begun(checkpoint, config) or hg.Trainer(hg.CohortEncoder(SCHEMA).fit(cohort), config, device="cpu")
-    trainer.fit(trainer.encoder.transform(cohort), checkpoint=checkpoint, progress=False)
-    made = courses(trainer.synthesizer().sample(PATIENTS, seed=seed))
+    x = trainer.encoder.transform(cohort)
+    trainer.fit(x, checkpoint=checkpoint, progress=False)
+    made = courses(trainer.synthesizer().match_margins(x).sample(PATIENTS, seed=seed))
     made.insert(0, "model", model)
     made.insert(1, "seed", seed)
     return made
