@@ -56,7 +56,7 @@ def with_split(folder, cohort):
 
 @pytest.mark.parametrize("seed", [2**32, -1, True, 1.5])
 def test_a_seed_that_scikit_learn_would_refuse_is_refused_before_any_work(cohort, schema, seed, monkeypatch):
-    monkeypatch.setattr("hg_helpers.metrics.report._cohorts", lambda *_: pytest.fail("worked"))
+    monkeypatch.setattr("hg_helpers.metrics.report.prepare", lambda *_, **__: pytest.fail("worked"))
     with pytest.raises(ValueError, match="seed must be a whole number of at least 0"):
         hg.evaluate(cohort, cohort, cohort, schema, seed=seed)
     for name in ("c2st_auc", "log_cluster", "tstr_auc"):

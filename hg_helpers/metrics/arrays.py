@@ -19,8 +19,7 @@ from ..cohort.columns import checked_values
 from ..cohort.courses import Courses, time_values
 from ..cohort.encoding import CohortEncoder
 from ..cohort.load import validate_cohort
-from ..cohort.schema import Schema
-from ..runtime.checks import one_of
+from ..cohort.schema import Feature, Schema
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,14 +72,14 @@ class CohortArrays:
     def months(self) -> int:
         return self.levels.shape[1]
 
-    def _each(self, change: Callable[[np.ndarray], np.ndarray], *names: str) -> CohortArrays:
-        """Change what is laid out in patients and months, and these."""
-        names = ("there", "reals", "levels", "times", "scaled", *names)
+    def each(self, change: Callable[[np.ndarray], np.ndarray]) -> CohortArrays:
+        """The same change of all that is laid out in patients and months."""
+        names = ("there", "reals", "levels", "times", "scaled")
         return replace(self, **{n: change(getattr(self, n)) for n in names if getattr(self, n) is not None})
 
     def take(self, index: np.ndarray) -> CohortArrays:
         """The patients at these positions."""
-        return self._each(lambda part: part[index], "patients")
+        return replace(self.each(lambda part: part[index]), patients=self.patients[index])
 
     def draw(self, n: int, rng: np.random.Generator) -> CohortArrays:
         """``n`` patients drawn without replacement; all of them where there are no more."""
@@ -112,7 +111,7 @@ def together(*cohorts: CohortArrays) -> tuple[CohortArrays, ...]:
         behind = [(0, 0), (0, months - part.shape[1]), (0, 0)]
         return np.pad(part, behind[: part.ndim], constant_values=absent)
 
-    return tuple(replace(c._each(longer), whole=False) for c in cohorts)
+    return tuple(replace(c.each(longer), whole=False) for c in cohorts)
 
 
 def as_arrays(
@@ -143,23 +142,24 @@ def prepare(
     encoder, out = encoder or next(iter(encoders), None), []
     for name, cohort in cohorts.items():
         if not isinstance(cohort, CohortArrays):
-            cohort = validate_cohort(cohort, schema, name)
-            encoder = encoder or CohortEncoder(schema).fit(cohort, validated=True)
-            cohort = CohortArrays.of(cohort, schema, encoder, name)
+            try:
+                cohort = validate_cohort(cohort, schema, name)
+                encoder = encoder or CohortEncoder(schema).fit(cohort, validated=True)
+                cohort = CohortArrays.of(cohort, schema, encoder, name)
+            except ValueError as error:
+                raise ValueError(f"{name} table: {error}") from error
         out.append(as_arrays(cohort, schema))
     return together(*out)
 
 
-def discrete_positions(schema: Schema, features: Sequence[str] | None) -> list[int]:
-    """Positions of discrete features among the schema's discrete ones; all of them for None."""
-    names = [f.name for f in schema.discrete]
-    wanted = names if features is None else list(features)
-    if features is not None and not wanted:
+def discrete_features(schema: Schema, names: Sequence[str] | None) -> list[Feature]:
+    """The features of these names, all discrete ones for None; ValueError for what is no joint of groups."""
+    chosen = schema.discrete if names is None else [schema[name] for name in names]
+    if names is not None and not chosen:
         raise ValueError("features is an empty list; name at least one discrete feature, or pass None for all")
-    for name in wanted:
-        if schema[name].is_real:
-            raise ValueError(f"feature {name!r} is real; a joint of groups is of binary and categorical features")
-    return [names.index(name) for name in wanted]
+    for name in (f.name for f in chosen if f.is_real):
+        raise ValueError(f"feature {name!r} is real; a joint of groups is of binary and categorical features")
+    return chosen
 
 
 def most_frequent_levels(cohort: CohortArrays) -> np.ndarray:
@@ -169,16 +169,6 @@ def most_frequent_levels(cohort: CohortArrays) -> np.ndarray:
         counts = np.stack([(cohort.levels[:, :, i] == k).sum(axis=1) for k in range(feature.channels)], axis=1)
         out[:, i] = np.where(counts.any(axis=1), counts.argmax(axis=1), -1)
     return out
-
-
-def group_rows(cohort: CohortArrays, positions: list[int], by: str) -> tuple[np.ndarray, np.ndarray]:
-    """The levels that are grouped, one row a patient-month (patient by patient) or one a patient, and whose they are.
-
-    Left out where one of the features is not known.
-    """
-    levels = cohort.levels if one_of("by", by, "month", "patient") == "month" else most_frequent_levels(cohort)[:, None]
-    known = (levels[:, :, positions] >= 0).all(axis=2)
-    return levels[:, :, positions][known], np.nonzero(known)[0]
 
 
 def joint_groups(*rows: np.ndarray) -> tuple[list[np.ndarray], np.ndarray]:

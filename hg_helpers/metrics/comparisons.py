@@ -47,7 +47,6 @@ class Comparison(NamedTuple):
 
 
 def joined(names: Iterable[str]) -> str:
-    """The report's name of a joint."""
     return " x ".join(names) or "all"
 
 
@@ -62,10 +61,9 @@ def by_feature(metric: Callable[..., Result], *cohorts: Cohort, features: Sequen
     name, (_, table) = metric.__name__, metric(*cohorts)
     if not features:
         yield name, "all", np.nan, table.attrs["note"]
-    column = "difference" if "difference" in table else "value"
     for feature in features:
         rows = table[table["feature"] == feature]
-        value = mean_defined(rows[column])
+        value = mean_defined(rows["difference" if "difference" in table else "value"])
         reason = rows["note"].iloc[0] if "note" in rows and len(rows) else ""
         if np.isnan(value):
             reason = reason or table.attrs["note"] or "the values do not vary"
@@ -137,7 +135,7 @@ def privacy_scores(c: Comparison, draws: int) -> tuple[list[Score], list[Score],
 
 
 def headline_replicates(
-    c: Comparison, distances: privacy.PrivacyDistances, answers: dict[str, list[Prediction]], replicates: int
+    c: Comparison, distances: privacy.PrivacyDistances, answers: dict[tuple[str, str], Prediction], replicates: int
 ) -> Replicates:
     """Replicates of the headline metrics; none with fewer than 10 patients in a set.
 
@@ -150,31 +148,27 @@ def headline_replicates(
     pair, schema = (c.holdout, c.drawn(0)[0]), c.holdout.schema
     weights = [draw_weights(len(cohort), replicates, rng) for cohort in pair]
     out: Replicates = {}
-    for feature in schema.real:
-        out["ks", feature.name] = ks_replicates(*(cohort.values(feature.name) for cohort in pair), weights)
-    for feature in schema.discrete:
-        _, shares = joint_shares(pair, [feature.name], weights=weights)
-        out["tv", feature.name] = total_variation(shares)
+    for name in (f.name for f in schema.real):
+        out["ks", name] = ks_replicates(*(cohort.values(name) for cohort in pair), weights)
+    for name in (f.name for f in schema.discrete):
+        out["tv", name] = total_variation(joint_shares(pair, [name], weights=weights)[1])
     for names in filter(None, c.joints):
         for by in ("month", "patient"):
             _, (everybody, _) = joint_shares(pair, names, by)
             _, shares = joint_shares(pair, names, by, weights)
+            out.setdefault(("joint_tv", joined(names)), total_variation(shares))  # by month
             counted = diversity.is_counted(everybody[0])
             if counted.any():
                 covered = diversity.is_covered(*(s[:, counted] for s in shares))
                 out[f"coverage_{by}", joined(names)] = covered.mean(axis=1)
-            if by == "month":
-                out["joint_tv", joined(names)] = total_variation(shares)
     _, closer = privacy.dcr_share(c.train, c.holdout, c.synthetic, distances=distances)
     _, attacked = privacy.membership_auc(c.train, c.holdout, c.synthetic, distances=distances)
     real = np.concatenate([draw_weights(len(cohort), replicates, rng) for cohort in (c.train, c.holdout)], axis=1)
     out["dcr_share", "all"] = cluster_replicates(closer["closer to train"], closer["nearest holdout"], replicates, rng)
     out["membership_auc", "all"] = auc_replicates(attacked["member"].to_numpy(), -attacked["distance"], real)
-    for metric, predictions in answers.items():
-        for answer in predictions:
-            if answer.score is not None:
-                asked = answer.label, answer.score, weights[0][:, answer.patient]
-                out[metric, answer.feature] = auc_replicates(*asked)
+    for key, answer in answers.items():
+        if answer.score is not None:
+            out[key] = auc_replicates(answer.label, answer.score, weights[0][:, answer.patient])
     return out
 
 
@@ -210,7 +204,7 @@ def ks_replicates(real: np.ndarray, synthetic: np.ndarray, weights: Sequence[np.
 
 
 def auc_replicates(label: np.ndarray, score: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Area under the ROC curve in every replicate, from (replicates, rows) weights; NaN with one class only."""
+    """Area under the ROC curve in every replicate, of weights (replicates, rows); NaN with one class only."""
     _, rank = np.unique(score, return_inverse=True)
     out = np.full(len(weights), np.nan)
     for i, weight in enumerate(weights):

@@ -7,7 +7,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -41,21 +40,6 @@ def flatten(cohort: Cohort) -> np.ndarray:
     return out
 
 
-def blocks(queries: Cohort, references: Cohort) -> Iterator[tuple[slice, np.ndarray]]:
-    """Squared distances of all pairs, some rows of queries at a time: rows, and (rows, references).
-
-    Where courses end early, the mean is over the visits of the longer of the two: else all short ones would be alike.
-    """
-    x, y = flatten(queries), flatten(references)
-    visits = [c.there.sum(axis=1) for c in (queries, references)]
-    for rows in gen_batches(len(x), max(1, _BLOCK_VALUES // len(y))):
-        block = euclidean_distances(x[rows], y, squared=True)
-        if not queries.whole:
-            block *= queries.months / np.maximum(visits[0][rows, None], visits[1])
-        block[block < EXACT] = 0.0
-        yield rows, block
-
-
 class Neighbours(NamedTuple):
     """What one pass over all pairs of queries and references finds."""
 
@@ -69,11 +53,19 @@ class Neighbours(NamedTuple):
 def neighbours(
     queries: Cohort, references: Cohort, k: int = 1, same: bool = False, radii: np.ndarray | None = None
 ) -> Neighbours:
-    """Nearest references of each query and the reverse, counts within ``radii``; ``same``: both are one set."""
-    n = len(queries)
+    """Nearest references of each query and the reverse, counts within ``radii``; ``same``: both are one set.
+
+    Where courses end early, a distance is a mean over the visits of the longer: else all short ones would be alike.
+    """
+    n, x, y = len(queries), flatten(queries), flatten(references)
+    visits = [c.there.sum(axis=1) for c in (queries, references)]
     distance, position = np.full((n, k), np.inf), np.zeros((n, k), dtype=np.int64)
     reverse, counts = np.full(len(references), np.inf), np.zeros((2, n), dtype=np.int64)
-    for rows, block in blocks(queries, references):
+    for rows in gen_batches(n, max(1, _BLOCK_VALUES // len(y))):
+        block = euclidean_distances(x[rows], y, squared=True)
+        if not queries.whole:
+            block *= queries.months / np.maximum(visits[0][rows, None], visits[1])
+        block[block < EXACT] = 0.0
         if same:
             block[np.arange(len(block)), np.arange(rows.start, rows.stop)] = np.inf
         if radii is not None:

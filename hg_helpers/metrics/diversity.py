@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 from sklearn.cluster import KMeans
 
-from .arrays import discrete_positions
-from .distances import blocks, flatten, neighbours
+from .arrays import discrete_features
+from .distances import flatten, neighbours
 from .fidelity import joint_shares, total_variation
 from .metric import NO_LEVELS, NO_REAL, Cohort, Names, Result, apart, averaged, metric, noted, one_thread, patient_means
 
@@ -70,7 +70,7 @@ def joint_tv(real: Cohort, synthetic: Cohort, features: Names = None, by: str = 
 
 def _joint_table(real: Cohort, synthetic: Cohort, features: Names, by: str) -> pd.DataFrame:
     """Every joint group's levels, real and synthetic share, largest real share first."""
-    chosen = [real.schema.discrete[p] for p in discrete_positions(real.schema, features)]
+    chosen = discrete_features(real.schema, features)
     groups, shares = joint_shares((real, synthetic), features, by)
     names = apart([f.name for f in chosen], ["real share", "synthetic share", "covered"])
     levels = [[f.levels[k] for k in column] for f, column in zip(chosen, groups.T, strict=True)]
@@ -137,11 +137,8 @@ def _neighbourhoods(real: Cohort, synthetic: Cohort, k: int) -> pd.DataFrame:
     if len(real) < 2:
         return noted(table, "a single real patient has no neighbours")
     table["radius"] = neighbours(real, real, min(k, len(real) - 1), same=True).distance[:, -1]
-    within = np.empty(len(real), dtype=np.int64)
-    squared = table["radius"].to_numpy() ** 2
-    for rows, block in blocks(real, synthetic):
-        within[rows] = (block <= squared[rows, None] * (1 + 1e-9)).sum(axis=1)
-    table["synthetic within"] = within
+    found = neighbours(real, synthetic, radii=table["radius"].to_numpy())
+    table["synthetic within"] = found.closer + found.equal
     return noted(table)
 
 

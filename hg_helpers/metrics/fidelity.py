@@ -19,7 +19,8 @@ import numpy as np
 import pandas as pd
 from scipy import sparse, stats
 
-from .arrays import discrete_positions, group_rows, joint_groups
+from ..runtime.checks import one_of
+from .arrays import discrete_features, joint_groups, most_frequent_levels
 from .metric import NO_LEVELS, NO_REAL, Cohort, Names, Result, averaged, gap, mean_defined, metric, noted, undefined
 
 _NONE = "no value in one of the cohorts"
@@ -121,8 +122,14 @@ def joint_shares(
     Shares are (replicates, groups): of one replicate, or of as many as each cohort's ``weights`` (replicates, patients)
     have; NaN where the features of nobody are known.
     """
-    positions, shares = discrete_positions(cohorts[0].schema, names), []
-    rows, patients = zip(*(group_rows(c, positions, by) for c in cohorts), strict=True)
+    schema, rows, patients, shares = cohorts[0].schema, [], [], []
+    positions = [schema.discrete.index(feature) for feature in discrete_features(schema, names)]
+    by_month = one_of("by", by, "month", "patient") == "month"
+    for cohort in cohorts:
+        levels = (cohort.levels if by_month else most_frequent_levels(cohort)[:, None])[:, :, positions]
+        known = (levels >= 0).all(axis=2)
+        rows.append(levels[known])
+        patients.append(np.nonzero(known)[0])
     codes, groups = joint_groups(*rows)
     for code, patient, weight in zip(codes, patients, weights or [np.ones((1, len(c))) for c in cohorts], strict=True):
         # sparse: a patient visits few of what may be thousands of groups

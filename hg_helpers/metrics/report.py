@@ -16,12 +16,10 @@ import numpy as np
 import pandas as pd
 
 from ..cohort.art import ART_FULL
-from ..cohort.encoding import CohortEncoder
-from ..cohort.load import validate_cohort
 from ..cohort.schema import Schema
 from ..runtime.checks import whole_number
 from . import utility
-from .arrays import CohortArrays, discrete_positions, together
+from .arrays import discrete_features, prepare
 from .comparisons import Comparison, Replicates, Score, against_holdout, headline_replicates, interval, privacy_scores
 from .metric import LARGEST_SEED, METRICS, mean_defined
 
@@ -73,44 +71,30 @@ def evaluate(
     draws, bootstrap = whole_number("draws", draws), whole_number("bootstrap", bootstrap, 0)
     seed = whole_number("seed", seed, 0, LARGEST_SEED - draws)
     identifiers = [f.name for f in schema.static] if quasi_identifiers is None else list(quasi_identifiers)
-    cohorts = _cohorts({"train": train, "holdout": holdout, "synthetic": synthetic}, schema)
-    everything, static = [f.name for f in schema.discrete], [f.name for f in schema.static if not f.is_real]
-    if joints is None:
-        joints = [everything] + [static] * (1 < len(static) < len(everything))
-    else:  # refuses what is no joint before anything is computed
-        joints = [[everything[p] for p in discrete_positions(schema, names)] for names in joints]
-    c = Comparison(*cohorts, joints, identifiers, population, seed)
-    values, floors, distances = privacy_scores(c, draws)
-    answers: dict[str, list[utility.Prediction]] = {}
-    for draw in range(draws):
-        for chosen, metric, scores in zip(c.drawn(draw), ("tstr_auc", "trtr_auc"), (values, floors), strict=True):
-            scores += against_holdout(c, chosen, seed + draw)
-            answer = utility.predictions(chosen, c.holdout, seed + draw)
-            answers.setdefault(metric, answer)  # the first draw's, for the interval
-            found = utility.predictive_auc(answer)[1]["value"]
-            scores += [(metric, a.feature, v, a.note or a.question) for a, v in zip(answer, found, strict=True)]
-    # learning from real patients is the floor of learning from synthetic ones, and its own
-    real = [score for score in floors if score[0] == "trtr_auc"]
-    values += real
-    floors += [("tstr_auc", feature, value, "") for _, feature, value, _ in real]
-    return _table(values, floors, headline_replicates(c, distances, answers, bootstrap))
-
-
-def _cohorts(tables: dict[str, pd.DataFrame], schema: Schema) -> tuple[CohortArrays, ...]:
-    out, encoder = [], None
-    for name, table in tables.items():
-        try:
-            table = validate_cohort(table, schema, name)
-            encoder = encoder or CohortEncoder(schema).fit(table, validated=True)
-            out.append(CohortArrays.of(table, schema, encoder, name))
-        except ValueError as error:
-            raise ValueError(f"{name} table: {error}") from error
-    known, others = ({a.tobytes() + b.tobytes() for a, b in zip(c.reals, c.levels, strict=True)} for c in out[:2])
+    cohorts = prepare(schema, None, train=train, holdout=holdout, synthetic=synthetic)
+    known, others = ({a.tobytes() + b.tobytes() for a, b in zip(c.reals, c.levels, strict=True)} for c in cohorts[:2])
     if known & others:
         said = "trajectories of held-out patients are also those of training patients; if they are the same people, no"
         shared = f"{len(known & others)} of {len(others)} {said}"
         log.warning("%s number of this report can be trusted: see split_patients", shared)
-    return together(*out)
+    static = [f.name for f in schema.static if not f.is_real]
+    if joints is None:
+        joints = [None, *[static] * (1 < len(static) < len(schema.discrete))]
+    # refuses what is no joint before anything is computed
+    joints = [[f.name for f in discrete_features(schema, names)] for names in joints]
+    c = Comparison(*cohorts, joints, identifiers, population, seed)
+    values, floors, distances = privacy_scores(c, draws)
+    answers: dict[tuple[str, str], utility.Prediction] = {}
+    for draw in range(draws):
+        for chosen, metric, scores in zip(c.drawn(draw), ("tstr_auc", "trtr_auc"), (values, floors), strict=True):
+            scores += against_holdout(c, chosen, seed + draw)
+            found = {(metric, a.feature): a for a in utility.predictions(chosen, c.holdout, seed + draw)}
+            answers = found | answers  # the first draw's, for the interval
+            scores += [(*key, a.auc, a.note or a.question) for key, a in found.items()]
+    real = [score for score in floors if score[0] == "trtr_auc"]  # its own floor, and that of tstr_auc
+    values += real
+    floors += [("tstr_auc", feature, value, "") for _, feature, value, _ in real]
+    return _table(values, floors, headline_replicates(c, distances, answers, bootstrap))
 
 
 def _averages(scores: list[Score]) -> dict[tuple[str, str], tuple[float, str]]:
@@ -118,9 +102,9 @@ def _averages(scores: list[Score]) -> dict[tuple[str, str], tuple[float, str]]:
     out = {}
     rows = pd.DataFrame(scores, columns=["metric", "feature", "value", "note"])
     for key, part in rows.groupby(["metric", "feature"], sort=False):
-        missing, said = int(part["value"].isna().sum()), part["note"][part["note"] != ""]
+        missing, said = int(part["value"].isna().sum()), [*filter(None, part["note"])]
         some = f"undefined in {missing} of {len(part)} draws: " if 0 < missing < len(part) else ""
-        out[key] = mean_defined(part["value"]), some + (said.iloc[-1] if len(said) else "")
+        out[key] = mean_defined(part["value"]), some + "".join(said[-1:])
     return out
 
 

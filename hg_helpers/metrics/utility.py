@@ -37,7 +37,8 @@ def tstr_auc(synthetic: Cohort, holdout: Cohort, seed: int = 0) -> Result:
     roles or has one month, or the held-out months all have one answer. Training months that all have one answer teach
     nothing: 0.5, as by chance. ``seed`` draws at most 20,000 months to learn from. After Esteban et al. 2017.
     """
-    return predictive_auc(predictions(synthetic, holdout, seed))
+    rows = [(answer.feature, answer.auc, answer.note) for answer in predictions(synthetic, holdout, seed)]
+    return averaged(rows, ["feature", "value", "note"], "")
 
 
 @metric(best=1.0)
@@ -56,12 +57,9 @@ class Prediction(NamedTuple):
     score: np.ndarray | None = None
     patient: np.ndarray | None = None  # position of each scored month's patient among the held-out ones
 
-
-def predictive_auc(answers: Sequence[Prediction]) -> Result:
-    """Area under the ROC curve of each question's answers; value and table as :func:`tstr_auc`."""
-    values = [np.nan if a.score is None else float(roc_auc_score(a.label, a.score)) for a in answers]
-    rows = [(a.feature, value, a.note) for a, value in zip(answers, values, strict=True)]
-    return averaged(rows, ["feature", "value", "note"], "")
+    @property
+    def auc(self) -> float:
+        return np.nan if self.score is None else float(roc_auc_score(self.label, self.score))
 
 
 def predictions(training: Cohort, holdout: Cohort, seed: int = 0) -> list[Prediction]:
@@ -86,15 +84,14 @@ def predictions(training: Cohort, holdout: Cohort, seed: int = 0) -> list[Predic
     lacking = [f"'{role}'" for role, found in (("outcome", outcome), ("regimen", regimen)) if not found]
     if lacking:
         none = Prediction("all", f"the schema has no feature with role {' or '.join(lacking)}")
-        out = [none, *out] if outcome is None else [*out, none]
+        out.insert(0 if outcome is None else 1, none)
     return out
 
 
 def _predict(
     training: Cohort, holdout: Cohort, labels: list[Labels], feature: str, question: str, seed: int
 ) -> Prediction:
-    usual = int(np.median(holdout.there.sum(axis=1)))
-    window = max(1, min(WINDOW, training.months - 1, usual - 1))
+    window = max(1, min(WINDOW, training.months - 1, int(np.median(holdout.there.sum(axis=1))) - 1))
     test, label, patient = _examples(holdout, labels[1], window, _TEST_ROWS, np.random.default_rng([seed, 1]))
     if len(np.unique(label)) < 2:
         return Prediction(feature, f"the held-out months all have one answer to: {question}?", question)
@@ -130,9 +127,6 @@ def learn(seen: np.ndarray, answer: np.ndarray, unseen: np.ndarray, seed: int) -
     model = HistGradientBoostingClassifier(**trees, random_state=seed)
     with one_thread():
         return model.fit(seen, answer).predict_proba(unseen)[:, 1]
-
-
-# --- what notebook 06 derives ---------------------------------------------------------------------------------------
 
 
 @metric()
