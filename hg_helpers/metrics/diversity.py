@@ -22,12 +22,10 @@ COUNTED, COVERED = 0.005, 0.25
 
 
 def is_counted(real: np.ndarray, minimum: float = COUNTED) -> np.ndarray:
-    """Which groups are large enough to be missed."""
     return (real >= minimum - 1e-12) & (real > 0)
 
 
 def is_covered(real: np.ndarray, synthetic: np.ndarray, floor: float = COVERED) -> np.ndarray:
-    """Which groups the synthetic cohort shows in at least ``floor`` of their real share."""
     return (synthetic >= floor * real - 1e-12) & (synthetic > 0)
 
 
@@ -43,10 +41,9 @@ def coverage(
     """Share of the real joint groups that the synthetic cohort shows too.
 
     A group is one combination of levels of ``features``. Counted are groups with at least ``minimum`` of the real
-    months (or patients) in which all of them are known; one is covered where its synthetic share is at least ``floor``
-    times its real share. ``minimum=0`` with a ``floor`` next to nothing is the category coverage of SDMetrics.
-    ``by="patient"`` counts patients by their most frequent level of each feature (the first level of equals), so that a
-    patient who changes sex every month covers one group only.
+    months (or patients) in which all are known; one is covered where its synthetic share is at least ``floor`` times
+    its real share. ``minimum=0`` with a ``floor`` next to nothing is SDMetrics' category coverage. ``by="patient"``
+    takes each patient's most frequent level (the first of equals): who changes sex every month covers one group only.
     """
     table = _joint_table(real, synthetic, features, by)
     if table.attrs["note"]:
@@ -87,9 +84,9 @@ def _joint_table(real: Cohort, synthetic: Cohort, features: Names, by: str) -> p
 def log_cluster(real: Cohort, synthetic: Cohort, clusters: int = 20, rows: int = 10_000, seed: int = 0) -> Result:
     """Log-cluster: how unevenly real and synthetic patient-months share the clusters of both together.
 
-    log( 1/G sum_j (n_j,real / n_j - c)^2 ), natural logarithm, with c the real share of all rows; k-means with G =
-    ``clusters`` (the paper's 20, fewer where there are fewer distinct rows) on the encoded patient-months, at most
-    ``rows`` of each cohort. -inf is a perfect mixture, log(c^2 (or more)) a separation (Goncalves et al. 2020).
+    log( 1/G sum_j (n_j,real / n_j - c)^2 ), with c the real share of all rows; k-means with G = ``clusters`` (fewer
+    where there are fewer distinct rows) on the encoded patient-months, at most ``rows`` of each cohort. -inf is a
+    perfect mixture, log(c^2 (or more)) a separation (Goncalves et al. 2020).
     """
     rng = np.random.default_rng(seed)
     points = []
@@ -112,8 +109,7 @@ def prdc_density(real: Cohort, synthetic: Cohort, k: int = 5) -> Result:
     """Density: how many real patients' neighbourhoods a synthetic patient falls into, over k.
 
     1/(k M) sum_j sum_i [ ||Y_j - X_i|| <= NND_k(X_i) ], with NND_k the distance to the k-th nearest other real patient.
-    About 1 for real patients; near 0 far from the real ones; above 1 crowded where these are densest (Naeem et al.
-    2020, with the distances of :func:`hg_helpers.metrics.flatten`).
+    About 1 for real patients; near 0 far from them; above 1 crowded where they are densest (Naeem et al. 2020).
     """
     table = _neighbourhoods(real, synthetic, k)
     if table.attrs["note"]:
@@ -125,8 +121,8 @@ def prdc_density(real: Cohort, synthetic: Cohort, k: int = 5) -> Result:
 def prdc_coverage(real: Cohort, synthetic: Cohort, k: int = 5, neighbourhoods: pd.DataFrame | None = None) -> Result:
     """Coverage: share of real patients with at least one synthetic patient in their neighbourhood.
 
-    1/N sum_i [ exists j: ||Y_j - X_i|| <= NND_k(X_i) ]; grows with the number of synthetic patients. All else as
-    :func:`prdc_density`, whose table may be passed as ``neighbourhoods`` to save time.
+    1/N sum_i [ exists j: ||Y_j - X_i|| <= NND_k(X_i) ]; grows with the number of synthetic patients. ``neighbourhoods``
+    may be the table of :func:`prdc_density`, to save time.
     """
     table = _neighbourhoods(real, synthetic, k) if neighbourhoods is None else neighbourhoods
     return (np.nan if table.attrs["note"] else float((table["synthetic within"] > 0).mean())), table

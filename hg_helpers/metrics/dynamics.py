@@ -13,7 +13,7 @@ perfect. Months are counted as visits, whatever the time between them; a gap is 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import combinations_with_replacement
+from itertools import combinations, combinations_with_replacement
 
 import numpy as np
 import pandas as pd
@@ -34,12 +34,11 @@ def within_patient_correlation(
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Correlation of features' trends, or of their cycles, within patients, averaged by Fisher's z.
 
-    Trend: a line fitted at every month to its neighbourhood, with Gaussian weights whose standard deviation is a tenth
-    of the longest course (6 months of 60, at least 1); so it bends, has no bias at the ends, and leaves faster swings
-    than about two years of five to the cycle, which is the rest. (Two straight lines would always correlate with +1 or
-    -1.) For each patient Pearson's r of two features' trends (cycles) over the months in which both are known, three at
-    least; then tanh of the mean of atanh(r) over the patients where neither is constant. ``features`` may be real (the
-    default) or binary. Returns features x features, -1 to 1, and the number of patients behind each entry.
+    Trend: a line fitted at every month to its neighbourhood (two straight lines would always correlate with +1 or -1),
+    with Gaussian weights whose standard deviation is a tenth of the longest course (6 months of 60, at least 1). Cycle:
+    the rest, swings faster than about two years of five. For each patient Pearson's r of two features' trends (cycles)
+    over three months or more in which both are known; then tanh of the mean of atanh(r) over patients where neither is
+    constant. ``features`` may be real (the default) or binary. Returns features x features, and the patients behind it.
     """
     if part not in ("trend", "cycle"):
         raise ValueError(f"part {part!r} is not 'trend' or 'cycle'")
@@ -50,13 +49,11 @@ def within_patient_correlation(
         values = np.where(cohort.known(name), cohort.values(name, scaled=True), np.nan)
         trend = _trend(values)
         signals[name] = trend if part == "trend" else values - trend
-    matrix = pd.DataFrame(np.nan, index=names, columns=names)
-    counts = pd.DataFrame(0, index=names, columns=names)
+    matrix, counts = (pd.DataFrame(empty, index=names, columns=names) for empty in (np.nan, 0))
     for first, second in combinations_with_replacement(names, 2):
         r = _correlations(signals[first], signals[second])
         counts.loc[first, second] = counts.loc[second, first] = len(r)
-        if len(r):
-            # r = 1 exactly has no finite z; one such patient must not decide the mean
+        if len(r):  # r = 1 exactly has no finite z; one such patient must not decide the mean
             mean = 1.0 if first == second else np.tanh(np.arctanh(r.clip(-0.9999, 0.9999)).mean())
             matrix.loc[first, second] = matrix.loc[second, first] = mean
     return matrix, counts
@@ -109,7 +106,7 @@ def _part_difference(real: Cohort, synthetic: Cohort, features: Names, part: str
         why = f"{real.months} months are too few: at least 3 are needed"
     value, table = pair_differences(*(matrix for matrix, _ in found), "there are fewer than two real features", why)
     for label, (_, counts) in zip(("real", "synthetic"), found, strict=True):
-        table[f"{label} patients"] = [counts.loc[a, b] for a, b in zip(table["first"], table["second"], strict=True)]
+        table[f"{label} patients"] = [counts.loc[pair] for pair in combinations(counts.index, 2)]
     return value, table
 
 
@@ -166,11 +163,10 @@ def switching_ratio(real: Cohort, synthetic: Cohort) -> Result:
     """
     rows = []
     for names in switching_names(real.schema) if real.months > 1 else []:
-        rates, ever, value, note = [], [], np.nan, "no two visits in a row in one of the cohorts"
-        for cohort in (real, synthetic):
-            changes, known = switches(cohort, names)
-            rates.append(changes.sum() / (known.sum() or np.nan))
-            ever.append(mean_defined(np.where(known.any(axis=1), changes.any(axis=1), np.nan)))
+        value, note = np.nan, "no two visits in a row in one of the cohorts"
+        pair = [switches(cohort, names) for cohort in (real, synthetic)]
+        rates = [changes.sum() / (known.sum() or np.nan) for changes, known in pair]
+        ever = [mean_defined(np.where(known.any(axis=1), changes.any(axis=1), np.nan)) for changes, known in pair]
         if rates[0] > 0 and rates[1] >= 0:
             value, note = rates[1] / rates[0], ""
         elif not np.isnan(rates).any():
@@ -216,8 +212,7 @@ def static_constant(real: Cohort, synthetic: Cohort) -> Result:
 
     static = [f.name for f in real.schema.static]
     kept = [pd.DataFrame({name: constant(c, name) for name in static}) for c in (real, synthetic)]
-    shares = [part.mean().to_numpy() for part in kept]
-    table = pd.DataFrame({"feature": static, "real": shares[0], "synthetic": shares[1]})
+    table = pd.DataFrame({"feature": static, "real": kept[0].mean().to_numpy(), "synthetic": kept[1].mean().to_numpy()})
     if not static or real.months < 2:
         return np.nan, noted(table, "a single month cannot change" if static else "the schema has no static feature")
     return float(kept[1].all(axis=1).mean()), noted(table)

@@ -168,10 +168,10 @@ def pair_differences(real: pd.DataFrame, synthetic: pd.DataFrame, without_pairs:
     rows = [(*pair, *both, float(gap(*both))) for pair, *both in pairs]
     columns = ["first", "second", "real", "synthetic", "difference"]
     value, table = averaged(rows, columns, without_pairs, undefined, of="difference")
-    lost = table["real"].isna() != table["synthetic"].isna()
-    if lost.any():
-        pairs = ", ".join(f"{a} x {b}" for a, b in table.loc[lost, ["first", "second"]].to_numpy()[:3])
-        noted(table, f"{lost.sum()} of {len(table)} pairs defined in one cohort only, counted as 1: {pairs}")
+    lost = [f"{a} x {b}" for a, b, *both, _ in rows if np.isnan(both).sum() == 1]
+    if lost:
+        said = f"{len(lost)} of {len(table)} pairs defined in one cohort only, counted as 1: {', '.join(lost[:3])}"
+        noted(table, said)
     return value, table
 
 
@@ -187,13 +187,12 @@ def length_ks(real: Cohort, synthetic: Cohort) -> Result:
 @metric(best=0.0, group="visits")
 def step_ks(real: Cohort, synthetic: Cohort) -> Result:
     """Kolmogorov-Smirnov statistic of the times between a visit and the next; table: quartiles of both."""
-    columns = ["quantile", "real", "synthetic"]
+    columns, at = ["quantile", "real", "synthetic"], (0.25, 0.5, 0.75)
     if real.times is None:
         return undefined("the visits have no times of their own", *columns)
     steps = [np.diff(c.times, axis=1)[c.there[:, 1:]] for c in (real, synthetic)]
     if not all(map(len, steps)):
         return undefined("nobody has a second visit in one of the cohorts", *columns)
-    at = (0.25, 0.5, 0.75)
     table = pd.DataFrame(zip(at, *(np.quantile(s, at) for s in steps), strict=True), columns=columns)
     return float(stats.ks_2samp(*steps, method="asymp").statistic), noted(table)
 

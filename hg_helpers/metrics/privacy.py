@@ -1,8 +1,7 @@
 """Privacy: does the synthetic cohort say more of the patients it was made from than of other people?
 
-And disclosure: can one of them be found by what is known of them, and is more learnt then? Only here are synthetic
-patients held against those who were used to make them; the floors come from real patients in their place. Distances are
-between whole courses (:func:`hg_helpers.metrics.flatten`), 0 to 1.
+And disclosure: can one of them be found by what is known of them, and is more learnt then? Floors come from real
+patients in the place of synthetic ones, distances (:func:`hg_helpers.metrics.flatten`) are between whole courses.
 
 >>> import pandas as pd, hg_helpers as hg
 >>> schema = hg.Schema([hg.Feature("age", "real", transform="none")], patient="id", time="month", length=1)
@@ -32,7 +31,7 @@ DISCLOSURE_THRESHOLD = 0.09
 
 
 class PrivacyDistances(NamedTuple):
-    """Neighbours of synthetic patients among the training and the held-out patients, found once for several metrics."""
+    """Neighbours of synthetic patients among training and held-out ones, found once for several metrics."""
 
     to_train: Neighbours  # of synthetic patients, two nearest
     to_holdout: Neighbours  # of synthetic patients
@@ -61,11 +60,10 @@ def dcr_share(train: Cohort, holdout: Cohort, synthetic: Cohort, distances: Priv
     """Distance to the closest record: share of synthetic patients closer to training than to held-out patients.
 
     Of the larger of the two sets only as many patients count as the smaller has, so that 0.5 is ideal; the share is the
-    average over *all* such subsamples, which is exact: among n training patients of whom c lie closer than the nearest
-    of h held-out ones, a random h include none of the c with probability C(n-c, h) / C(n, h). Equal distances count
-    one half. Exact copies of everybody reach 1 with h >= n, and about (1 + h / n) / 2 with fewer held out. In the
-    table, distances at equal numbers are to a random part of the larger set. ``distances`` saves time. A holdout as in
-    Platzer & Reutterer 2021, there with sets of equal size.
+    exact average over *all* such subsamples: among n training patients of whom c lie closer than the nearest of h
+    held-out ones, a random h include none of the c with probability C(n-c, h) / C(n, h). Equal distances count one
+    half. Copies of everybody reach 1 with h >= n, and about (1 + h / n) / 2 with fewer held out. In the table,
+    distances at equal numbers are to a random part of the larger set. After Platzer & Reutterer 2021 (equal sets).
     """
     found = distances or privacy_distances(train, holdout, synthetic)
     n, h, (near_train, near_holdout) = len(train), len(holdout), found.equal
@@ -91,8 +89,8 @@ def _chance_of_closer(closer: np.ndarray, equal: np.ndarray, n: int, drawn: int)
 def nndr(train: Cohort, synthetic: Cohort, to_train: Neighbours | None = None) -> Result:
     """Nearest-neighbour distance ratio: distance to the closest training patient over that to the second closest.
 
-    Mean over synthetic patients. Near 1, no training patient is singled out; a copy scores 0, of a record that is there
-    twice 1 (Lowe 2004; for privacy Zhao et al. 2021).
+    Mean over synthetic patients. Near 1 none is singled out; a copy scores 0, of a record that is there twice 1 (Lowe
+    2004; for privacy Zhao et al. 2021).
     """
     two = (to_train or neighbours(synthetic, train, k=2)).distance
     table = pd.DataFrame({"patient": synthetic.patients, "first": two[:, 0], "second": two[:, 1]})
@@ -115,15 +113,14 @@ def copies(
     """Share of synthetic patients who are exact or near copies of a training patient.
 
     Exact: the same encoded course. Near: closer to a training patient than the ``threshold``, by default that of
-    :func:`copy_threshold`, as 1 % of the training patients are to another one; so about 1 % of other real patients are
-    near copies too, which is the floor. ``to_train`` saves time.
+    :func:`copy_threshold`; so about 1 % of other real patients are near copies too, which is the floor.
     """
     found = to_train or neighbours(synthetic, train, k=2)
     threshold = copy_threshold(train) if threshold is None else threshold
-    distance, nearest = found.distance[:, 0], train.patients[found.position[:, 0]]
-    table = pd.DataFrame({"patient": synthetic.patients, "nearest": nearest, "distance": distance})
-    table["exact"] = distance == 0
-    table["near"] = (distance < threshold) | table["exact"]
+    table = pd.DataFrame({"patient": synthetic.patients, "nearest": train.patients[found.position[:, 0]]})
+    table["distance"] = found.distance[:, 0]
+    table["exact"] = table["distance"] == 0
+    table["near"] = (table["distance"] < threshold) | table["exact"]
     table.attrs["threshold"] = threshold
     return float(table["near"].mean()), noted(table)
 
@@ -134,16 +131,14 @@ def membership_auc(
 ) -> Result:
     """Membership inference: how well the distance to the nearest synthetic patient tells members from others.
 
-    Area under the ROC curve of an attacker who holds real courses and calls those closest to the synthetic cohort
-    members: 0.5 is ideal, 1 gives every member away. This attack is simple (the full black box of Chen et al. 2020,
-    without calibration): a low score is no proof of privacy.
+    Area under the ROC curve of an attacker who calls the real courses closest to the synthetic cohort members: 0.5 is
+    ideal, 1 gives all away. The attack is simple (Chen et al. 2020, full black box): a low score proves no privacy.
     """
     found = distances or privacy_distances(train, holdout, synthetic)
-    distance = np.concatenate([found.to_train.reverse, found.to_holdout.reverse])
-    member = np.arange(len(distance)) < len(train)
-    patients = np.concatenate([train.patients, holdout.patients])
-    table = pd.DataFrame({"patient": patients, "member": member, "distance": distance})
-    return float(roc_auc_score(member, -distance)), noted(table)
+    table = pd.DataFrame({"patient": np.concatenate([train.patients, holdout.patients])})
+    table["member"] = table.index < len(train)
+    table["distance"] = np.concatenate([found.to_train.reverse, found.to_holdout.reverse])
+    return float(roc_auc_score(table["member"], -table["distance"])), noted(table)
 
 
 @metric(best=0.0, scaled=True, group="disclosure")
@@ -155,15 +150,13 @@ def disclosure_risk(
     max( 1/N sum_s I_s R_s / f_s,  1/n sum_s I_s R_s / F_s ), over the n training patients s: f_s and F_s the sizes of
     the patient's class (equal ``quasi_identifiers``, by default the static features) in the training set and in the
     ``population`` of N that it was drawn from, F_s = f_s N / n; I_s = 1 where a synthetic patient is in the class;
-    R_s = 1 where a matching one tells something new in at least 5 % of the other features.
-    :data:`DISCLOSURE_THRESHOLD` (0.09) is the usual limit.
+    R_s = 1 where one tells something new in at least 5 % of the other features. The usual limit is 0.09.
 
     A discrete feature tells something new where a match has the patient's level and fewer than half of the patients
     share it; a real one where p |x - y| < 1.48 MAD, with p the share of patients in the same of five k-means clusters.
-    Every choice is on the careful side: any match will do, the adversary errs nowhere (the paper's lambda is 1) and,
-    without ``population``, the training set is the population. A patient's value is the most frequent level, or the
-    mean over months on the encoded scale; a real quasi-identifier is cut at its deciles. Not to be known at all is a
-    class of its own, and nothing is learnt of such a patient.
+    All is on the careful side: any match will do, the adversary errs nowhere (lambda is 1), without ``population`` the
+    training set is all there is. A patient's value is the most frequent level, or the encoded mean over months; a real
+    quasi-identifier is cut at its deciles. Not to be known is a class of its own, in which nothing is learnt.
     """
     schema = train.schema
     names = [f.name for f in schema.static] if quasi_identifiers is None else list(quasi_identifiers)
@@ -171,13 +164,15 @@ def disclosure_risk(
         raise ValueError(f"population {population} is smaller than the {len(train)} training patients drawn from it")
     if not names:
         return undefined("the schema has no static feature to serve as quasi-identifier")
-    for name in names:
-        schema[name]  # refuses a name that the schema lacks
-    values = [_patient_values(c) for c in (train, synthetic)]
-    keys, called = zip(*(_keys([v[name] for v in values], schema[name]) for name in names), strict=True)
+    quasi = [schema[name] for name in names]  # refuses a name that the schema lacks
+    values = []  # one a patient, -1 or NaN where nothing is known
+    for cohort in (train, synthetic):
+        levels = dict(zip((f.name for f in schema.discrete), most_frequent_levels(cohort).T, strict=True))
+        values.append(levels | {f.name: patient_means(cohort.values(f.name, scaled=True)) for f in schema.real})
+    keys, called = zip(*(_keys([v[f.name] for v in values], f) for f in quasi), strict=True)
     (own, other), groups = joint_groups(*(np.stack(columns, axis=1) for columns in zip(*keys, strict=True)))
     size, matches = (np.bincount(patients, minlength=len(groups)) for patients in (own, other))
-    sensitive = [f for f in schema if f.name not in names]
+    sensitive = [f for f in schema if f not in quasi]
     new = sum(_something_new(f, *(v[f.name] for v in values), own, other) for f in sensitive)
     news = new >= max(0.05 * len(sensitive), 1) if sensitive else np.ones(len(own), dtype=bool)
     told = np.bincount(own, weights=news & (matches[own] > 0), minlength=len(groups)) / np.maximum(size, 1)
@@ -188,12 +183,6 @@ def disclosure_risk(
     table = table.sort_values("risk", ascending=False, kind="stable", ignore_index=True)
     table.attrs["threshold"] = DISCLOSURE_THRESHOLD
     return float(results["risk"].sum()), noted(table)
-
-
-def _patient_values(cohort: Cohort) -> dict[str, np.ndarray]:
-    """One value a patient: most frequent level, or mean on the encoded scale; -1 or NaN where nothing is known."""
-    levels = dict(zip((f.name for f in cohort.schema.discrete), most_frequent_levels(cohort).T, strict=True))
-    return levels | {f.name: patient_means(cohort.values(f.name, scaled=True)) for f in cohort.schema.real}
 
 
 def _keys(values: list[np.ndarray], feature: Feature) -> tuple[list[np.ndarray], list[str]]:

@@ -49,15 +49,13 @@ def evaluate(
     """Hold a synthetic cohort against real patients who were not used to make it (``holdout``).
 
     * fidelity, diversity, dynamics, visits and ``c2st_*``: value = metric(holdout, m synthetic patients), floor =
-      metric(holdout, m training patients), each the mean over ``draws`` draws of m; no set meets one that it was made
-      from. m is 0.8 times the smaller of both numbers (all of them below 20). ``log_cluster`` and ``prdc_*`` take at
-      most 2,000 patients of each, ``c2st_*`` 1,000; ``prdc_*`` and ``c2st_*`` as many of both. The rows of visits stand
-      there where a table has courses of unequal length, times of their own, or gaps.
-    * ``tstr_auc`` learns from m synthetic and ``trtr_auc`` from m training patients; both are tested on the holdout,
-      and ``trtr_auc`` is the floor of both.
+      metric(holdout, m training patients), each the mean over ``draws`` draws of m: 0.8 times the smaller of both
+      numbers (all of them below 20). ``log_cluster`` and ``prdc_*`` take at most 2,000 patients of each, ``c2st_*``
+      1,000; ``prdc_*`` and ``c2st_*`` as many of both. The rows of visits stand there where a table has courses of
+      unequal length, times of their own, or gaps.
+    * ``tstr_auc`` learns from m synthetic, ``trtr_auc``, the floor of both, from m training patients.
     * ``dcr_share``, ``membership_auc``: value = all training, held-out and synthetic patients; floor = one half of the
-      training patients in the place of the training set, the other half in the place of the synthetic cohort, mean over
-      ``draws`` splits.
+      training patients in the place of the training set, the other half in the place of the synthetic cohort.
     * ``nndr``, ``copies``, ``disclosure_risk``: floor = the holdout in the place of the synthetic cohort.
 
     Encoded scales are fitted on the training patients. Row order and patient ids play no part. ``bootstrap`` is the

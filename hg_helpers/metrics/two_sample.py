@@ -29,21 +29,19 @@ Summaries = dict[tuple[str, str], pd.Series | np.ndarray]
 def c2st_auc(real: Cohort, synthetic: Cohort, folds: int = 5, limit: int = 1000, seed: int = 0) -> Result:
     """Classifier two-sample test: AUC of a model that tells synthetic from real patients it has not seen.
 
-    One row a patient, so that none is in the training and the test fold at once: of each real the mean, standard
-    deviation, minimum, maximum, first and last value and mean monthly change (encoded scale); of each discrete feature
-    the share of months at each level and the share of months with a change; where the tables have such, the number of
-    visits, the mean time between them and the shares of gaps. At most ``limit`` patients of each cohort, as many of
-    both; mean over stratified folds (``attrs["folds"]``). The table says what gives the synthetic patients away, worst
-    first: by the synthetic share of the others with about this value (Lopez-Paz & Oquab 2017).
+    One row a patient: of each real the mean, standard deviation, minimum, maximum, first and last value and mean
+    monthly change (encoded scale); of each discrete feature the shares of months at each level and with a change; where
+    there are such, the number of visits, the mean time between them and the shares of gaps. At most ``limit`` patients
+    of each cohort, as many of both; mean over stratified folds (``attrs["folds"]``). The table says what gives the
+    synthetic patients away, worst first: by the synthetic share of others near a value (Lopez-Paz & Oquab 2017).
     """
     return _test(real, synthetic, _summaries, folds, limit, seed)
 
 
 @metric(best=0.5, scaled=True)
 def c2st_other_auc(real: Cohort, synthetic: Cohort, folds: int = 5, limit: int = 1000, seed: int = 0) -> Result:
-    """The same test on *other* summaries of a patient than those of :func:`c2st_auc`; arguments and results as there.
+    """The same test on *other* summaries of a patient than those of :func:`c2st_auc`, which v2_plus was trained on.
 
-    A model may have been trained on those, as v2_plus is by its critic of summaries; these say what it did not look at.
     Of each real: quantiles, autocovariances at lags 1, 3 and 6, squared second differences, cubed changes, the share of
     months above the real median and of months at which that is crossed, the last third less the first, the step at a
     change of regimen; of each pair of reals the covariance of one with the other a month later. Of each discrete
@@ -102,7 +100,6 @@ def _summaries(cohort: Cohort) -> Summaries:
 
 
 def _other_summaries(cohort: Cohort, medians: dict[str, float]) -> Summaries:
-    """As :func:`_summaries`, of what that does not look at."""
     out, deviations, schema = {}, {}, cohort.schema
     place = np.arange(cohort.months) / cohort.there.sum(axis=1)[:, None]
     regimen = switching_names(schema)

@@ -32,10 +32,10 @@ def tstr_auc(synthetic: Cohort, holdout: Cohort, seed: int = 0) -> Result:
     """Train on synthetic, test on real: AUC on held-out patients of a model that saw synthetic patients only.
 
     Two questions on each month, answered from all features of the past six months (fewer where courses are short): will
-    the first feature with role "outcome" be below its threshold (``Feature.threshold``, else the held-out patients'
-    median), and will the regimen differ from the month before. Mean over the questions; NaN where the schema lacks the
-    roles or has one month, or the held-out months all have one answer. Training months that all have one answer teach
-    nothing: 0.5, as by chance. ``seed`` draws at most 20,000 months to learn from. After Esteban et al. 2017.
+    the first feature with role "outcome" be below its threshold (else the held-out patients' median), and will the
+    regimen differ from the month before. Mean over the questions; NaN where there is no such role or one month only, or
+    the held-out months all have one answer; 0.5, as by chance, where the training months do. ``seed`` draws at most
+    20,000 months to learn from. After Esteban et al. 2017.
     """
     rows = [(answer.feature, answer.auc, answer.note) for answer in predictions(synthetic, holdout, seed)]
     return averaged(rows, ["feature", "value", "note"], "")
@@ -48,7 +48,7 @@ def trtr_auc(train: Cohort, holdout: Cohort, seed: int = 0) -> Result:
 
 
 class Prediction(NamedTuple):
-    """Scores of held-out months for one question; ``score`` is None, and ``note`` says why, where there are none."""
+    """Scores of held-out months for one question; None where there are none, and ``note`` says why."""
 
     feature: str
     note: str
