@@ -65,20 +65,20 @@ def first_rows(table: pd.DataFrame, schema: Schema, log: TableLog) -> pd.DataFra
         row = row_name(table, int(twice.argmax()), schema)
         raise ValueError(f"{row} stands in more than one row ({int(twice.sum())} such rows in all); keep one of each")
     courses = Courses.of(table[schema.patient])
-    sizes, all_ = courses.sizes, len(courses.sizes)
+    sizes, everybody = courses.sizes, len(courses.sizes)
     length = schema.length or min(int(sizes.max()), MOST_VISITS)
     short, longer, visits = int((sizes < length).sum()), int((sizes > length).sum()), f"fewer than {length} visits"
     kept = courses.rank < length
     if longer:
         log.warning("%d patients have more than %d rows; their first %d are used", longer, length, length)
     if short and schema.shorter == "drop":
-        if short == all_:
+        if short == everybody:
             hint = "set a smaller length in the schema, or shorter='keep'"
             raise ValueError(f"every patient has {visits} (the most is {sizes.max()}); {hint}")
-        log.warning("left out %d of %d patients, who have %s", short, all_, visits)
+        log.warning("left out %d of %d patients, who have %s", short, everybody, visits)
         kept &= (sizes >= length)[patient]
     elif short and schema.shorter == "keep" and schema.length:  # else nobody said how long a course should be
-        log.info("%d of %d patients have %s: courses that end early", short, all_, visits)
+        log.info("%d of %d patients have %s: courses that end early", short, everybody, visits)
     if schema.regular:
         _check_grid(table, time, kept, length, schema)
         if time.dtype != np.int64 and (time == np.round(time)).all():  # also where they are text, or floats
@@ -119,21 +119,18 @@ def _check_grid(table: pd.DataFrame, time: np.ndarray, kept: np.ndarray, length:
     raise ValueError(f"{said}: complete the table, set another length in the schema, {way_out}")
 
 
-# --- values that are missing ------------------------------------------------------------------------------------------
-
-
 def typical(observed: np.ndarray, real: bool) -> float:
     """The median, or the most frequent level; 0 of nothing."""
     if not len(observed):
         return 0.0
-    return float(np.median(observed)) if real else float(np.bincount(observed.astype(np.intp)).argmax())
+    return float(np.median(observed) if real else np.bincount(observed.astype(np.intp)).argmax())
 
 
 def fill_missing(values: dict[str, np.ndarray], table: pd.DataFrame, schema: Schema, log: TableLog) -> None:
     """Refuse missing values (NaN), leave them, or fill them in place and say how many, as ``schema.missing`` asks."""
     courses = Courses.of(table[schema.patient])
     missing = {name: np.isnan(column) for name, column in values.items() if np.isnan(column).any()}
-    counts = {name: int(where.sum()) for name, where in missing.items()}
+    told, counts = [], {name: int(where.sum()) for name, where in missing.items()}
     if counts and schema.missing == "error":
         name, *others = counts
         first = row_name(table, int(missing[name].argmax()), schema)
@@ -141,7 +138,6 @@ def fill_missing(values: dict[str, np.ndarray], table: pd.DataFrame, schema: Sch
         ways = "missing='measured' (gaps, to be reproduced) or missing='forward' (to be filled)"
         said = f"column {name!r} has {counts[name]} missing values, the first for {first}{also}"
         raise ValueError(f"{said}. Complete them, or say in the schema or in load_cohort what they are: {ways}")
-    told = []
     for name, where in missing.items():
         feature, observed, count = schema[name], values[name][~where], counts[name]
         if not len(observed):
@@ -162,9 +158,6 @@ def fill_missing(values: dict[str, np.ndarray], table: pd.DataFrame, schema: Sch
         told.append(f"{name!r} {count}, {count / len(rest):.1%} ({count - left} {own}{by_others})")
     if told:
         log.warning("filled missing values, of each column: %s", "; ".join(told))
-
-
-# --- times: numbers, dates, time stamps or durations as numbers that can be added up, and back ------------------------
 
 
 def time_values(table: pd.DataFrame, schema: Schema) -> np.ndarray:

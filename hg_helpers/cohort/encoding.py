@@ -25,7 +25,7 @@ import torch
 from ..runtime.columns import Clock, TableLog, as_type, id_pattern, new_ids, type_name
 from .columns import checked_values, codes_at
 from .courses import Courses, grid_of, time_values
-from .layout import layout_of, not_zero_flag, time_features, visit_times, with_hidden, without_hidden
+from .layout import NOT_ZERO, layout_of, time_features, with_hidden, without_hidden
 from .load import validate_cohort
 from .scaling import RealCode
 from .schema import Schema
@@ -84,8 +84,7 @@ class CohortEncoder:
     def transform(self, cohort: pd.DataFrame) -> torch.Tensor:
         """Encode a cohort: float32 tensor (patients, months, channels), patients in the order of their ids.
 
-        A ValueError is as :func:`hg_helpers.validate_cohort`'s, or for what the training table had not: courses that
-        end early, or gaps in a column without.
+        A ValueError is :func:`hg_helpers.validate_cohort`'s, or for gaps or short courses that training had not.
         """
         self._fitted()
         schema, layout, length = self.schema, self.layout, self.schema.length
@@ -119,7 +118,7 @@ class CohortEncoder:
         self.clipped, out, columns = {}, [], checked_values(table, self.schema)
         for feature in self.schema.real:
             values = columns[feature.name]
-            if not_zero_flag(feature) in self.layout.names:  # its channel speaks of the other values alone
+            if feature.name + NOT_ZERO in self.layout.names:  # its channel speaks of the other values alone
                 largest = np.abs(self._fitted()[feature.name].inverse(np.array([0.0, 1.0]))).max()
                 out.append(np.clip(values / largest, -1, 1))
             else:
@@ -145,8 +144,7 @@ class CohortEncoder:
         """Decode a tensor, of any number of months, to a table in the layout, codes and units of the fitted cohort.
 
         A discrete feature takes the level with the largest channel (the first of equals). Ids count upwards from
-        ``first_patient``; where they are text in the training table they follow its pattern, from the first number that
-        no training patient has.
+        ``first_patient``; text ids follow the training table's pattern, from the first number that nobody has.
         """
         codes, layout, schema = self._fitted(), self.layout, self.schema
         if x.ndim != 3 or x.shape[-1] != layout.channels:
@@ -155,17 +153,17 @@ class CohortEncoder:
         channels = x.detach().reshape(n * months, -1).cpu().numpy()
         decoded = {}
         for name, span in layout.spans.items():
-            block = channels[:, span]
             if layout[name].is_real:
-                decoded[name] = codes[name].inverse(block[:, 0].astype(np.float64).clip(0.0, 1.0))
+                decoded[name] = codes[name].inverse(channels[:, span.start].astype(np.float64).clip(0.0, 1.0))
             else:
-                decoded[name] = block.argmax(axis=1).astype(float)
+                decoded[name] = channels[:, span].argmax(axis=1).astype(float)
         there = np.ones((n, months), dtype=bool)
         if layout.course is not None:
             there = np.arange(months) <= decoded[layout.course.name].reshape(n, months)[:, :1]
         times = np.broadcast_to(self._grid[0] + self._grid[1] * np.arange(months), (n, months))
         if set(time_features(schema)) <= set(layout.names):
-            times = visit_times(decoded, months, schema)
+            first, steps = (decoded[name].reshape(n, months) for name in time_features(schema))
+            times = np.cumsum(np.hstack([first[:, :1], steps[:, 1:]]), axis=1)
         columns = {schema.patient: np.repeat(new_ids(self._ids, first_patient, n), there.sum(axis=1))}
         for name, values in without_hidden(decoded, layout, schema).items():
             values = values[there.ravel()]
@@ -193,8 +191,6 @@ class CohortEncoder:
         encoder = cls(Schema.from_dict(schema))
         encoder.layout = Schema.from_dict({**schema, "features": [*schema["features"], *state["hidden"]]})
         encoder._codes = {name: RealCode(*numbers) for name, numbers in state["codes"].items()}
-        encoder._clock = Clock(**state["clock"])
-        encoder.columns, encoder._grid, encoder._types, encoder._ids = map(
-            state.get, ("columns", "grid", "types", "ids")
-        )
+        encoder._clock, encoder.columns, encoder._grid = Clock(**state["clock"]), state["columns"], state["grid"]
+        encoder._types, encoder._ids = state["types"], state["ids"]
         return encoder

@@ -20,14 +20,8 @@ from .schema import COURSE, Feature, Schema
 
 #: Least share of exact zeros that get a part of their own, where no other value is more frequent.
 MANY_ZEROS = 0.05
-
-
-def measured_flag(feature: Feature) -> str:
-    return f"{feature.name}: measured"
-
-
-def not_zero_flag(feature: Feature) -> str:
-    return f"{feature.name}: not zero"
+#: What follows a feature's name in those of its flags.
+MEASURED, NOT_ZERO = ": measured", ": not zero"
 
 
 def time_features(schema: Schema) -> tuple[str, str]:
@@ -38,16 +32,15 @@ def layout_of(values: dict[str, np.ndarray], courses: Courses, schema: Schema) -
     """The schema, which has a length, with the hidden features that a training table of such values needs."""
     hidden = []
     for feature in schema:
-        known = ~np.isnan(values[feature.name])
-        flags = []
+        known, flags = ~np.isnan(values[feature.name]), {}
         if not known.all():
-            flags.append((measured_flag(feature), not courses.changing(known.astype(float))))
+            flags[MEASURED] = not courses.changing(known.astype(float))
         x = values[feature.name][known]
         zeros = (x == 0).sum()
         many = feature.is_real and MANY_ZEROS * len(x) <= zeros < len(x)
         if many and zeros > np.unique(x[x != 0], return_counts=True)[1].max():
-            flags.append((not_zero_flag(feature), feature.static))
-        hidden += [Feature(name, "binary", levels=("no", "yes"), static=static) for name, static in flags]
+            flags[NOT_ZERO] = feature.static
+        hidden += [Feature(feature.name + flag, "binary", ("no", "yes"), static=flags[flag]) for flag in flags]
     if not schema.regular:
         first, step = time_features(schema)
         hidden += [Feature(first, "real", static=True, transform="none"), Feature(step, "real", transform="ranks")]
@@ -73,13 +66,13 @@ def with_hidden(
     for feature in schema:
         column = values[feature.name]
         gap = np.isnan(column)
-        if measured_flag(feature) in layout.names:
-            out[measured_flag(feature)] = (~gap).astype(float)
+        if feature.name + MEASURED in layout.names:
+            out[feature.name + MEASURED] = (~gap).astype(float)
         elif gap.any():
             count = f"{int(gap.sum())} missing values, and in the training table it had none"
             raise ValueError(f"column {feature.name!r} has {count}; complete them, or leave these patients out")
-        if not_zero_flag(feature) in layout.names:
-            out[not_zero_flag(feature)] = stand_in(np.where(gap, np.nan, column != 0), real=False)
+        if feature.name + NOT_ZERO in layout.names:
+            out[feature.name + NOT_ZERO] = stand_in(np.where(gap, np.nan, column != 0), real=False)
             column = np.where(column == 0, np.nan, column)
         own[feature.name] = ~np.isnan(column)
         out[feature.name] = stand_in(column, feature.is_real)
@@ -98,13 +91,7 @@ def without_hidden(decoded: dict[str, np.ndarray], layout: Schema, schema: Schem
     out = {}
     for feature in schema:
         out[feature.name] = decoded[feature.name]
-        for flag, absent in ((not_zero_flag(feature), 0.0), (measured_flag(feature), np.nan)):
-            if flag in layout.names:
-                out[feature.name] = np.where(decoded[flag] > 0, out[feature.name], absent)
+        for flag, absent in ((NOT_ZERO, 0.0), (MEASURED, np.nan)):
+            if feature.name + flag in layout.names:
+                out[feature.name] = np.where(decoded[feature.name + flag] > 0, out[feature.name], absent)
     return out
-
-
-def visit_times(decoded: dict[str, np.ndarray], months: int, schema: Schema) -> np.ndarray:
-    """Each visit's time, (patients, months), by adding up the steps of an irregular table."""
-    first, steps = (decoded[name].reshape(-1, months) for name in time_features(schema))
-    return np.cumsum(np.hstack([first[:, :1], steps[:, 1:]]), axis=1)

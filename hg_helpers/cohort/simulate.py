@@ -196,20 +196,17 @@ def _laboratory(rng: np.random.Generator, course: _Course) -> Generator[dict[str
         copies = np.log10(10.0**fast + 10.0**slow + 10.0 ** (floor + 0.35 * wander[0])) + 0.12 * wander[0]
         cells = cells + pull * (plateau - 1.6 * np.clip((copies - 2.0) / 3.0, 0.0, 1.0) - cells)
         relative = 0.85 * cells + 0.16 * wander[1] + 0.10 * wander[2] + 0.30 * between[4]
-        _, regimen, working = yield _bend(copies, cells + 0.32 * wander[1], relative)
+        values, digits = {"VL": copies, "CD4": cells + 0.32 * wander[1], "Rel CD4": relative}, {"Rel CD4": 3}
+        for name, x in values.items():  # bent onto the published scale
+            x = 10.0 ** np.interp(x, _SCALE[f"{name} simulated"], _SCALE[name])
+            values[name] = x.round(digits.get(name, 2))
+        _, regimen, working = yield values
         steep = pace * np.where(inhibitor[regimen], 1.3, 1.0)  # integrase inhibitors clear virus faster
         rebound = np.minimum(np.maximum(fast, slow - 0.5) + 0.9, setpoint)
         refill = np.minimum(slow + 0.25, setpoint - 1.3)
         fast = np.where(working, np.maximum(fast - 1.0 * steep, -2.0), rebound)
         slow = np.where(working, np.maximum(slow - 0.12 * steep, -2.0), refill)
         pull, wander = 0.15, memory * wander + np.sqrt(1 - memory**2) * rng.standard_normal((3, n))
-
-
-def _bend(*simulated: np.ndarray) -> dict[str, np.ndarray]:
-    digits, out = {"VL": 2, "CD4": 2, "Rel CD4": 3}, {}
-    for name, x in zip(digits, simulated, strict=True):
-        out[name] = (10.0 ** np.interp(x, _SCALE[f"{name} simulated"], _SCALE[name])).round(digits[name])
-    return out
 
 
 def _measured_flags(rng: np.random.Generator, n: int, months: int) -> dict[str, np.ndarray]:
