@@ -1,7 +1,7 @@
 """What a month's value is made of: a level that is drawn, a regimen that is kept or changed, a measurement that errs.
 
-An LSTM gives every month a value of its own; but a regimen is kept, and now and then changed, and a laboratory value
-is a course read by an assay that errs. B patients, L months, C channels, R features that are measured.
+An LSTM gives every month a value of its own; but a regimen is kept, and now and then changed, and a laboratory value is
+read by an assay that errs. B patients, L months, C channels, R features that are measured.
 
 >>> levels = torch.eye(2)[torch.tensor([[0, 1, 1, 0]])]  # (1, 4, 2): the candidates of four months
 >>> switch = torch.tensor([[[-1.0], [-1.0], [1.0], [-1.0]]])  # only in the third month is one taken
@@ -96,31 +96,31 @@ class MeasurementNoise(nn.Module):
         return course + self.width(torch.sigmoid(course)) * self.errors(normal)
 
 
-def last_visit(x: Tensor, course: slice | None) -> Tensor:
-    """The number (B,) of each patient's last visit, from 0, given the channels of a course's length, if any ends."""
-    return x[:, 0, course].argmax(-1) if course else x.new_full((len(x),), x.shape[1] - 1, dtype=torch.long)
+def visited(x: Tensor, course: slice | None) -> Tensor:
+    """Which visits (B, L) patients (B, L, C) have, given the channels of a course's length, if any ends early."""
+    last = x[:, 0, course].argmax(-1) if course else x.new_full((len(x),), x.shape[1] - 1)
+    return torch.arange(x.shape[1], device=x.device) <= last[:, None]
 
 
 def until_the_end(x: Tensor, course: slice | None) -> Tensor:
     """Behind its last visit a generated course (B, L, C) repeats it, as real ones do when they are encoded."""
     if course is None:
         return x
-    months = torch.minimum(torch.arange(x.shape[1], device=x.device), last_visit(x, course)[:, None])
+    months = visited(x, course).cumsum(1) - 1
     return x.gather(1, months[..., None].expand_as(x))
 
 
 def change_rates(generator: nn.Module, x: Tensor) -> Tensor:
     """How often each feature that is held or switched changes between visits of patients (B, L, C), and any of them."""
-    month, last = torch.arange(1, x.shape[1], device=x.device), last_visit(x, generator.course)
     moved = [x[..., span].argmax(-1).diff(dim=1).ne(0) for span in generator.held]
-    moved = torch.stack([*moved, sum(moved, torch.zeros_like(x[:, 1:, 0])) > 0], -1)[month <= last[:, None]]
+    moved = torch.stack([*moved, sum(moved, torch.zeros_like(x[:, 1:, 0])) > 0], -1)
+    moved = moved[visited(x, generator.course)[:, 1:]]
     return moved.sum(0) / max(1, len(moved))
 
 
 def level_shares(generator: nn.Module, x: Tensor) -> Tensor:
     """How frequent each level is (C,) among visits of patients (B, L, C), or if static among patients; reals are 0."""
-    there = torch.arange(x.shape[1], device=x.device) <= last_visit(x, generator.course)[:, None]
-    shares, patients = x[there].mean(0), x[:, 0].mean(0)
+    shares, patients = x[visited(x, generator.course)].mean(0), x[:, 0].mean(0)
     for real, static, span in generator.order:
         if real or static:
             shares[span] = 0.0 if real else patients[span]
@@ -135,8 +135,7 @@ def start_at(generator: nn.Module, x: Tensor) -> None:
     begins as many times likelier than by chance as it is in real patients.
     """
     course, last = generator.course, generator.body[-1]
-    there = torch.arange(x.shape[1], device=x.device) <= last_visit(x, course)[:, None]  # (B, L)
-    flat = x[there]
+    flat = x[visited(x, course)]
     share = flat.mean(0).clamp(1e-3, 1 - 1e-3)
     if course:  # of patients, not of visits; a length that nobody has stays as good as impossible
         share[course] = x[:, 0, course].mean(0).clamp(1e-6, 1 - 1e-3)

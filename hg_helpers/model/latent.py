@@ -70,8 +70,7 @@ class LatentBuffer(UniformNoise):
         return prototypes[chosen.to(prototypes.device)].cpu()
 
     def draw(self, patients: int, months: int, generator: torch.Generator) -> Tensor:
-        z = super().draw(patients, months, generator)
-        return z * self.scale.cpu() + self.choose(patients, generator)
+        return super().draw(patients, months, generator) * self.scale.cpu() + self.choose(patients, generator)
 
     def remembered(self) -> Tensor:
         """All prototypes; RuntimeError where there is none."""

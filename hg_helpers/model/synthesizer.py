@@ -49,8 +49,7 @@ class Synthesizer:
 
         The same seed gives the same rows; the first 100 of 1,000 patients are the 100 patients of that seed. ``decode``
         takes each discrete feature's most probable level (``"argmax"``) or draws from its probabilities (``"sample"``);
-        Gumbel heads bring their own draw. A ValueError refuses a wrong argument or a model that has run away, a
-        RuntimeError an empty latent buffer.
+        Gumbel heads bring their own draw. A model that has run away is a ValueError, an empty buffer a RuntimeError.
         """
         return pd.concat(self.sample_blocks(patients, seed, decode), ignore_index=True)
 
@@ -119,14 +118,13 @@ class Synthesizer:
         """This model, its levels as frequent and its features changing as often as in real patients, encoded (B, L, C).
 
         Training leaves the order of switches right and their number some quarter too high, or too low on small tables;
-        what is rare, as gaps are, stands too often. A logit of what is rare goes with the logarithm of its probability:
-        each round draws the same synthetic patients and moves biases by the logarithm of real over synthetic, half of
-        it for a level, and for the changes of a feature the mean of its own and of those of any feature. What no real
-        patient has or does, and models without ``hold_or_switch``, stay as they are.
+        what is rare, as gaps are, stands too often. Each round draws the same synthetic patients, and moves biases by
+        the logarithm of real over synthetic: half of it for a level, for the changes of a feature the mean of its own
+        and those of any. What no real patient has or does, and models without ``hold_or_switch``, stay as they are.
         """
-        generator, bias = self.generator, self.generator.body[-1].bias
         if not self.config.hold_or_switch:
             return self
+        generator, bias = self.generator, self.generator.body[-1].bias
         least = 1 / patients / x.shape[1]  # where none is there, as if one were
         real, shares = change_rates(generator, x.cpu()), level_shares(generator, x.cpu())
         for _ in range(rounds):
@@ -167,9 +165,7 @@ class Synthesizer:
             if prototypes != "kept":
                 self.source.choose(1, random)  # refuses an empty buffer
             if prototypes == "gaussian":
-                normal = GaussianPrototypes(self.config.latent)
-                normal.prototypes = points
-                points = normal.choose(max_prototypes, random)
+                points = GaussianPrototypes.choose(self.source, max_prototypes, random)
             elif prototypes == "clustered":
                 points = group_means(points, group)
             if len(points) > max_prototypes:

@@ -87,9 +87,8 @@ class Trainer:
             row |= self.critic_step(weighted)
         row |= self.generator_step(patients, months)
         self.batch += 1
-        row["seconds"] = time.perf_counter() - started
-        self.rows.append(row)
-        return row
+        self.rows.append(row | {"seconds": time.perf_counter() - started})
+        return self.rows[-1]
 
     def autoencoder_step(self, real: Tensor) -> dict[str, float]:
         """Fit the autoencoder to the critic's view of weighted real patients (B, L, C); the buffer remembers them."""
