@@ -53,10 +53,7 @@ class CohortEncoder:
         self._ids: list[Any] | None = None  # prefix, first number, digits, suffix; None where ids are numbers
 
     def fit(self, cohort: pd.DataFrame, validated: bool = False) -> CohortEncoder:
-        """Learn from the training patients each real feature's transform, and what the table's layout needs.
-
-        Where :func:`hg_helpers.validate_cohort` returned the table, ``validated`` saves checking it again.
-        """
+        """Learn from training patients (``validated``: no need to check them again) transforms and the layout."""
         table = cohort if validated else validate_cohort(cohort, self._described)
         courses = Courses.of(table[self.schema.patient])
         self.schema = schema = replace(self._described, length=self._described.length or int(courses.sizes.max()))
@@ -111,14 +108,11 @@ class CohortEncoder:
         return torch.from_numpy(x).view(-1, length, layout.channels)
 
     def scale(self, table: pd.DataFrame, name: str = "") -> list[np.ndarray]:
-        """Of a validated table, called ``name`` in the log, each real column on the encoded scale, NaN in a gap.
-
-        A feature with a part of its own for zeros stands by its share of the largest training value.
-        """
+        """Of a validated table, called ``name`` in the log, each real column on the encoded scale, NaN in a gap."""
         self.clipped, out, columns = {}, [], checked_values(table, self.schema)
         for feature in self.schema.real:
             values = columns[feature.name]
-            if feature.name + NOT_ZERO in self.layout.names:  # its channel speaks of the other values alone
+            if feature.name + NOT_ZERO in self.layout.names:  # as its channel speaks of other values than zero alone
                 largest = np.abs(self._fitted()[feature.name].inverse(np.array([0.0, 1.0]))).max()
                 out.append(np.clip(values / largest, -1, 1))
             else:

@@ -36,13 +36,11 @@ def load_cohort(
     """Load a cohort, and check it against a schema as :func:`validate_cohort` does, which says what comes back.
 
     Args:
-        source: None for the simulated cohort that comes with the package, a path to a ``.csv``, ``.csv.gz``,
-            ``.parquet`` or ``.xlsx`` file, a DataFrame (never changed), or ``"figshare"`` for the public cohort
-            (cached, else downloaded). Columns that the schema does not name are left out.
+        source: None for the simulated cohort that comes with the package, a path (``.csv``, ``.csv.gz``, ``.parquet``,
+            ``.xlsx``), a DataFrame (never changed), or ``"figshare"`` for the public cohort (cached, else downloaded).
         schema: what the table means; by default the published layout, ``ART_FULL``.
         missing: ``"error"``, ``"measured"`` or ``"forward"``, in place of the schema's own.
-        reading: of a file, ``separator``, ``decimal``, ``encoding`` (UTF-8 unless said) or ``sheet``; separator and
-            decimal mark are found out where they are not given.
+        reading: of a file, ``separator``, ``decimal`` (both are else found out), ``encoding`` (UTF-8) or ``sheet``.
 
     A FileNotFoundError or ValueError names file, column, patient and month, and what to do; a DownloadError says why
     the public cohort cannot be fetched.
@@ -73,9 +71,8 @@ def load_cohort(
 def validate_cohort(table: pd.DataFrame, schema: Schema, name: str = "") -> pd.DataFrame:
     """Check a table, which is not changed, against a schema, and give it the form that all other functions expect.
 
-    Each patient's first ``schema.length`` rows are used; what becomes of patients with fewer, ``schema.shorter`` says.
-    With ``regular=True`` times must follow each other in equal steps, beginning with the same time for all. Values are
-    checked, and filled, in the rows that are used. ``name`` is what the log calls the table, where there are several.
+    Each patient's first ``schema.length`` rows are used, and values checked, and filled, in these alone. ``name`` is
+    what the log calls the table, where there are several.
 
     Returns the rows sorted by patient and time, index 0 ... n - 1, the schema's columns in the order in which they
     stand in ``table``; real columns int64 where they are integers in ``table``, else float64, the others the schema's
@@ -92,8 +89,7 @@ def validate_cohort(table: pd.DataFrame, schema: Schema, name: str = "") -> pd.D
     fill_missing(values, table, schema, log)
     for feature in schema:
         column, people = values[feature.name], len(courses.sizes)
-        changing = courses.changing(column) if feature.static else 0
-        if changing:  # as the public cohort's generator let happen
+        if feature.static and (changing := courses.changing(column)):  # as the public cohort's generator let happen
             told = "static feature %r changes within %d of %d patients; its values are kept as they are"
             log.warning(told, feature.name, changing, people)
         if not feature.is_real:
@@ -113,9 +109,9 @@ def split_patients(
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Split a cohort, any table with the schema's patient column; a patient's rows stay together.
 
-    ``holdout`` is a share of patients, between 0 and 1, or their number where it is a whole number. Who is held out is
-    decided by ``seed`` and the set of patient ids, not by the order of rows. Returns ``(train, holdout)``, rows in the
-    order of ``cohort``, each with an index from 0; at least one patient in each.
+    ``holdout`` is a share of patients, or, as a whole number, how many. Who is held out is decided by ``seed`` and the
+    set of patient ids, not by the order of rows. Returns ``(train, holdout)``, rows in the order of ``cohort``, each
+    with an index from 0; at least one patient in each.
     """
     if schema.patient not in cohort.columns:
         raise ValueError(f"the table has no patient column {schema.patient!r}; pass schema= if it has another name")

@@ -1,7 +1,7 @@
 """What a table of patients means: the one place that knows names, kinds, levels, codes, units and channel positions.
 
-A cohort is a table with one row a patient and month (or visit). A :class:`Schema` describes it and a :class:`Feature`
-each of its columns, so that somebody else's table works by describing it, not by editing code.
+A :class:`Schema` describes a table with one row a patient and month (or visit), and a :class:`Feature` each of its
+columns, so that somebody else's table works by describing it, not by editing code.
 
 >>> schema = Schema([Feature('lab', 'real'), Feature('sex', 'binary', levels=['f', 'm'])], patient='id', time='visit')
 >>> schema.columns, schema.channels, schema.spans['sex']
@@ -66,17 +66,15 @@ class Feature:
         kind: ``"real"``, ``"binary"`` (two levels) or ``"categorical"``.
         levels: the category names in their order; also the values in the table unless ``codes`` says otherwise.
         codes: the values that the table holds in place of ``levels``, e.g. ``(1, 2)`` for ``("Male", "Female")``.
-        unit: unit of a real feature, for axis labels.
+        unit: unit of a real feature; ``label`` is name with unit, for axes.
         static: True where the value belongs to the patient and cannot change from month to month.
         role: ``"regimen"`` (part of what is prescribed), ``"outcome"`` (what treatment aims at) or None.
-        transform: how a real feature is brought towards a normal shape before min-max scaling: ``"box-cox"`` (values of
-            zero or more), ``"yeo-johnson"`` (any sign) or ``"none"``; ``"ranks"`` makes it even, for what has several
-            peaks, as the steps between visits have.
+        transform: of a real feature before min-max scaling: towards a normal shape by ``"box-cox"`` (values of zero or
+            more) or ``"yeo-johnson"`` (any sign), even by ``"ranks"`` (where there are several peaks), or ``"none"``.
         threshold: for an outcome, the value below which it counts as reached (viral suppression: 1000 copies/mL).
         embedding: width of the critic's soft embedding; by default 1 for real, 2 for binary, 4 for categorical.
 
-    From these follow ``is_real``; ``channels``, the width in the encoded tensor (1 of a real feature, else one channel
-    a level); and ``label``, name with unit, for axes.
+    ``channels`` is the width in the encoded tensor: 1 of a real feature (``is_real``), else one channel a level.
     """
 
     name: str
@@ -139,18 +137,16 @@ class Schema:
         length: most months (or visits) used of a patient; None for the longest course of the table, at most 120.
         regular: True where times follow each other in equal steps, from the same time for all, so that a gap is an
             error; False where each visit has a time of its own, which is then modelled too.
-        missing: ``"error"`` refuses missing values; ``"measured"`` takes them for what they are, and synthetic tables
-            have gaps too; ``"forward"`` carries a patient's last value forward, then fills what is left with the
-            column's median (real) or most frequent level (static features from the same patient alone), and says what
-            share it made up.
-        shorter: what patients with fewer rows than ``length`` are: ``"keep"``, whole courses that end; ``"drop"``, left
-            out with a count; ``"error"``.
+        missing: ``"error"`` refuses missing values; with ``"measured"`` synthetic tables have gaps too; ``"forward"``
+            carries a patient's last value forward, fills what is left with the column's median (real) or most frequent
+            level (static features from the same patient alone), and says what share it made up.
+        shorter: patients with fewer rows than ``length``: ``"keep"``, courses that end; ``"drop"``; or ``"error"``.
         date_format: how text dates are written, as in ``"%d.%m.%Y"``; ISO dates need none.
 
     Attributes:
         names: of the features; ``columns`` of a sampled table are patient, time, then these.
         real, discrete, static, regimen: features of this kind or role; discrete ones are binary or categorical.
-        course: the hidden feature that says how many rows a course has, which an encoder adds where some end early.
+        course: the hidden feature, if any, that says how many rows a course has; an encoder adds it.
         channels, spans: width of the encoded tensor, and where each feature's channels stand in it.
         width, embedded_spans: the same after the critic's soft embedding.
     """
@@ -224,10 +220,7 @@ class Schema:
 
     @classmethod
     def from_yaml(cls, path: str | Path) -> Schema:
-        """Read a schema from a YAML file with the keys of :class:`Schema` and a list of :class:`Feature` entries.
-
-        FileNotFoundError where there is no such file, else a ValueError that names it and what is wrong in it.
-        """
+        """Read a YAML file with the keys of :class:`Schema` and a list of :class:`Feature` entries; errors name it."""
         path = Path(path).expanduser()
         if not path.is_file():
             raise FileNotFoundError(f"no schema file {path}")

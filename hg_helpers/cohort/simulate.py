@@ -1,6 +1,5 @@
 """A simulated ART-for-HIV cohort with known truth: the default data of this package, no patient in it.
 
-Patients belong to a demographic group, take a regimen, keep to it or lapse, and their laboratory values follow.
 ``simulate_cohort(1000, seed=75)`` is the bundled one.
 
 * treatment (adherence, resistance, switches) is a Markov chain in which *when* a patient switches never depends on
@@ -60,9 +59,8 @@ def truth() -> dict[str, pd.DataFrame]:
     """Exact shares that every simulated cohort is drawn from, of patients as of patient-months, in any month.
 
     ``"demographics"``: the 8 Gender x Ethnic groups; ``"regimens"``: the 50 combinations; ``"joint"``: their 400 pairs,
-    products because a regimen does not depend on who takes it; all with codes as in a cohort, names in ``<column>
-    level``, and ``share``. ``"measured"``: the share of months with each measured flag set. Any other set of columns
-    follows by ``truth()["joint"].groupby(columns)["share"].sum()``.
+    all with codes as in a cohort, names in ``<column> level``, and ``share``. ``"measured"``: the share of months with
+    each measured flag set. Other columns follow by ``truth()["joint"].groupby(columns)["share"].sum()``.
     """
     joint = _GROUPS.merge(_DRUGS, how="cross", suffixes=("", " of regimen"))
     joint["share"] = joint.pop("share") * joint.pop("share of regimen")
