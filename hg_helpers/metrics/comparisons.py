@@ -139,8 +139,7 @@ def headline_replicates(
 ) -> Replicates:
     """Replicates of the headline metrics; none with fewer than 10 patients in a set.
 
-    Held-out and synthetic patients of the first draw are drawn with replacement; for the two AUCs of utility only the
-    held-out ones, for the models stay as they are.
+    Held-out and synthetic patients of the first draw are drawn with replacement; for the AUCs of utility the former.
     """
     if replicates == 0 or min(len(c.train), len(c.holdout), len(c.synthetic)) < MINIMUM_PATIENTS:
         return {}
@@ -180,8 +179,7 @@ def draw_weights(patients: int, replicates: int, rng: np.random.Generator) -> np
 def interval(value: float, replicates: np.ndarray, limits: tuple[float, float]) -> tuple[float, float]:
     """95 % of the replicates, moved so that their mean lies on the value; NaN where not half of them are defined.
 
-    Drawing with replacement makes two cohorts look less alike than they are (some patients thrice, some never): the
-    spread of the replicates is right, their place is not.
+    Drawing with replacement makes cohorts look less alike: the spread of the replicates is right, their place is not.
     """
     defined = replicates[np.isfinite(replicates)]
     if not np.isfinite(value) or len(defined) < max(2, len(replicates) / 2):

@@ -78,9 +78,9 @@ def autoencoder_loss(
 def co_moments(x: Tensor, power: int = 1) -> Tensor:
     """Of each patient, mean products of all pairs of channels: of values, of changes, and of the patient's means.
 
-    Of levels (0 or 1), the first are the shares of months that have both, the second how often a level is taken up or
-    left; the third tell patients who differ from patients who are all alike. With a constant 1 beside the channels, for
-    the means: (B, L, C) to (B, 3, C + 1, C + 1). ``power`` 2 gives mean squared products.
+    Of levels (0 or 1), the first are shares of months that have both, the second how often a level is taken up or left;
+    the third tell patients who differ from patients who are alike. With a constant 1 beside the channels, for the
+    means: (B, L, C) to (B, 3, C + 1, C + 1). ``power`` 2 gives mean squared products.
     """
     x = torch.cat([x, torch.ones_like(x[..., :1])], -1)
     parts = [part**power for part in (x, x[:, 1:] - x[:, :-1], x.mean(1, keepdim=True))]
@@ -92,8 +92,7 @@ def moment_loss(fake: Tensor, target: Tensor, squared: Tensor) -> Tensor:
 
     ``fake`` are generated patients' co-moments (B, 3, K, K), ``target`` and ``squared`` (3, K, K) real ones' means. The
     square of a mean over few patients is too large by their variance over their number; made smaller, it would make
-    patients alike. So that is taken off, which leaves the products of different patients: in the mean over batches the
-    loss is the square of the true difference, and 0 or below where there is none.
+    patients alike. So that is taken off: in the mean over batches the square of the true difference is left.
     """
     off = (fake - target) * (squared + 1e-3).rsqrt()  # what no real patient has would divide by 0
     joint, own = off.mean(0).square().sum(), off.square().sum((1, 2, 3)).mean()

@@ -219,10 +219,7 @@ class Critic(nn.Module):
 
 
 class ConvolutionalCritic(Critic):
-    """Scores what stretches of months look like on average, for a third of the LSTM's cost of the gradient penalty.
-
-    Three convolutions see 3, 7 and 15 months; what they find is averaged over time, as it is and squared, then scored.
-    """
+    """Scores what 3, 7 and 15 months look like, averaged over time, as it is and squared; a third of an LSTM's cost."""
 
     def __init__(self, schema: Schema, hidden: int) -> None:
         super().__init__(schema, hidden)

@@ -152,9 +152,8 @@ class Synthesizer:
         """Write a model to pass on: as :meth:`save`, with fewer prototypes, or with none that is a single patient's.
 
         ``prototypes`` are ``"kept"``, a random subset as they are, each the encoding of one training patient;
-        ``"gaussian"``, draws with their mean and covariance; or ``"clustered"``, means of groups of neighbours, at
-        least ``group`` each (a patient has one for each batch); at most ``max_prototypes`` of them. ``seed`` is of
-        subset and draws. hg_helpers/README.md: what each costs.
+        ``"gaussian"``, draws with their mean and covariance; or ``"clustered"``, means of at least ``group`` neighbours
+        (a patient has one for each batch); at most ``max_prototypes``. hg_helpers/README.md: what each costs.
         """
         max_prototypes, group = whole_number("max_prototypes", max_prototypes), whole_number("group", group)
         random = torch.Generator().manual_seed(whole_number("seed", seed, 0))
