@@ -117,10 +117,11 @@ def fetch(server, tmp_path, monkeypatch):
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     monkeypatch.setenv("no_proxy", "127.0.0.1")
 
-    def call(path="/good", **options):
+    def call(path="/good", size=None, **options):
+        monkeypatch.setattr(download, "PUBLIC_BYTES", size or len(CSV))
+        monkeypatch.setattr(download, "PUBLIC_ROWS", ROWS)
         url = f"http://127.0.0.1:{server.server_address[1]}{path}"
-        options = {"folder": tmp_path, "expected_bytes": len(CSV), "expected_rows": ROWS, "timeout": 5, **options}
-        return download_cohort(url=url, **options)
+        return download_cohort(url=url, **{"folder": tmp_path, "timeout": 5, **options})
 
     return call
 
@@ -209,9 +210,8 @@ def test_an_address_that_is_none_is_refused_too(tmp_path):
 
 
 def test_a_size_far_from_the_expected_one_is_refused(fetch, tmp_path):
-    _refused(fetch, tmp_path, "/good", "bytes, not about 1,000,000", expected_bytes=1_000_000)
-    assert fetch(expected_bytes=round(len(CSV) * 1.1)).is_file()
-    assert fetch(expected_bytes=None, force=True).read_bytes() == CSV
+    _refused(fetch, tmp_path, "/good", "bytes, not about 1,000,000", size=1_000_000)
+    assert fetch(size=round(len(CSV) * 1.1)).read_bytes() == CSV
 
 
 def test_a_folder_that_cannot_be_made_is_said(fetch, tmp_path):
@@ -306,7 +306,3 @@ def test_in_an_installed_package_data_lies_inside_it_and_downloads_go_to_the_use
     (site / "data").mkdir()  # another package's
     assert data_folder() == site / "hg_helpers" / "data"
     assert site not in raw_folder().parents and "hg_helpers" in str(raw_folder())
-
-
-def test_the_file_is_known_by_the_columns_of_the_published_layout():
-    assert sorted(download.PUBLIC_COLUMNS) == sorted(ART_FULL.columns)

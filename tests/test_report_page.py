@@ -12,7 +12,7 @@ import yaml
 
 import hg_helpers as hg
 from hg_helpers.__main__ import main
-from hg_helpers.app.report import WORDS, table, write_page
+from hg_helpers.app.report import WORDS, write_page
 from hg_helpers.metrics import METRICS
 
 NAMES = {"VL": "<b>VL</b>", "CD4": 'CD4 & "more"', "Gender": "<script>alert(1)</script>"}
@@ -171,6 +171,11 @@ def test_a_crash_while_the_page_is_written_leaves_the_one_that_was_there(tmp_pat
     assert path.read_text() == "before" and [p.name for p in tmp_path.iterdir()] == ["report.html"]
 
 
-def test_a_cell_is_escaped_wherever_it_stands():
-    found = table(["<i>"], [['"><img src=x onerror=1>']], "a & b")
-    assert "<i>" not in found and "<img" not in found and "a &amp; b" in found
+def test_what_comes_from_outside_is_escaped_wherever_it_stands(tmp_path, schema, cohort):
+    path, odd = tmp_path / "report.html", '"><img src=x onerror=1>'
+    report = pd.DataFrame([("ks", odd, 0.1, 0.1, 0.0, np.nan, np.nan, odd)])
+    report.columns = ["metric", "feature", "value", "floor", "best", "low", "high", "note"]
+    write_page(path, report, {odd: cohort}, schema, {odd: (b"", odd)}, [odd], {odd: odd})
+    page = Page(path.read_text(encoding="utf-8"))
+    assert page.all("img") == [{"alt": odd, "src": "data:image/png;base64,"}] and page.open == []
+    assert page.text().count(odd) == 8  # a feature, a note, a set in two tables, a line, a caption, a setting's two

@@ -1,4 +1,4 @@
-"""What each sub-command of `python -m hg_helpers` does; each takes the parsed options and returns the exit code.
+"""What each sub-command of `python -m hg_helpers` does; each takes the parsed options and may return an exit code.
 
 >>> from types import SimpleNamespace as Options
 >>> simulate(Options(out='cohort.txt', force=False))
@@ -26,35 +26,36 @@ from ..plots.report import report_figures
 from ..plots.style import FILE_DPI
 from ..runtime.checkpoint import atomic, require_writable
 from ..runtime.distributed import Peers, join_torchrun
-from .demo import DEMO, run_demo, summary_text, too_short
+from .demo import DEMO, run_demo, summary_text
 from .describe import describe as describe_table
+from .doctor import doctor as doctor  # a command, like all functions of this module
 from .files import read_split, values_of, write_parts, write_split, write_table, write_text
 from .report import report_text, write_page
 from .shorthand import prepare, warn_if_cut_short
-from .workshop import write_editions
+from .workshop import NOTEBOOKS, write_editions
 
 log = logging.getLogger("hg_helpers")
 
 
-def simulate(options: argparse.Namespace) -> int:
+def simulate(options: argparse.Namespace) -> None:
     out = _output(options, ".csv", ".csv.gz", ".parquet")
     table = simulate_cohort(options.patients, months=options.months, seed=options.seed)
     write_table(table, out)
-    return _show(options, {"file": str(out), "patients": options.patients, "rows": len(table)})
+    _show(options, {"file": str(out), "patients": options.patients, "rows": len(table)})
 
 
-def download(options: argparse.Namespace) -> int:
-    return _show(options, {"file": str(download_cohort(force=options.force))})
+def download(options: argparse.Namespace) -> None:
+    _show(options, {"file": str(download_cohort(force=options.force))})
 
 
-def describe(options: argparse.Namespace) -> int:
+def describe(options: argparse.Namespace) -> None:
     out = options.out and _output(options, ".yaml", ".yml")
     draft = describe_table(options.data, options.patient, options.time, **_reading(options))
     if out:
         write_text(draft, out)
-        return _show(options, {"file": str(out)})
-    print(draft, end="")
-    return 0
+        _show(options, {"file": str(out)})
+    else:
+        print(draft, end="")
 
 
 def train(options: argparse.Namespace) -> int:
@@ -63,8 +64,8 @@ def train(options: argparse.Namespace) -> int:
         return _resume(options)
     _output(options, ".pt")
     what = options.data, options.model or "v2_plus", _schema(options.schema or "art-demo"), options.holdout
-    how = {name: getattr(options, name) for name in ("seed", "epochs", "preset")}
-    begun = prepare(*what, options.device, _reading(options), **how)
+    changes = {name: getattr(options, name) for name in ("seed", "epochs", "preset")}
+    begun = prepare(*what, options.device, _reading(options), **changes)
     if begun.trainer.peers.rank == 0:
         write_split(begun.split, options.out)
     return _fit(begun.trainer, begun.train, options)
@@ -92,6 +93,7 @@ def _resume(options: argparse.Namespace) -> int:
 
 
 def _fit(trainer: Trainer, cohort: pd.DataFrame, options: argparse.Namespace) -> int:
+    """Train, save and show; returns the exit code."""
     x, last = trainer.encoder.transform(cohort), options.epochs or trainer.config.epochs
     saving = {"checkpoint": options.out, "checkpoint_every": options.checkpoint_every}
     history = trainer.fit(x, epochs=last, progress=not options.quiet, **saving)
@@ -110,7 +112,7 @@ def _fit(trainer: Trainer, cohort: pd.DataFrame, options: argparse.Namespace) ->
     return 0
 
 
-def sample(options: argparse.Namespace) -> int:
+def sample(options: argparse.Namespace) -> None:
     out = options.out if options.parts else _output(options, ".csv", ".csv.gz", ".parquet")
     named = options.model in MODELS and not Path(options.model).exists()
     synthesizer = Synthesizer.pretrained(options.model) if named else Synthesizer.load(options.model)
@@ -124,10 +126,10 @@ def sample(options: argparse.Namespace) -> int:
     done = {"file": str(out), "patients": options.patients}
     if synthesizer.encoder.layout.course is None:  # else courses have lengths of their own
         done["rows"] = options.patients * synthesizer.encoder.schema.length
-    return _show(options, done)
+    _show(options, done)
 
 
-def evaluate(options: argparse.Namespace) -> int:
+def evaluate(options: argparse.Namespace) -> None:
     schema, folder, said = _schema(options.schema), options.out, {}
     _refuse_existing(options, folder / "report.csv")
 
@@ -161,7 +163,6 @@ def evaluate(options: argparse.Namespace) -> int:
         print(report_text(report, len(schema.discrete)))
         print("- is undefined; report.csv says why")
         print(f"report.html, report.csv and {len(list(folder.glob('*.png')))} pictures are in {folder}/")
-    return 0
 
 
 def _real_patients(options: argparse.Namespace, schema: Schema) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, Any]]:
@@ -193,13 +194,15 @@ def _real_patients(options: argparse.Namespace, schema: Schema) -> tuple[pd.Data
     return train, holdout, asked
 
 
-def demo(options: argparse.Namespace) -> int:
-    folder, caution = options.out, too_short(options.epochs)
-    if caution:
+def demo(options: argparse.Namespace) -> None:
+    folder, usual, caution = options.out, max(MODELS[name](preset="workshop").epochs for name in DEMO), ""
+    if options.epochs and 2 * options.epochs < usual:
+        few = f"{options.epochs} of up to {usual} epochs"
+        caution = f"too short to judge the models by: {few}; any of them may look best or worst"
         log.warning("%s", caution)
     _refuse_existing(options, *(folder / f"{name}.pt" for name in DEMO))
     require_writable(folder / "summary.csv")
-    changes = {} if options.epochs is None else {"epochs": options.epochs}
+    changes = {"epochs": options.epochs} if options.epochs else {}
     result = run_demo(folder, seed=options.seed, progress=not options.quiet, **changes)
     if options.json:
         print(json.dumps({**result, "summary": json.loads(result["summary"].to_json())}, indent=1))
@@ -208,12 +211,12 @@ def demo(options: argparse.Namespace) -> int:
         if caution:
             print(caution)
         print(f"{result['seconds']['all'] / 60:.1f} minutes; pictures, tables, models in {folder}/")
-    return 0
 
 
-def workshop(options: argparse.Namespace) -> int:
+def workshop(options: argparse.Namespace) -> None:
     _refuse_existing(options, options.out / "student", options.out / "html")
-    return _show(options, {"notebooks": write_editions(options.notebooks, options.out), "folder": str(options.out)})
+    made = write_editions(options.notebooks or NOTEBOOKS, options.out)
+    _show(options, {"notebooks": made, "folder": str(options.out)})
 
 
 def _reading(options: argparse.Namespace) -> dict[str, str]:
@@ -222,8 +225,7 @@ def _reading(options: argparse.Namespace) -> dict[str, str]:
 
 
 def _schema(name: str) -> Schema:
-    named = {"art-demo": ART_DEMO, "art-full": ART_FULL}
-    return named[name] if name in named else Schema.from_yaml(name)
+    return {"art-demo": ART_DEMO, "art-full": ART_FULL}.get(name) or Schema.from_yaml(name)
 
 
 def _output(options: argparse.Namespace, *endings: str) -> Path:
@@ -242,6 +244,5 @@ def _refuse_existing(options: argparse.Namespace, *paths: Path) -> None:
             raise ValueError(f"{path} exists already; choose another name, or --force to replace it")
 
 
-def _show(options: argparse.Namespace, result: dict[str, Any]) -> int:
+def _show(options: argparse.Namespace, result: dict[str, Any]) -> None:
     print(json.dumps(result) if options.json else "\n".join(f"{key}: {value}" for key, value in result.items()))
-    return 0

@@ -50,8 +50,6 @@ LABELS = {
     "static_constant": "patients with constant static features",
     "static_changes": "patients whose static features change",
 }
-#: The table's rows.
-ROWS = [key for key in LABELS if key != "static_constant"]
 
 
 def scores(real: CohortArrays, made: CohortArrays) -> dict[str, float]:
@@ -136,19 +134,11 @@ def _evaluate(folder: Path, train: pd.DataFrame, holdout: pd.DataFrame, seed: in
             tables.append(table.set_index(list(table.columns[:-2])))  # the levels and the real share
         covered.append(pd.concat(tables, axis=1).reset_index().assign(by=by))
     write_table(pd.concat(covered, ignore_index=True), folder / "coverage.csv", float_format="%.5f")
-    table = pd.DataFrame(summary).loc[ROWS].rename(LABELS)
+    table = pd.DataFrame(summary).loc[list(LABELS)].drop("static_constant").rename(LABELS)
     write_table(table, folder / "summary.csv", index=True, float_format="%.5f")
     joint_shares({"real": train, **synthetic}, ART_DEMO)[0].savefig(folder / "gender_ethnic.png", dpi=FILE_DPI)
     distributions(train, synthetic, schema=ART_DEMO)[0].savefig(folder / "distributions.png", dpi=FILE_DPI)
     return table
-
-
-def too_short(epochs: int | None) -> str | None:
-    """A caution where a demo of so many epochs cannot tell the models apart; None where it can."""
-    usual = max(MODELS[name](preset="workshop").epochs for name in DEMO)
-    if epochs is None or 2 * epochs >= usual:
-        return None
-    return f"too short to judge the models by: {epochs} of up to {usual} epochs; any of them may look best or worst"
 
 
 def summary_text(result: dict[str, Any]) -> str:

@@ -27,6 +27,8 @@ from ..runtime.reading import read_table
 MOST_CODES, MOST_LEVELS = 10, 30
 #: A level that fewer patients have than this stands for single people.
 FEW = 5
+#: A column's keys in the schema and a comment; or no key, and why it is left out.
+Draft = tuple[dict[str, Any], str]
 #: How dates are written where not as ISO has it, the commoner first; where two fit, the draft says so.
 DATE_FORMATS = ("%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%d-%m-%Y", "%m-%d-%Y", "%d.%m.%Y %H:%M", "%Y/%m/%d")
 
@@ -38,9 +40,9 @@ def describe(source: str | Path | pd.DataFrame, patient: str, time: str, **readi
     ``patient`` and ``time`` are columns of ``source``; ``reading`` may hold a file's ``separator``, ``decimal`` mark,
     ``encoding`` or ``sheet``.
     """
-    in_memory = isinstance(source, pd.DataFrame)
-    table = source if in_memory else read_table(Path(source).expanduser(), ids=patient, **reading)
-    name = "a DataFrame" if in_memory else Path(source).name
+    name, table = "a DataFrame", source
+    if not isinstance(source, pd.DataFrame):
+        name, table = Path(source).name, read_table(Path(source).expanduser(), ids=patient, **reading)
     for column in (patient, time):
         if column not in table.columns:
             raise ValueError(f"the table has no column {column!r}; it has {', '.join(map(str, table.columns))}")
@@ -54,15 +56,13 @@ def describe(source: str | Path | pd.DataFrame, patient: str, time: str, **readi
     if any(entry and is_blank(plain(table[c])).any() for c, entry, _ in drafted):
         keys.append(("missing", "measured", "gaps are reproduced; `forward` fills them, `error` refuses them"))
     entries = [(f"  - {_yaml({'name': str(c)} | entry)}", comment) for c, entry, comment in drafted if entry]
-    left_out = "\n".join(_below(f"{c}: {reason}", "#   ", "#     ") for c, entry, reason in drafted if not entry)
-    lines = [
-        f"# Draft of the schema of {name}: {len(courses.sizes)} patients, {len(table)} rows.",
+    left_out = [_below(f"{c}: {reason}", "#   ", "#     ") for c, entry, reason in drafted if not entry]
+    lines = [f"# Draft of the schema of {name}: {len(courses.sizes)} patients, {len(table)} rows."]
+    lines += [
         "# Read it, put it right.",
         *_aligned([(f"{key}: {_yaml(value)}", comment) for key, value, comment in keys]),
-        "features:",
-        *_aligned(entries),
-        *(["# Left out:", left_out] if left_out else []),
     ]
+    lines += ["features:", *_aligned(entries), *(["# Left out:", *left_out] if left_out else [])]
     return "\n".join(lines) + "\n"
 
 
@@ -99,8 +99,7 @@ def _share(column: pd.Series, form: str) -> float:
     return (dates.notna() & ~text.str.fullmatch(r"\d{1,4}")).mean()
 
 
-def _draft(column: pd.Series, courses: Courses) -> tuple[dict[str, Any], str]:
-    """A column's keys in the schema and a comment; or none, and why it is left out."""
+def _draft(column: pd.Series, courses: Courses) -> Draft:
     column = plain(column)
     blank = is_blank(column)
     known = column[~blank]
@@ -129,7 +128,7 @@ def _draft(column: pd.Series, courses: Courses) -> tuple[dict[str, Any], str]:
     return (entry | {"static": True} if static and entry else entry), comment
 
 
-def _number(x: pd.Series, courses: Courses, static: bool, gap: str) -> tuple[dict[str, Any], str]:
+def _number(x: pd.Series, courses: Courses, static: bool, gap: str) -> Draft:
     values, places = np.sort(x.unique()), decimals(x.to_numpy())
     if places == 0 and static and len(values) == len(courses.sizes) > MOST_CODES:
         return {}, "another whole number for each patient, hence probably an identifier"
@@ -142,17 +141,14 @@ def _number(x: pd.Series, courses: Courses, static: bool, gap: str) -> tuple[dic
         return _levels(x, levels, courses, static, gap, hint)
     written = {None: "no limit of decimals", 0: "whole numbers", 1: "1 decimal"}.get(places, f"{places} decimals")
     zeros = f", {(x == 0).mean():.0%} zeros" if (x == 0).mean() >= 0.05 else ""
-    far = [
-        v for v, rest in ((values[0], values[1:]), (values[-1], values[:-1])) if np.abs(rest - v).min() > np.ptp(rest)
-    ]
+    ends = (values[0], values[1:]), (values[-1], values[:-1])
+    far = [end for end, rest in ends if np.abs(rest - end).min() > np.ptp(rest)]
     lone = f"; {far[0]:g} STANDS ALONE: if it means missing, leave these cells empty" if far and len(values) > 3 else ""
     negative = {"transform": "yeo-johnson"} if values[0] < 0 else {}
     return {"kind": "real", "unit": ""} | negative, f"{values[0]:g} to {values[-1]:g}, {written}{zeros}{gap}{lone}"
 
 
-def _levels(
-    known: pd.Series, levels: list[Any], courses: Courses, static: bool, gap: str, hint: str = ""
-) -> tuple[dict[str, Any], str]:
+def _levels(known: pd.Series, levels: list[Any], courses: Courses, static: bool, gap: str, hint: str = "") -> Draft:
     rows = {str(level): known.index[known == level] for level in levels}
     people = {level: len(np.unique(courses.number[index])) for level, index in rows.items()}
     counts = [f"{level}: {people[level] if static else len(index)}" for level, index in rows.items()]
@@ -177,5 +173,5 @@ def _aligned(lines: list[tuple[str, str]]) -> list[str]:
     """Lines with their comments, these below each other, or below their own lines where 80 columns are not enough."""
     width = max((len(line) for line, _ in lines if len(line) <= 50), default=0)
     lines = [(line, " ".join(comment.split())) for line, comment in lines]  # a level may hold the end of a line
-    both = [(line, comment, f"{line:{width}}  # {comment}" if comment else line) for line, comment in lines]
-    return [whole if len(whole) <= 80 or not comment else f"{line}\n{_below(comment)}" for line, comment, whole in both]
+    whole = [f"{line:{width}}  # {comment}" if comment else line for line, comment in lines]
+    return [w if len(w) <= 80 or not c else f"{line}\n{_below(c)}" for w, (line, c) in zip(whole, lines, strict=True)]

@@ -25,7 +25,7 @@ OLDEST_PYTHON = (3, 10)
 #: Packages the model path needs and their oldest versions; the same as in pyproject.toml (a test compares them).
 REQUIRED = {"torch": "2.4", "numpy": "1.26", "pandas": "2.2", "matplotlib": "3.8", "scipy": "1.11"}
 REQUIRED |= {"scikit-learn": "1.4", "tqdm": "4.66", "pooch": "1.8", "requests": "2.28", "threadpoolctl": "3.1"}
-REQUIRED |= {"pyarrow": "15", "pyyaml": "6"}
+REQUIRED |= {"pyarrow": "15", "pyyaml": "6", "jinja2": "3.1"}
 _FREE_DISK = 1e9  # bytes: the public cohort, a few models and synthetic tables
 
 

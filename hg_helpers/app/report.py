@@ -1,9 +1,9 @@
 """The report of `evaluate` for readers: lines for a terminal, and one page that can be mailed and printed.
 
-The page is put together by hand: pandas' own tables have neither caption nor scope, and no template engine is needed.
-
->>> table(["metric", "value"], [["<b>", 0.5]], "Numbers").split("<tbody>")[1]
-'<tr><th scope="row">&lt;b&gt;</th><td>0.500</td></tr></tbody></table></div>'
+>>> rows = [("ks", "VL", 0.25, 0.1, 0, None, None), ("tv", "Base Drug Combo", 0.5, 0.1, 0, None, None)]
+>>> report = pd.DataFrame(rows, columns=["metric", "feature", *NUMBERS])
+>>> report_text(report, discrete=5, width=60).splitlines()[2]
+'tv      Base Drug ..  0.500  0.100  0.000    -     -'
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ import platform
 import sys
 from collections.abc import Iterable
 from datetime import datetime
-from html import escape
 from pathlib import Path
 from typing import Any
 
+import jinja2
 import numpy as np
 import pandas as pd
 import yaml
@@ -64,71 +64,43 @@ def write_page(
     Of the compared tables, ``sets`` by name, it holds sizes and gaps and no row. ``pictures`` are a PNG and its
     alternative text by name; ``said`` is what was left out or filled, ``settings`` what the run was asked for.
     """
-    versions = {name: importlib.metadata.version(name) for name in ("torch", "numpy", "pandas", "scikit-learn")}
-    ours = {"hg_helpers": sys.modules["hg_helpers"].__version__, "python": platform.python_version()}
-    made = {"made": f"{datetime.now():%Y-%m-%d %H:%M}", **ours, **versions}
-    notes = "".join(f"<li>{escape(line)}</li>" for line in list(said) or ["Nothing."])
-    parts = [f"<h1>{WORDS['title']}</h1>{WORDS['introduction']}<h2>Who was compared</h2>", *_patients(sets, schema)]
-    parts.append(f"<h2>What was left out or filled</h2><ul>{notes}</ul>")
-    groups = report["metric"].map(lambda metric: METRICS[metric].group if metric in METRICS else None)
-    for group, question in {**WORDS["groups"], None: "What else was compared"}.items():
-        part = report[groups.isna() if group is None else groups == group]
-        parts += _numbers(part, question) if len(part) else []
-    parts.append("<h2>Pictures</h2>")
-    for name, (png, alt) in pictures.items():
-        image = f'<img alt="{escape(alt)}" src="data:image/png;base64,{base64.b64encode(png).decode()}">'
-        parts.append(f"<figure>{image}<figcaption>{escape(name.replace('_', ' '))}</figcaption></figure>")
-    parts.append("<h2>How it was made</h2>")
-    parts.append(table(["setting", "value"], [*settings.items(), *made.items()], "Settings"))
-    head = '<meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">'
-    head += f"<title>{WORDS['title']}</title><style>{WORDS['style']}</style>"
-    page = f'<html lang="en"><head>{head}</head><body><main>{"".join(parts)}</main></body></html>'
-    write_text(f"<!DOCTYPE html>\n{page}\n", path)
-
-
-def table(head: list[str], rows: Iterable[Iterable[Any]], caption: str) -> str:
-    """A table of HTML, everything in it escaped; the first cell of a row is its head."""
-    region = f'<div class="wide" role="region" tabindex="0" aria-label="{escape(caption)}">'  # a phone scrolls in it
-    lines = [f"{region}<table><caption>{escape(caption)}</caption><thead><tr>"]
-    lines += [f'<th scope="col">{escape(name)}</th>' for name in head]
-    lines.append("</tr></thead><tbody>")
-    for row in rows:
-        first, *cells = (escape(_written(cell)) for cell in row)
-        lines += [f'<tr><th scope="row">{first}</th>', *(f"<td>{cell}</td>" for cell in cells), "</tr>"]
-    return "".join([*lines, "</tbody></table></div>"])
-
-
-def _written(cell: Any) -> str:
-    if not isinstance(cell, float):
-        return str(cell)
-    return "undefined" if np.isnan(cell) else f"{cell:.3f}"
-
-
-def _patients(sets: dict[str, pd.DataFrame], schema: Schema) -> list[str]:
-    """How many there are in each set, and what is missing of whom."""
-    sizes = []
+    sizes, features = [], []
     for name, part in sets.items():
         visits, gaps = part.groupby(schema.patient).size(), part[schema.names].isna().to_numpy().mean()
         sizes.append((name, f"{len(visits):,}", f"{len(part):,}", f"{visits.min()} to {visits.max()}", f"{gaps:.1%}"))
-    features = []
     for each in schema:
-        gaps = [f"{part[each.name].isna().mean():.1%}" for part in sets.values()]
         levels = each.unit if each.is_real else ", ".join(map(str, each.levels))
+        gaps = [f"{part[each.name].isna().mean():.1%}" for part in sets.values()]
         features.append((each.name, each.kind, levels, *gaps))
-    head = ["feature", "kind", "unit or levels", *(f"missing, {name}" for name in sets)]
-    of_sets = table(["set", "patients", "rows", "rows of a patient", "missing values"], sizes, "Sizes of the sets")
-    return [of_sets, table(head, features, "Missing values by feature")]
+    parts = dict(list(report.groupby(report["metric"].map(lambda metric: METRICS[metric].group))))
+    packages = ("torch", "numpy", "pandas", "scikit-learn")
+    made = {"made": f"{datetime.now():%Y-%m-%d %H:%M}", "hg_helpers": sys.modules["hg_helpers"].__version__}
+    made |= {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in packages}}
+    folder = jinja2.FileSystemLoader(Path(__file__).parent)
+    pages = jinja2.Environment(loader=folder, autoescape=True, undefined=jinja2.StrictUndefined, finalize=_written)
+    page = pages.get_template("report.html.j2").render(
+        words=WORDS,
+        sizes=sizes,
+        missing=[f"missing, {name}" for name in sets],
+        features=features,
+        said=list(said),
+        groups=[(question, *_numbers(parts[group])) for group, question in WORDS["groups"].items() if group in parts],
+        pictures={name: (base64.b64encode(png).decode(), alt) for name, (png, alt) in pictures.items()},
+        settings=settings | made,
+    )
+    write_text(f"{page}\n", path)
 
 
-def _numbers(part: pd.DataFrame, question: str) -> list[str]:
+def _written(cell: Any) -> Any:
+    """Numbers with three decimals, anything else as it is."""
+    return cell if not isinstance(cell, float) else "undefined" if np.isnan(cell) else f"{cell:.3f}"
+
+
+def _numbers(part: pd.DataFrame) -> tuple[list[tuple], list[tuple]]:
     """The metrics of a group beside their floors, and what each of them says and hides."""
     rows = []
     for row in part.itertuples():
         interval = "" if np.isnan(row.low) else f"{row.low:.3f} to {row.high:.3f}"
         best = row.best if np.isfinite(row.best) else "the lower"
         rows.append((row.metric, row.feature, row.value, row.floor, best, interval, row.note))
-    head = ["metric", "feature", "synthetic", "floor", "best", "95 % interval", "note"]
-    known = [metric for metric in part["metric"].unique() if metric in WORDS["metrics"]]
-    meaning = [(metric, *WORDS["metrics"][metric]) for metric in known]
-    hides = table(["metric", "what it says", "what it hides"], meaning, "How to read them") if meaning else ""
-    return [f"<h2>{escape(question)}</h2>", table(head, rows, "Synthetic patients and the floor"), hides]
+    return rows, [(metric, *WORDS["metrics"][metric]) for metric in part["metric"].unique()]

@@ -13,6 +13,7 @@ from pathlib import Path
 import pandas as pd
 import pooch
 import requests
+import yaml
 
 from .checkpoint import atomic
 
@@ -24,8 +25,6 @@ DEMO_NAME = "art_hiv_demo.csv.gz"
 PUBLIC_URL = "https://figshare.com/ndownloader/files/40584980"
 PUBLIC_NAME = "HealthGymV2_CbdrhDatathon_ART4HIV.csv"
 PUBLIC_BYTES, PUBLIC_ROWS = 44_700_000, 534_960
-PUBLIC_COLUMNS = ["VL", "CD4", "Rel CD4", "Gender", "Ethnic", "Base Drug Combo", "Comp. INI", "Comp. NNRTI"]
-PUBLIC_COLUMNS += ["Extra PI", "Extra pk-En", "VL (M)", "CD4 (M)", "Drug (M)", "PatientID", "Timestep"]
 #: The columns that an older release calls otherwise.
 OLDER_NAMES = {"Timepoints": "Timestep"}
 
@@ -50,28 +49,20 @@ def raw_folder() -> Path:
 
 
 def download_cohort(
-    force: bool = False,
-    url: str = PUBLIC_URL,
-    folder: str | Path | None = None,
-    *,
-    expected_bytes: int | None = PUBLIC_BYTES,
-    expected_rows: int = PUBLIC_ROWS,
-    timeout: float = 30.0,
+    force: bool = False, url: str = PUBLIC_URL, folder: str | Path | None = None, *, timeout: float = 30.0
 ) -> Path:
     """Fetch the public ART-for-HIV cohort once and return where it lies.
 
-    A copy that is there already is checked and used. A download gets its final name only once size, header and number
-    of rows have been checked, so that a broken one never looks like data; else a DownloadError says what happened and
-    how to place the file by hand.
-
-    ``force`` downloads even where there is a copy, which stays until the new one has passed the checks. ``folder`` is
-    by default ``data/raw/`` in a checkout, else the user's cache. ``expected_rows`` are exact, ``expected_bytes``
-    within 15 % or, with None, not looked at; ``timeout`` is in seconds, to the server's next sign of life.
+    A copy that is there already is checked and used, unless ``force`` asks for another. A download gets its final name
+    only once header, number of rows and size have been checked, so that a broken one never looks like data and never
+    replaces a good one; else a DownloadError says what happened and how to place the file by hand. ``folder`` is by
+    default ``data/raw/`` in a checkout, else the user's cache; ``timeout`` is in seconds, to the server's next sign of
+    life.
     """
     target = Path(folder if folder is not None else raw_folder()).expanduser().resolve() / PUBLIC_NAME
     if target.is_file() and not force:
         try:
-            _check(target, None, expected_rows)
+            _check(target)
         except ValueError as error:
             advice = "Delete it, or download again with force=True (on the command line: --force)."
             raise DownloadError(f"{target} is not the public cohort: {error}. {advice}") from error
@@ -80,7 +71,9 @@ def download_cohort(
     try:
         with atomic(target) as part:
             pooch.HTTPDownloader(progressbar=True, chunk_size=2**16, timeout=timeout)(url, str(part), None)
-            _check(part, expected_bytes, expected_rows)
+            _check(part)
+            if abs((size := part.stat().st_size) - PUBLIC_BYTES) > 0.15 * PUBLIC_BYTES:
+                raise ValueError(f"it has {size:,} bytes, not about {PUBLIC_BYTES:,}")
     except (OSError, ValueError) as error:  # OSError on Windows also where another program has the old copy open
         if isinstance(error, requests.RequestException):
             why = f"cannot download {url}: {_reason(error, timeout)}"
@@ -106,7 +99,7 @@ def _reason(error: requests.RequestException, timeout: float) -> str:
     return next((reason for kind, reason in reasons.items() if isinstance(error, kind)), str(error))
 
 
-def _check(path: Path, expected_bytes: int | None, expected_rows: int) -> None:
+def _check(path: Path) -> None:
     """Refuse, by a ValueError, a file that is not the public cohort."""
     with path.open("rb") as file:
         start = file.read(2048).lstrip(b"\xef\xbb\xbf \t\r\n")
@@ -118,12 +111,10 @@ def _check(path: Path, expected_bytes: int | None, expected_rows: int) -> None:
         table = pd.read_csv(path).rename(columns=OLDER_NAMES)
     except ValueError as error:  # pandas' parser errors are ValueErrors
         raise ValueError(f"it cannot be read as a CSV ({error})") from error
-    absent = [name for name in PUBLIC_COLUMNS if name not in table.columns]
-    if absent:
+    layout = yaml.safe_load((data_folder() / "art_full.yaml").read_text(encoding="utf-8"))
+    wanted = [*(feature["name"] for feature in layout["features"]), layout["patient"], layout["time"]]
+    if absent := [name for name in wanted if name not in table.columns]:
         raise ValueError(f"its header lacks {', '.join(absent)} (it begins {', '.join(map(str, table.columns[:4]))})")
     rows = int(table.iloc[:, -1].notna().sum())  # a last line that breaks off has nothing in the last column
-    if not len(table) == rows == expected_rows:
-        raise ValueError(f"it has {rows:,} complete rows, not {expected_rows:,}; the download may have broken off")
-    size = path.stat().st_size
-    if expected_bytes and abs(size - expected_bytes) > 0.15 * expected_bytes:
-        raise ValueError(f"it has {size:,} bytes, not about {expected_bytes:,}")
+    if not len(table) == rows == PUBLIC_ROWS:
+        raise ValueError(f"it has {rows:,} complete rows, not {PUBLIC_ROWS:,}; the download may have broken off")

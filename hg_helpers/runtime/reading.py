@@ -46,8 +46,7 @@ def read_table(
         columns: the columns wanted; those that are to stay text, even where it looks like a number ("01"), a truth
             value or a missing one ("None"), with their values.
         ids: a column of names, which are numbers only where each is written as that number would be.
-        separator, decimal, encoding: of a CSV file; by default what its first lines look like, with a word in the log,
-            and UTF-8.
+        separator, decimal, encoding: of a CSV file; by default as its first lines look, and UTF-8.
         sheet: of a workbook, by default its first.
 
     A FileNotFoundError or ValueError names the file and what is wrong with it.
@@ -80,7 +79,8 @@ def read_table(
             options |= {"low_memory": False, "encoding": encoding}
             table = pd.read_csv(path, **options)
             gaps = [c for c in table if table[c].dtype.kind == "f" and table[c].hasnans and table[c].notna().any()]
-            texts = pd.read_csv(path, **options | {"dtype": str}) if gaps or not columns else table
+            places = [*map(table.columns.get_loc, gaps if columns else table)]
+            texts = pd.read_csv(path, **options | {"dtype": str, "usecols": places}) if places else table
             # pandas reads whole numbers as 12.0 where some are missing; not those that are written so
             whole = [c for c in gaps if texts[c].str.fullmatch(r"\s*[-+]?\d{1,15}\s*", na=True).all()]
             table = table.astype(dict.fromkeys(whole, "Int64"))
@@ -93,9 +93,8 @@ def read_table(
         raise ValueError(f"{path}: a workbook needs the package openpyxl; install it, or save it as .csv") from error
     except (ValueError, OSError, EOFError, LookupError, zlib.error) as error:  # also of parser and Arrow
         hint = "; say its encoding, often cp1252 where Excel wrote it (--encoding cp1252, or encoding= in load_cohort)"
-        hint = hint if isinstance(error, UnicodeError) else ""
+        said = f"{error}{hint if isinstance(error, UnicodeError) else ''}" if first else "it is empty"
         form = "" if name.endswith((".parquet", ".xlsx")) else f" in {encoding.upper()}"
-        said = "it is empty" if not first else f"{error}{hint}"
         raise ValueError(f"{path} cannot be read as a table{form}: {said}") from error
     if ids in table.columns:  # as numbers where each is written so; 007 is a text, or it would be the patient 7
         texts = table[ids].drop_duplicates()
@@ -130,6 +129,5 @@ def _marks(path: Path, encoding: str, separator: str | None, decimal: str | None
     with_comma = re.compile(r'(?:^|[;\t|])"?[-+]?\d+,\d+"?(?=$|[;\t|])')
     mark = decimal or ("," if found != "," and any(map(with_comma.search, lines[1:])) else ".")
     if (separator is None and found != ",") or (decimal is None and mark != "."):
-        said = "%s is read with the separator %r and the decimal mark %r"
-        log.info(said, path.name, found, mark)
+        log.info("%s is read with the separator %r and the decimal mark %r", path.name, found, mark)
     return {"sep": found, "decimal": mark}

@@ -72,12 +72,9 @@ def _stop_requested() -> Iterator[threading.Event]:
             raise KeyboardInterrupt
         stop.set()
 
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, *ENDINGS)}
-    for number in ENDINGS:
-        if before[number] in (signal.SIG_IGN, None):
-            del before[number]  # ignored on purpose, or not Python's to put back
-    for number in before:
-        signal.signal(number, ask)
+    # others are ignored on purpose, or not Python's to put back
+    caught = [number for number in ENDINGS if signal.getsignal(number) not in (signal.SIG_IGN, None)]
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, *caught)}
     try:
         yield stop
     finally:
