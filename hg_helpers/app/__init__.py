@@ -1,4 +1,1 @@
-"""The command line and the programs behind it: demo, sampling into files, doctor.
-
-Everything in here uses the rooms below as any user could. A learner need not open this room.
-"""
+"""The command line and what it runs, as any user could. A learner need not open this room."""

@@ -17,9 +17,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from . import commands
+from .demo import WORDS
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -72,7 +71,7 @@ def _number(kind: type, least: int, below: float, wanted: str) -> Callable[[str]
     return number
 
 
-#: What an option's text is read as, by the names that commands.yaml has for it.
+#: What an option's text is read as, by the names that words.yaml has for it.
 TYPES = {
     "count": _number(int, 1, math.inf, "at least 1"),
     "seed": _number(int, 0, math.inf, "at least 0"),
@@ -82,18 +81,17 @@ TYPES = {
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """All commands and options, as commands.yaml describes them."""
-    words = yaml.safe_load(Path(__file__).with_name("commands.yaml").read_text(encoding="utf-8"))
-    ends = {"description": words["description"], "epilog": words["exits"], "formatter_class": Help}
+    """All commands and options, as words.yaml describes them."""
+    ends = {"description": WORDS["description"], "epilog": WORDS["exits"], "formatter_class": Help}
     parser = argparse.ArgumentParser("python -m hg_helpers", **ends)
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
-    for name, command in words["commands"].items():
+    for name, command in WORDS["commands"].items():
         summary = command["summary"]
         long = {"description": textwrap.fill(f"{summary[0].upper()}{summary[1:]}.", 78)}
-        long["epilog"] = f"example:\n{textwrap.indent(command['example'], '  ')}\n{words['exits']}"
+        long["epilog"] = f"example:\n{textwrap.indent(command['example'], '  ')}\n{WORDS['exits']}"
         added = subparsers.add_parser(name, help=summary, formatter_class=Help, **long)
         added.set_defaults(run=getattr(commands, name))
-        for option, how in {**words["everywhere"], **command["options"]}.items():
-            how = how or words["options"][option]
+        for option, how in {**WORDS["everywhere"], **command["options"]}.items():
+            how = how or WORDS["options"][option]
             added.add_argument(option, **how | ({"type": TYPES[how["type"]]} if "type" in how else {}))
     return parser

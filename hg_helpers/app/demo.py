@@ -10,7 +10,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import multiprocessing
 import os
 import signal
@@ -22,10 +21,12 @@ from typing import Any
 
 import pandas as pd
 import torch
+import yaml
 from tqdm import tqdm
 
-from ..cohort import ART_DEMO, CohortEncoder, load_cohort, split_patients, validate_cohort
+from ..cohort import ART_DEMO, CohortEncoder, load_cohort, split_patients
 from ..metrics import CohortArrays, coverage, joint_tv, ks, patient_spread, static_constant, switching_ratio
+from ..metrics.arrays import prepare
 from ..model import Synthesizer, TrainConfig, Trainer
 from ..model.config import MODELS
 from ..plots import distributions, joint_shares
@@ -37,19 +38,9 @@ log = logging.getLogger("hg_helpers")
 SYNTHETIC_PATIENTS, HOLDOUT = 1000, 0.2
 DEMO = ("v1", "v2", "v2_plus")
 STATIC = [f.name for f in ART_DEMO.static]
+WORDS = yaml.safe_load(Path(__file__).with_name("words.yaml").read_text(encoding="utf-8"))
 #: What a reader sees for each of the scores.
-LABELS = {
-    "coverage_month": "groups covered, by month",
-    "coverage_patient": "groups covered, by patient",
-    "coverage_drawn": "groups by patient, decode=sample",  # the demo's alone: of a second sample
-    "joint_tv": "total variation, joint",
-    "static_groups": f"{' x '.join(STATIC)} groups covered, of {math.prod(len(f.levels) for f in ART_DEMO.static)}",
-    **{f"ks {f.name}": f"Kolmogorov-Smirnov {f.name}" for f in ART_DEMO.real},
-    "patient_spread": "spread of patient means, of real",
-    "switching_ratio": "regimen switches, of real",
-    "static_constant": "patients with constant static features",
-    "static_changes": "patients whose static features change",
-}
+LABELS = WORDS["scores"]
 
 
 def scores(real: CohortArrays, made: CohortArrays) -> dict[str, float]:
@@ -109,22 +100,18 @@ def train_in_process(config: TrainConfig, path: Path, begun: Trainer | None = No
 
 def _evaluate(folder: Path, train: pd.DataFrame, holdout: pd.DataFrame, seed: int) -> pd.DataFrame:
     """Sample each model, and write synthetic cohorts, tables and pictures; returns the summary."""
-    encoder = CohortEncoder(ART_DEMO).fit(train)
-
-    def arrays(name: str, table: pd.DataFrame) -> CohortArrays:
-        return CohortArrays.of(validate_cohort(table, ART_DEMO, name), ART_DEMO, encoder, name)
-
-    real, cohorts, synthetic = arrays("train", train), {"holdout": arrays("holdout", holdout)}, {}
-    summary = {"holdout": scores(real, cohorts["holdout"])}
+    real, others = prepare(ART_DEMO, None, train=train, holdout=holdout)
+    cohorts, synthetic, summary = {"holdout": others}, {}, {"holdout": scores(real, others)}
     for name in DEMO:
         synthesizer = Synthesizer.load(folder / f"{name}.pt")
         synthetic[name] = synthesizer.sample(SYNTHETIC_PATIENTS, seed=seed)
         write_table(synthetic[name], folder / f"{name}.csv")
-        cohorts[name] = arrays(name, synthetic[name])
         # a model that only spreads its chances covers groups by sampling; its patients still do not
         drawn = synthesizer.sample(SYNTHETIC_PATIENTS, seed=seed, decode="sample")
-        by_sampling = coverage(real, arrays(f"{name}, decode=sample", drawn), ART_DEMO, by="patient")[0]
-        summary[name] = {**scores(real, cohorts[name]), "coverage_drawn": by_sampling}
+        both = {name: synthetic[name], f"{name}, decode=sample": drawn}
+        cohorts[name], by_sampling = prepare(ART_DEMO, real.encoder, **both)
+        covered = coverage(real, by_sampling, ART_DEMO, by="patient")[0]
+        summary[name] = {**scores(real, cohorts[name]), "coverage_drawn": covered}
     covered = []  # a row a group of real patients: its real share and each cohort's
     for by in ("month", "patient"):
         tables = []

@@ -17,9 +17,9 @@ import re
 import shutil
 import sys
 import tempfile
+from collections import namedtuple
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 OLDEST_PYTHON = (3, 10)
 #: Packages the model path needs and their oldest versions; the same as in pyproject.toml (a test compares them).
@@ -29,12 +29,8 @@ REQUIRED |= {"pyarrow": "15", "pyyaml": "6", "jinja2": "3.1"}
 _FREE_DISK = 1e9  # bytes: the public cohort, a few models and synthetic tables
 
 
-class Check(NamedTuple):
-    """One line of ``python -m hg_helpers doctor``."""
-
-    name: str
-    ok: bool
-    detail: str
+#: One line of ``python -m hg_helpers doctor``.
+Check = namedtuple("Check", ["name", "ok", "detail"])
 
 
 def doctor(options: argparse.Namespace) -> int:
@@ -85,10 +81,11 @@ def _device() -> Check:
         import torch
 
         from ..runtime.environment import available_devices, resolve_device
+
+        there = f"{torch.get_num_threads()} threads; {', '.join(available_devices())}"
+        return Check("device", True, f"{resolve_device('auto')} ({there})")
     except (ImportError, OSError) as error:  # an installed torch whose libraries do not load raises OSError
         return Check("device", False, f"torch cannot be imported ({error}); install it again")
-    there = f"{torch.get_num_threads()} threads; {', '.join(available_devices())}"
-    return Check("device", True, f"{resolve_device('auto')} ({there})")
 
 
 def _data() -> Iterator[Check]:
@@ -113,8 +110,7 @@ def _data() -> Iterator[Check]:
 
 
 def _folder() -> Iterator[Check]:
-    folder = Path.cwd()
-    free = shutil.disk_usage(folder).free
+    folder, free = Path.cwd(), shutil.disk_usage(Path.cwd()).free
     disk, enough = f"{free / 1e9:.1f} GB free in {folder}", free >= _FREE_DISK
     yield Check("disk", enough, disk if enough else f"only {disk}; make room for 1 GB")
     try:

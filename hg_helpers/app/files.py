@@ -43,8 +43,7 @@ def write_text(text: str, path: Path) -> None:
 
 def split_file(model: Path) -> Path:
     """Where the split of a model's file stands."""
-    model = model.expanduser()
-    return model.with_name(f"{model.stem}.split.json")
+    return model.expanduser().with_suffix(".split.json")
 
 
 def split_of(
@@ -104,9 +103,9 @@ def write_parts(
     """Write the rows of :meth:`Synthesizer.sample`, more than fit into memory, as ``part-00000.parquet`` ...
 
     Parts that are there are kept: stopped and called again with the same model and arguments, it goes on. What they are
-    of stands in ``_parts.json``; those of another model, seed, decoding or size are a ValueError.
-    ``pandas.read_parquet(folder)`` reads them all. A file holds ``per_part`` patients, a multiple of 256; memory does
-    not grow with ``patients``. ``progress`` is told how many have been written. Returns the files, in their order.
+    of stands in ``_parts.json``; those of another model, seed, decoding or size are a ValueError. A file holds
+    ``per_part`` patients, a multiple of 256; memory does not grow with ``patients``, and ``progress`` is told how many
+    have been written. Returns the files, in their order; ``pandas.read_parquet(folder)`` reads them all.
     """
     if whole_number("per_part", per_part) % BLOCK:
         raise ValueError(f"per_part must be a multiple of {BLOCK}, not {per_part!r}")
@@ -117,23 +116,22 @@ def write_parts(
     manifest = folder / MANIFEST
     if manifest.exists():
         there = _read_json(manifest, asked, "Choose another folder")
-        if other := [name for name in asked if there[name] != asked[name]]:
-            made = f"{folder} holds parts made with another {', another '.join(other)}"
-            raise ValueError(f"{made}: choose another folder, or remove this one")
+        if other := ", another ".join(name for name in asked if there[name] != asked[name]):
+            raise ValueError(
+                f"{folder} holds parts made with another {other}: choose another folder, or remove this one"
+            )
     elif any(folder.glob("*.parquet")):
         raise ValueError(f"{folder} holds Parquet files and no {MANIFEST}: choose an empty folder")
     else:
         write_text(json.dumps(asked, indent=1), manifest)
-    files = []
-    for number, first in enumerate(range(0, patients, per_part)):
+    files = {first: folder / f"part-{number:05d}.parquet" for number, first in enumerate(range(0, patients, per_part))}
+    for first, file in files.items():
         last = min(first + per_part, patients)
-        files.append(folder / f"part-{number:05d}.parquet")
-        if not files[-1].exists():
-            table = pd.concat(synthesizer.sample_blocks(last, seed, decode, start=first), ignore_index=True)
-            write_table(table, files[-1])
+        if not file.exists():
+            write_table(pd.concat(synthesizer.sample_blocks(last, seed, decode, start=first), ignore_index=True), file)
         if progress is not None:
             progress(last)
-    return files
+    return list(files.values())
 
 
 def _fingerprint(synthesizer: Synthesizer) -> str:

@@ -76,19 +76,13 @@ def write_page(
     packages = ("torch", "numpy", "pandas", "scikit-learn")
     made = {"made": f"{datetime.now():%Y-%m-%d %H:%M}", "hg_helpers": sys.modules["hg_helpers"].__version__}
     made |= {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in packages}}
+    shown = {"words": WORDS, "sizes": sizes, "features": features, "said": list(said), "settings": settings | made}
+    shown["missing"] = [f"missing, {name}" for name in sets]
+    shown["groups"] = [(asked, *_numbers(parts[group])) for group, asked in WORDS["groups"].items() if group in parts]
+    shown["pictures"] = {name: (base64.b64encode(png).decode(), alt) for name, (png, alt) in pictures.items()}
     folder = jinja2.FileSystemLoader(Path(__file__).parent)
     pages = jinja2.Environment(loader=folder, autoescape=True, undefined=jinja2.StrictUndefined, finalize=_written)
-    page = pages.get_template("report.html.j2").render(
-        words=WORDS,
-        sizes=sizes,
-        missing=[f"missing, {name}" for name in sets],
-        features=features,
-        said=list(said),
-        groups=[(question, *_numbers(parts[group])) for group, question in WORDS["groups"].items() if group in parts],
-        pictures={name: (base64.b64encode(png).decode(), alt) for name, (png, alt) in pictures.items()},
-        settings=settings | made,
-    )
-    write_text(f"{page}\n", path)
+    write_text(pages.get_template("report.html.j2").render(shown) + "\n", path)
 
 
 def _written(cell: Any) -> Any:

@@ -122,15 +122,12 @@ def train(
 ) -> Trained:
     """Load, split, encode and train in one call; short for the parts that the result holds.
 
-    Args:
-        cohort: what :func:`hg_helpers.load_cohort` takes: a table, a file, None for the bundled cohort.
-        model: ``"v1"``, ``"v2"`` or ``"v2_plus"``.
-        schema: what the table means; by default ``ART_DEMO``.
-        holdout: patients kept aside, as share or number; 0 trains on everybody.
-        seed: of the split, the initial weights and the noise.
-        epochs: by default those of the ``preset``, ``"workshop"`` or ``"published"``; more where the table is small.
-
-    A ValueError names a wrong setting or table, before training; TrainingStopped says that a loss is not finite.
+    ``cohort`` is what :func:`hg_helpers.load_cohort` takes (a table, a file, None for the bundled cohort), ``schema``
+    what it means, by default ``ART_DEMO``; ``model`` is ``"v1"``, ``"v2"`` or ``"v2_plus"``. ``holdout`` patients, a
+    share or a number, are kept aside; 0 trains on everybody. ``seed`` is that of the split, the initial weights and the
+    noise. ``epochs`` are by default those of the ``preset``, ``"workshop"`` or ``"published"``, and more where the
+    table is small. A ValueError names a wrong setting or table, before training; TrainingStopped says that a loss is
+    not finite.
     """
     begun = prepare(cohort, model, schema, holdout, device, {}, seed=seed, epochs=epochs, preset=preset)
     warn_if_cut_short(begun.trainer.fit(begun.encoder.transform(begun.train), progress=progress))
@@ -167,11 +164,10 @@ def long_enough(config: TrainConfig, patients: int, length: int) -> TrainConfig:
 
 
 def warn_if_cut_short(history: pd.DataFrame) -> None:
-    """Warn where the losses say that the training ended too early.
+    """Warn where the medians of a run's last two fifths say that it ended too early.
 
-    Medians of the run's last two fifths are compared. The critic's estimate of the distance still rises (by more than
-    4 %) while it finds new differences; the moment loss, where a model has one, still falls (by more than 30 %) while
-    the generator takes in shares and pairs.
+    The critic's estimate of the distance still rises (by more than 4 %) while it finds new differences; the moment
+    loss, where a model has one, still falls (by more than 30 %) while the generator takes in shares and pairs.
     """
     rows, sign = len(history), None
     before, last = (history.iloc[rows * k // 5 : rows * (k + 1) // 5].median(numeric_only=True) for k in (3, 4))

@@ -26,8 +26,6 @@ import torch
 FORMAT = 1
 #: A temporary file that nobody has written to for so many seconds belongs to a process that was killed.
 ABANDONED = 3600
-#: How an archive marks a folder. torch reads a folder as nothing, and leaves a tensor's memory as it found it.
-FOLDER = 0x10
 
 
 def _places(path: str | Path) -> tuple[Path, Path]:
@@ -108,7 +106,8 @@ def load_checkpoint(path: str | Path, *kinds: str) -> dict[str, Any]:
                 raise ValueError("it does not begin as an archive")
         with zipfile.ZipFile(path) as archive:
             damaged = archive.testzip()  # every part carries a checksum, which torch itself does not look at
-            if any(part.external_attr & FOLDER for part in archive.infolist()):
+            # the mark of a folder, which torch reads as nothing, leaving a tensor's memory as it found it
+            if any(part.external_attr & 0x10 for part in archive.infolist()):
                 raise ValueError("its table of contents is damaged")
         if damaged is not None:
             raise ValueError(f"its part {damaged} does not match its checksum")
@@ -125,8 +124,8 @@ def load_checkpoint(path: str | Path, *kinds: str) -> dict[str, Any]:
         formats = f"has checkpoint format {state['format']}, this version of hg_helpers reads {FORMAT}"
         raise ValueError(f"{path} {formats}: use the version that wrote it, or train again")
     if state["kind"] not in kinds:
-        asked = " or ".join(kinds)
-        raise ValueError(f"{path} holds a {state['kind']}, not a {asked}: give the file that training wrote")
+        held = f"holds a {state['kind']}, not a {' or '.join(kinds)}"
+        raise ValueError(f"{path} {held}: give the file that training wrote")
     return state
 
 

@@ -1,13 +1,12 @@
 """Training on several processes at once: each takes a share of every batch, and all make the same step.
 
-Written by hand around ``torch.distributed``, because its wrapper of a network does not support the gradient penalty's
-second derivative. Three things make the step the one that a single process would make with the whole batch:
+By hand, because torch's wrapper of a network does not support the gradient penalty's second derivative. The step is
+the one that a single process would make with the whole batch:
 
 - every process draws the noise of the whole batch, and keeps what belongs to its own patients (:meth:`Peers.share`);
-- a loss that ties patients together, as a correlation does, is taken of all patients, gathered from all processes
-  (:meth:`Peers.join`); one that is a mean over patients is taken of its own, then averaged (:meth:`Peers.mean`);
-- in both, only what a process computed itself has a derivative, so that the gradients of all processes add up to that
-  of the batch (:meth:`Peers.sum_gradients`).
+- a loss that ties patients together, as a correlation does, is taken of all patients (:meth:`Peers.join`); one that is
+  a mean over patients is taken of its own, then averaged (:meth:`Peers.mean`);
+- in both, only what a process computed itself has a derivative, so that gradients add up (:meth:`Peers.sum_gradients`).
 
 >>> Peers().size, Peers().share(torch.arange(3)).tolist()  # alone
 (1, [0, 1, 2])

@@ -58,9 +58,8 @@ def torch_as_we_mean_it() -> Iterator[None]:
             stack.enter_context(torch.device("cpu"))
         if torch.is_autocast_enabled():  # CUDA's
             stack.enter_context(torch.autocast("cuda", enabled=False))
-        if (before := torch.get_default_dtype()) != torch.float32:
-            stack.callback(torch.set_default_dtype, before)
-            torch.set_default_dtype(torch.float32)
+        stack.callback(torch.set_default_dtype, torch.get_default_dtype())
+        torch.set_default_dtype(torch.float32)
         yield
 
 

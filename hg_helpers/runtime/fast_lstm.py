@@ -1,15 +1,11 @@
-"""The LSTM that training runs: the numbers of the readable one in :class:`hg_helpers.BiLSTM`, sooner.
+"""The LSTM that training runs: the numbers of the readable one in :class:`hg_helpers.BiLSTM`, in half the time.
 
-It halves training; hg_helpers/README.md has the figures. torch's own LSTM has the second derivative that the gradient
-penalty needs on a CPU, some 2.5 times slower than this one; cuDNN's, on a GPU, has none.
-
-The recurrence, the part of an LSTM that cannot be done for all months at once, has its first and second derivative
-written out. Autograd would record about ten operations a month, and the gradient penalty differentiates through all of
-them twice. By hand, the second derivative needs no more than the first: with s the pre-activations, J the Jacobian of
-the hidden states and g the gradient that comes in, the first backward pass is v = J' g. A gradient w that comes in for
-v then asks for the derivative of <w, J' g> = <J w, g>, that is: one pass forward with tangents (J w), and one more
-backward pass of the same form as the first, with known terms added. The tests compare every derivative with the
-readable LSTM's.
+hg_helpers/README.md says why torch's own does not do. The recurrence, the part of an LSTM that cannot be done for all
+months at once, has its first and second derivative written out: autograd would record about ten operations a month, and
+the gradient penalty differentiates through all of them twice. By hand, the second derivative needs no more than the
+first: with s the pre-activations, J the Jacobian of the hidden states and g the gradient that comes in, the first
+backward pass is v = J' g. A gradient w that comes in for v then asks for the derivative of <w, J' g> = <J w, g>, that
+is: one pass forward with tangents (J w), and one more backward pass of the same form, with known terms added.
 
 Shapes: D directions, L months, B patients, H hidden units; gates in the order o, i, f, a, so that the three sigmoids
 stand together and so do the three gates that the cell depends on. Cells have a month of zeros in front.
@@ -43,8 +39,8 @@ _asked = threading.local()
 def inputs_alone() -> Iterator[None]:
     """Within the block, first derivatives are taken with respect to inputs: none is worked out for the weights.
 
-    autograd does not tell a function which of its derivatives was asked for, and the gradient penalty's inner one
-    would otherwise make a large product for nothing. A device's own threads do not see this and make it all the same.
+    autograd does not tell a function which of its derivatives was asked for, and the gradient penalty's inner one would
+    make a large product for nothing, as it does where a device has threads of its own.
     """
     _asked.inputs_alone = True
     try:

@@ -57,15 +57,15 @@ def read_table(
         raise FileNotFoundError(f"no file {path} (the current folder is {Path.cwd()})")
     with open(path, "rb") as file:
         first = file.read(2)
-    utf16 = first in (b"\xff\xfe", b"\xfe\xff")  # Excel's "Unicode text" begins so
-    name, encoding, columns = path.name.lower(), encoding or ("utf-16" if utf16 else "utf-8"), columns or {}
+    usual = "utf-16" if first in (b"\xff\xfe", b"\xfe\xff") else "utf-8"  # Excel's "Unicode text" begins so
+    name, encoding, columns = path.name.lower(), encoding or usual, columns or {}
     if not name.endswith(_ENDINGS):
         raise ValueError(f"{path}: a table must be a {', '.join(_ENDINGS)} file; save it as one of these")
     text = [c for c in columns if columns[c]] + ([] if ids is None else [ids])
     options: dict[str, Any] = {"dtype": dict.fromkeys(text, str)}
     if any(_MISSING_TEXT.intersection(values) for values in columns.values()):
-        options["keep_default_na"] = False
-        options["na_values"] = {c: sorted(_MISSING_TEXT.difference(values)) for c, values in columns.items()}
+        missing = {c: sorted(_MISSING_TEXT.difference(values)) for c, values in columns.items()}
+        options |= {"keep_default_na": False, "na_values": missing}
     try:
         if name.endswith(".parquet"):
             return pd.read_parquet(path)
@@ -75,8 +75,7 @@ def read_table(
                 log.warning("%s has the sheets %s: the first is read unless a sheet is named", path.name, sheets)
             table = pd.read_excel(path, sheet_name=sheet or 0, **options)
         else:
-            options |= _marks(path, encoding, separator, decimal)
-            options |= {"low_memory": False, "encoding": encoding}
+            options |= {"low_memory": False, "encoding": encoding, **_marks(path, encoding, separator, decimal)}
             table = pd.read_csv(path, **options)
             gaps = [c for c in table if table[c].dtype.kind == "f" and table[c].hasnans and table[c].notna().any()]
             places = [*map(table.columns.get_loc, gaps if columns else table)]
