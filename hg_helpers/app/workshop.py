@@ -25,8 +25,6 @@ HOME = re.compile(r"colab\.research\.google\.com/github/(\S+?/notebooks/)")
 BADGE = re.compile(r"\[!\[(Open in Colab)\]\([^)]*\)\](\([^)]*\))\s*")
 #: Code, which keeps its dollars, and formulas, set off or within a line.
 FORMULA = re.compile(r"```.*?```|`[^`]*`|\$\$(.+?)\$\$|\$([^$\n]+?)\$", re.S)
-#: nbconvert's page with solutions folded, and the words of a picture where readers without eyes look for them.
-TEMPLATE = Path(__file__).with_name("page.html.j2")
 
 
 def write_editions(notebooks: Path, folder: Path) -> int:
@@ -89,7 +87,7 @@ def page(notebook: dict[str, Any], title: str) -> str:
             if "image/png" in output.get("data", {}):
                 output["data"].pop("text/html", None)  # of the package's own figures: the same once more
                 output["metadata"].setdefault("image/png", {}).setdefault("alt", described)
-    exporter = HTMLExporter(raw_template=TEMPLATE.read_text(encoding="utf-8"))
+    exporter = HTMLExporter(raw_template=Path(__file__).with_name("page.html.j2").read_text(encoding="utf-8"))
     return exporter.from_file(io.StringIO(json.dumps(notebook)), {"metadata": {"name": title}})[0]
 
 
