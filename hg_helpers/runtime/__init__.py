@@ -1,1 +1,1 @@
-"""Machinery beneath the lesson: nothing in here knows a cohort, but for the public one's address; no learner needs it."""
+"""Machinery beneath the lesson, which knows no cohort but the public one's address. No learner needs it."""
