@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 
 from .app.doctor import doctor, import_failed
@@ -13,7 +12,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         from .app.cli import main as run
     except (ImportError, OSError) as error:  # OSError: a torch whose libraries do not load
-        doctor(argparse.Namespace(json=False))
+        doctor()
         print(f"error: {import_failed(error)}", file=sys.stderr)
         return 1
     return run(arguments)

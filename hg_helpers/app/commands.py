@@ -101,9 +101,8 @@ def _fit(trainer: Trainer, cohort: pd.DataFrame, options: argparse.Namespace) ->
         return 0
     done = {"model": str(options.out), "patients": len(x), "epochs": trainer.epoch, "generator steps": trainer.step}
     done["seconds"] = round(float(history["seconds"].sum()), 1) if len(history) else 0.0
-    final = history.iloc[-1] if len(history) else {}
-    losses = [name for name in ("wasserstein", "correlation_loss", "reconstruction") if name in final]
-    _show(options, done | {name: round(float(final[name]), 4) for name in losses})
+    losses = [name for name in ("wasserstein", "correlation_loss", "reconstruction") if name in history]
+    _show(options, done | {name: round(float(history[name].iloc[-1]), 4) for name in losses})
     if trainer.epoch < last:
         return 130
     if trainer.config.hold_or_switch:

@@ -1,9 +1,7 @@
 """The main job: v1 collapses, v2 recovers, v2_plus recovers most; three models, two tables, two pictures.
 
->>> import pandas as pd
->>> rows = {name: 0.5 for name in LABELS.values()}
->>> result = {'summary': pd.DataFrame({'holdout': rows}), 'patients': {'train': 640}}
->>> summary_text({**result, 'seconds': dict.fromkeys(DEMO, 60)}).splitlines()[0].split()
+>>> result = {"summary": pd.DataFrame({"holdout": [0.5]}), "patients": {"train": 640}}
+>>> summary_text({**result, "seconds": dict.fromkeys(DEMO, 60)}).splitlines()[0].split()
 ['against', '640', 'training', 'patients', 'holdout']
 """
 

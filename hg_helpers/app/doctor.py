@@ -33,10 +33,10 @@ _FREE_DISK = 1e9  # bytes: the public cohort, a few models and synthetic tables
 Check = namedtuple("Check", ["name", "ok", "detail"])
 
 
-def doctor(options: argparse.Namespace) -> int:
+def doctor(options: argparse.Namespace | None = None) -> int:
     """Print the checks, as text or JSON; returns 0 if all is in place, else 1."""
     found = checks()
-    if options.json:
+    if options and options.json:
         print(json.dumps([{"check": c.name, "ok": c.ok, "detail": c.detail} for c in found], indent=1))
     else:
         print(*(f"{'OK  ' if c.ok else 'LOOK'}  {c.name}: {c.detail}" for c in found), sep="\n")

@@ -81,11 +81,9 @@ def _read_json(path: Path, keys: Iterable[str], remedy: str) -> dict[str, Any]:
 
 
 def write_split(split: dict[str, Any], model: Path) -> None:
-    """Write a model's split; a model of other patients that stands there goes first.
-
-    Killed before the first checkpoint, `train --force` would otherwise leave the old model with a new split.
-    """
+    """Write a model's split; a model of other patients that stands there goes first."""
     path, text = split_file(model), json.dumps(split, indent=1)
+    # killed before the first checkpoint, `train --force` would otherwise leave the old model with a new split
     if not path.is_file() or path.read_text(encoding="utf-8", errors="replace") != text:
         model.expanduser().unlink(missing_ok=True)
     write_text(text, path)

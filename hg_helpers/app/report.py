@@ -1,9 +1,8 @@
 """The report of `evaluate` for readers: lines for a terminal, and one page that can be mailed and printed.
 
->>> rows = [("ks", "VL", 0.25, 0.1, 0, None, None), ("tv", "Base Drug Combo", 0.5, 0.1, 0, None, None)]
->>> report = pd.DataFrame(rows, columns=["metric", "feature", *NUMBERS])
->>> report_text(report, discrete=5, width=60).splitlines()[2]
-'tv      Base Drug ..  0.500  0.100  0.000    -     -'
+>>> report = pd.DataFrame([("ks", "VL", 0.25, 0.1, 0, None, None)], columns=["metric", "feature", *NUMBERS])
+>>> report_text(report, discrete=5).splitlines()[1]
+'ks      VL       0.250  0.100  0.000    -     -'
 """
 
 from __future__ import annotations

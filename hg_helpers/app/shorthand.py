@@ -22,7 +22,7 @@ import torch
 
 from ..cohort import ART_DEMO, CohortEncoder, Schema, load_cohort, split_patients
 from ..metrics import evaluate
-from ..model import Synthesizer, TrainConfig, Trainer
+from ..model import Synthesizer, Trainer
 from ..model.config import MODELS
 from ..plots.style import STYLE
 from ..runtime.distributed import Peers
@@ -30,9 +30,6 @@ from ..runtime.environment import seed_everything
 from .files import split_of, write_split
 
 log = logging.getLogger("hg_helpers")
-
-#: Patients and months that the presets were tried on.
-TRIED_ON = (800, 60)
 
 
 @dataclass(frozen=True)
@@ -149,18 +146,13 @@ def prepare(
         table, held_out = split_patients(table, holdout, seed=config.seed, schema=schema)
     split = split_of(data, holdout, config.seed, schema, table, held_out) | ({"reading": reading} if reading else {})
     encoder = CohortEncoder(schema).fit(table)
-    if changes.get("epochs") is None:
-        config = long_enough(config, table[schema.patient].nunique(), encoder.schema.length)
+    if changes.get("epochs") is None:  # a small table gets the generator steps that the preset was tried with
+        batches, tried = config.steps_per_epoch(table[schema.patient].nunique(), encoder.schema.length), (800, 60)
+        epochs = max(config.epochs, -(-config.epochs * config.steps_per_epoch(*tried) // batches))
+        why = f", as many steps as 800 patients of 60 months get in {config.epochs}" if epochs > config.epochs else ""
+        log.info("training for %d epochs of %d batches, %d generator steps%s", epochs, batches, epochs * batches, why)
+        config = replace(config, epochs=epochs)
     return Trained(Trainer(encoder, config, device, Peers()), table, held_out, split)
-
-
-def long_enough(config: TrainConfig, patients: int, length: int) -> TrainConfig:
-    """The settings with as many epochs as give a small table the generator steps that the preset was tried with."""
-    batches = config.steps_per_epoch(patients, length)
-    epochs = max(config.epochs, -(-config.epochs * config.steps_per_epoch(*TRIED_ON) // batches))
-    why = f", as many steps as 800 patients of 60 months get in {config.epochs}" if epochs > config.epochs else ""
-    log.info("training for %d epochs of %d batches, %d generator steps%s", epochs, batches, epochs * batches, why)
-    return replace(config, epochs=epochs)
 
 
 def warn_if_cut_short(history: pd.DataFrame) -> None:

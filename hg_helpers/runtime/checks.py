@@ -1,7 +1,5 @@
 """Values that come from outside: what they must be is said by the error, and Python's own value comes back.
 
->>> whole_number("patients", 3), real_number("ema", 0, 0, 1)
-(3, 0.0)
 >>> whole_number("patients", True)
 Traceback (most recent call last):
 ValueError: patients must be a whole number of at least 1, not True

@@ -19,8 +19,6 @@ from pandas.tseries.api import guess_datetime_format
 
 #: Microseconds of a day, hour, minute, second, millisecond and microsecond: what moments are counted in.
 UNITS = (86_400_000_000, 3_600_000_000, 60_000_000, 1_000_000, 1_000, 1)
-#: More decimals than this are nobody's writing, but a computer's.
-MOST_DECIMALS = 9
 
 
 class TableLog(logging.LoggerAdapter):
@@ -128,8 +126,8 @@ def decimals(x: np.ndarray) -> int | None:
     """How many decimals the values are written with, 0 for whole numbers; None where they have no such limit."""
     with np.errstate(over="ignore"):
         dust = 2 * np.spacing(np.abs(x))  # 0.1 + 0.2 is 0.3
-        fits = (count for count in range(MOST_DECIMALS + 1) if (np.abs(np.round(x, count) - x) <= dust).all())
-        return next(fits, None)
+        # more than nine decimals are nobody's writing, but a computer's
+        return next((count for count in range(10) if (np.abs(np.round(x, count) - x) <= dust).all()), None)
 
 
 @dataclass(frozen=True)

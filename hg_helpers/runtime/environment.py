@@ -1,7 +1,5 @@
 """Seeds, devices and memory.
 
->>> resolve_device('cpu')
-device(type='cpu')
 >>> torch.equal(torch.rand(2, generator=seed_everything(3)), torch.rand(2, generator=seed_everything(3)))
 True
 """
