@@ -59,7 +59,7 @@ def checks() -> list[Check]:
     python = Check("python", ok, version + advice)
     # in a container, the cores that this process may use are fewer than the machine's
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return [python, *map(_package, REQUIRED), Check("cores", True, str(cores)), _device(), *_data(), *_folder()]
+    return [python, *map(_package, REQUIRED), Check("cores", True, str(cores)), *_machine()]
 
 
 def _install(package: str) -> str:
@@ -76,40 +76,35 @@ def _package(name: str) -> Check:
     return Check(name, here >= least, version if here >= least else f"{version} is too old; {_install(name)}")
 
 
-def _device() -> Check:
+def _machine() -> Iterator[Check]:
+    """The device, both cohorts, disk and folder; a broken torch, pandas, pooch or yaml is a line and no traceback."""
     try:
         import torch
 
         from ..runtime.environment import available_devices, resolve_device
 
         there = f"{torch.get_num_threads()} threads; {', '.join(available_devices())}"
-        return Check("device", True, f"{resolve_device('auto')} ({there})")
+        yield Check("device", True, f"{resolve_device('auto')} ({there})")
     except (ImportError, OSError) as error:  # an installed torch whose libraries do not load raises OSError
-        return Check("device", False, f"torch cannot be imported ({error}); install it again")
-
-
-def _data() -> Iterator[Check]:
-    try:  # a broken pandas, pooch or yaml shows here and not as a traceback
-        from ..cohort.art import ART_FULL
-        from ..cohort.load import load_cohort
-        from ..runtime.download import DEMO_NAME, PUBLIC_NAME, data_folder, download_cohort, raw_folder
-    except (ImportError, OSError) as error:
-        yield Check("bundled cohort", False, f"cannot be read ({error}); see the packages above")
-        return
+        yield Check("device", False, f"torch cannot be imported ({error}); install it again")
     try:
+        from ..cohort import ART_FULL, load_cohort
+        from ..runtime.download import DEMO_NAME, data_folder
+
         patients = load_cohort()[ART_FULL.patient].nunique()
         yield Check("bundled cohort", True, f"{patients} patients in {data_folder() / DEMO_NAME}")
     except (ImportError, OSError, ValueError) as error:
-        yield Check("bundled cohort", False, f"{error}; or restore the file from the repository")
-    cached = (raw_folder() / PUBLIC_NAME).is_file()
+        yield Check(
+            "bundled cohort", False, f"{error}; see the packages above, or restore the file from the repository"
+        )
     try:
+        from ..runtime.download import PUBLIC_NAME, download_cohort, raw_folder
+
+        cached = (raw_folder() / PUBLIC_NAME).is_file()
         how = f"cached as {download_cohort()}" if cached else "not cached, optional; run: python -m hg_helpers download"
         yield Check("public cohort", True, how)
-    except OSError as error:
+    except (ImportError, OSError) as error:
         yield Check("public cohort", False, str(error))
-
-
-def _folder() -> Iterator[Check]:
     folder, free = Path.cwd(), shutil.disk_usage(Path.cwd()).free
     disk, enough = f"{free / 1e9:.1f} GB free in {folder}", free >= _FREE_DISK
     yield Check("disk", enough, disk if enough else f"only {disk}; make room for 1 GB")
