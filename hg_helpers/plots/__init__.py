@@ -7,9 +7,8 @@ notebook, let one be the last value of a cell. ``hg.plots.style`` holds colours 
 
 from . import style
 from .distributions import association, distributions, trends_and_cycles
-from .drawing import models
 from .groups import coverage_bars, giveaways, joint_shares, privacy_distances
-from .moving import gan_steps, lstm_steps, play
+from .lesson import gan_steps, lstm_steps, models, play
 from .over_time import patients, regimen_shares, trajectories
 from .training import ablation, prototypes, training_curves
 

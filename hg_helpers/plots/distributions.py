@@ -37,9 +37,9 @@ def distributions(
     """Every feature's distribution over all months: step histograms for reals, grouped bars for categories.
 
     ``synthetic`` is one table, called ``label``, or several as ``{name: table}``. A lab whose transform is Box-Cox gets
-    a log10 axis, unless a value is zero or negative or the range is under a decade. The spike of a collapsed model
-    (2.5 times as high as the real histogram) is cut off, and its height written on the panel. Shares are of the known
-    values. The table has the columns ``feature, source, level, left, right, share``, one row a bar or bin.
+    a log10 axis, unless a value is zero or negative or the range is under a decade. A collapsed model's spike is cut
+    off, its height written on the panel. Shares are of known values. Columns: ``feature, source, level, left, right,
+    share``, one row a bar or bin.
     """
     tables = with_real(real, synthetic, label, real_label)
     look, drawn, told = style.looks(tables), [], []
@@ -130,9 +130,8 @@ def association(
 ) -> Drawn:
     """Association of every pair of features, real beside synthetic, and synthetic minus real, on one colour scale.
 
-    Pearson's r for two reals, the correlation ratio for a real and a category, Cramér's V for two categories, as
-    :func:`hg_helpers.metrics.fidelity.association_matrix` defines them; undefined, and hatched, where a feature never
-    varies. The table has the columns ``first, second, real, synthetic, difference``.
+    They are those of :func:`hg_helpers.metrics.fidelity.association_matrix`; undefined, and hatched, where a feature
+    never varies. The table has the columns ``first, second, real, synthetic, difference``.
     """
     if len(schema) < 2:
         raise ValueError("associations need a schema of at least two features")
@@ -205,9 +204,8 @@ def trends_and_cycles(
 ) -> Drawn:
     """How features move together within patients: trends above, cycles below, real on the left, synthetic on the right.
 
-    As :func:`hg_helpers.metrics.dynamics.within_patient_correlation` defines them: the smooth course over months, and
-    what is left of the months' ups and downs; undefined, and hatched, where no patient's values vary. Of all real
-    features. The table has the columns ``part, source, first, second, correlation, patients``.
+    Of all real features, as :func:`hg_helpers.metrics.dynamics.within_patient_correlation` has them; undefined, and
+    hatched, where no patient's values vary. Columns: ``part, source, first, second, correlation, patients``.
     """
     names = [feature.name for feature in schema.real]
     if len(names) < 2:

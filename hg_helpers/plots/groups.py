@@ -33,9 +33,8 @@ def joint_shares(
     """Heat maps of joint shares of two or more features, one a table, on one colour scale, the shares written in.
 
     The feature with most levels makes the rows, all combinations of the others the columns, at most 16. The colour
-    grows with the square root of the share, so that rare groups can be seen. The first of ``tables`` should be the real
-    cohort: the others are compared with it. The table has the columns ``source``, one a feature (level names), and
-    ``share`` (of the months in which all are known).
+    grows with the square root of the share, so that rare groups can be seen. The first of ``tables``, the real cohort,
+    is what the others are compared with. Columns: ``source``, the features, ``share`` (of months where all are known).
     """
     tables, features = named(tables), list(features)
     if len(features) < 2 or len(set(features)) < len(features):
@@ -61,11 +60,11 @@ def joint_shares(
     tall = 1.2 + 0.6 * len(chosen[longest]) + 0.2 * len(rest)
     beside = max(1, int((style.WIDTH - 0.5 - 0.085 * max(map(len, chosen[longest]))) // wide))
     figure, panels = style.panels(len(tables), beside, tall, 0.9)
-    cells = pd.MultiIndex.from_product([chosen[name] for name in [longest, *rest]])
+    sizes = [len(levels) for levels in chosen.values()]
     scale = {"cmap": style.SHARES, "norm": PowerNorm(0.5, 0.0, shares.max(axis=None))}
     for axes, (name, share) in zip(panels, shares.items(), strict=True):
-        ordered = share.reorder_levels([longest, *rest]).reindex(cells).to_numpy().reshape(-1, len(heads))
-        grid = pd.DataFrame(ordered, chosen[longest], heads).replace(0.0, np.nan)
+        cells = np.moveaxis(share.to_numpy().reshape(sizes), features.index(longest), 0).reshape(-1, len(heads))
+        grid = pd.DataFrame(cells, chosen[longest], heads).replace(0.0, np.nan)
         image = style.heat(axes, grid, scale, lambda share: percent(share) if share > 0 else "absent")
         axes.set_title(name, loc="left", pad=36)
         words = told[name].replace(", ", "\n") + "\n" * (name == first)
@@ -86,16 +85,13 @@ def joint_shares(
 def coverage_bars(tables: Tables, label: str = "synthetic", most: int = 40, real_label: str = "real") -> Drawn:
     """The share of each group of patients: real as bars, largest first, synthetic as marks, and who is not covered.
 
-    The axis grows with the square root of the share, so that rare groups can be seen. Beside a group that is not
-    covered stands ``absent``, or ``too few`` where somebody is there, but fewer than ``coverage`` was asked to count.
-    ``tables`` come from :func:`hg_helpers.metrics.coverage`, one (``label``) or several models against the same real
-    cohort (``real_label``). ``most`` groups are drawn; the returned table has all, in the columns of levels and
-    ``group, source, share, covered, drawn``.
+    Beside a group that is not covered stands ``absent``, or ``too few`` where somebody is there, but fewer than
+    ``coverage`` was asked to count. ``tables`` come from :func:`hg_helpers.metrics.coverage`, one (``label``) or
+    several models against the same real cohort (``real_label``). ``most`` groups are drawn; the returned table has all,
+    in the columns of levels and ``group, source, share, covered, drawn``.
     """
     tables = named(tables, label)
     long = _long_coverage(tables, most, real_label)
-    if long.empty:
-        raise ValueError("the coverage table has no group to draw")
     of_source = {name: part.set_index("group") for name, part in long.groupby("source", sort=False)}
     real, look, told = of_source[real_label]["share"], style.looks(tables), []
     groups, reach = real.index[:most], float(long.loc[long["drawn"], "share"].max())
@@ -159,8 +155,7 @@ def privacy_distances(tables: Tables, label: str = "synthetic") -> Drawn:
     """How far the closest training and the closest held-out patient are: cumulative shares of synthetic patients.
 
     A cohort that copies its training patients starts at distance 0. The larger of the two real sets would lie closer by
-    its size alone, so curves and the share above each panel are of both at equal numbers, of a random part of the
-    larger one. 0.5 is ideal; real patients in the cohort's place (the floor) show what chance does. ``tables`` come
+    its size alone, so curves and the share above each panel (ideal: 0.5) are of both at equal numbers. ``tables`` come
     from :func:`hg_helpers.metrics.dcr_share`, one or ``{name: table}``; the returned one has the columns ``source, set,
     distance, share``: the steps of each curve.
     """
@@ -192,11 +187,10 @@ def privacy_distances(tables: Tables, label: str = "synthetic") -> Drawn:
 def giveaways(tables: Tables, label: str = "synthetic", most: int = 10) -> Drawn:
     """The summaries that give synthetic patients away, worst first: how well each one alone tells them from real ones.
 
-    An AUC of 0.5 tells nothing, 1 everything. Below each name stand its means, of real and of synthetic patients: labs
-    on their encoded scale from 0 to 1, all else as shares of months. ``tables`` come from
-    :func:`hg_helpers.metrics.c2st_auc`, one or ``{name: table}`` of several models against the same real patients,
-    ordered by the first. ``most`` summaries are drawn; the returned table has all, in the columns ``source, feature,
-    summary, auc, real, synthetic, drawn``.
+    An AUC of 0.5 tells nothing, 1 everything. Below each name stand its means: labs on their encoded scale from 0 to 1,
+    all else as shares of months. ``tables`` come from :func:`hg_helpers.metrics.c2st_auc`, one or ``{name: table}`` of
+    several models against the same real patients, ordered by the first. ``most`` summaries are drawn; the returned
+    table has all, in the columns ``source, feature, summary, auc, real, synthetic, drawn``.
     """
     tables = named(tables, label)
     first, parts, told = next(iter(tables)), {}, []

@@ -131,6 +131,7 @@ def regimen_shares(tables: Tables, schema: Schema, feature: str | None = None) -
         raise ValueError("the schema has no feature with role 'regimen'; name a feature to draw")
     chosen = discrete(schema, schema.regimen[0].name if feature is None else feature)
     levels = level_names(chosen)
+    looks = dict(zip(levels, style.category_looks(len(levels)), strict=True))
     figure, panels = style.panels(len(tables), len(tables), 4.2, sharey=True)
     drawn, told = {}, []
     for axes, (name, table) in zip(panels, tables.items(), strict=True):
@@ -138,7 +139,7 @@ def regimen_shares(tables: Tables, schema: Schema, feature: str | None = None) -
         shares = pd.crosstab(known["time"], known["value"], normalize="index").reindex(columns=levels, fill_value=0.0)
         shares = shares[shares.index < (schema.length or np.inf)].rename_axis(columns="level")
         layers = axes.stackplot(shares.index, shares.to_numpy().T, edgecolor="white", linewidth=0.4)
-        for layer, look in zip(layers, style.category_looks(len(levels)), strict=True):
+        for layer, look in zip(layers, looks.values(), strict=True):
             layer.set(facecolor=look["color"], hatch=look["hatch"])
         if absent := list(shares.columns[shares.max() == 0]):
             words = "\n".join(["absent:", *absent] if len(absent) < 9 else [f"{len(absent)} levels absent"])
@@ -154,7 +155,7 @@ def regimen_shares(tables: Tables, schema: Schema, feature: str | None = None) -
         drawn[name] = shares
     panels[0].yaxis.set_major_formatter(style.PERCENT)
     shape = {"ncols": style.legend_columns(levels), "handlelength": 2.2}
-    figure.legend(handles=style.level_keys(levels), title=chosen.name, loc="outside lower center", **shape)
+    figure.legend(handles=style.keys(looks), title=chosen.name, loc="outside lower center", **shape)
     table = pd.concat({n: s.stack() for n, s in drawn.items()}, names=["source"]).rename("share").reset_index()
     span = f"{max(map(len, drawn.values()))} {row_noun(schema)}"
     return style.finish(figure, table, f"Shares of {chosen.name} over {span}: {'; '.join(told)}.")
@@ -181,6 +182,7 @@ def patients(
     if not moving:
         raise ValueError("the schema has no feature with levels to draw as a bar")
     regimen = moving[0]
+    looks = dict(zip(level_names(regimen), style.category_looks(len(regimen.levels)), strict=True))
     long = pd.concat([_long(t, schema, [*labs, regimen], name, number, seed) for name, t in tables.items()])
     people = long.groupby("source", sort=False)["patient"].unique()
     rows, told = people.map(len).max(), []
@@ -188,7 +190,7 @@ def patients(
     for place, (name, ids) in enumerate(people.items()):
         source, below = long[long["source"] == name], panels[place::2]
         own = (source[source["patient"] == patient] for patient in ids)
-        stays = [_course(axes, part, labs, long, regimen, place) for axes, part in zip(below, own, strict=False)]
+        stays = [_course(axes, part, labs, long, looks, place) for axes, part in zip(below, own, strict=False)]
         for axes in below[len(ids) :]:
             axes.set_visible(False)
         below[0].set_title(name)
@@ -198,7 +200,7 @@ def patients(
         labs_of = [f"{lab.name} median {medians[lab.name]:,.3g}" for lab in labs]
         told.append(", ".join([f"{len(ids)} {name} patients", *labs_of, f"{np.mean(stays):.1f} stays each"]))
     keys = [Line2D([], [], linewidth=2, label=lab.label, **look) for lab, look in zip(labs, LABS, strict=False)]
-    keys += style.level_keys(level_names(regimen))
+    keys += style.keys(looks)
     figure.legend(handles=keys, loc="outside lower center", ncols=4, handlelength=2.6)
     lines = f"{' and '.join(lab.name for lab in labs)} as lines, " if labs else ""
     alt = f"Single patients over {row_noun(schema)}, {lines}{regimen.name} as a bar: {'; '.join(told)}."
@@ -215,7 +217,7 @@ def _long(t: pd.DataFrame, schema: Schema, features: list[Feature], name: str, n
     return long.sort_values(["patient", "time"], kind="stable")[columns]
 
 
-def _course(axes: Axes, own: pd.DataFrame, labs: list, long: pd.DataFrame, regimen: Feature, place: int) -> int:
+def _course(axes: Axes, own: pd.DataFrame, labs: list, long: pd.DataFrame, looks: dict, place: int) -> int:
     """One patient: a line a lab on a scale for all patients, below it the regimen; returns the number of stays."""
     for side, (lab, look) in enumerate(zip(labs, LABS, strict=False)):
         part, values = (t.loc[t["feature"] == lab.name] for t in (own, long))
@@ -230,12 +232,11 @@ def _course(axes: Axes, own: pd.DataFrame, labs: list, long: pd.DataFrame, regim
         outside = {edge: place == side, f"label{edge}": place == side}
         panel.tick_params(axis="y", colors=style.ink(look["color"]), **outside)
         panel.minorticks_off()
-    levels = own[own["feature"] == regimen.name]
-    places = dict(zip(level_names(regimen), style.category_looks(len(regimen.levels)), strict=True))
+    levels = own[own["value"].isna()]
     new = (levels["level"] != levels["level"].shift()) | (levels["time"].diff() > 1)  # nobody knows what a gap hides
     stays = levels.groupby(new.cumsum())
     for _, stay in stays:
-        look = places[stay["level"].iloc[0]]
+        look = looks[stay["level"].iloc[0]]
         ends = stay["time"].min() - 0.5, stay["time"].max() + 0.5
         axes.axvspan(*ends, 0.0, BAR, linewidth=0, facecolor=look["color"], hatch=look["hatch"], edgecolor="white")
     axes.margins(x=0.01)

@@ -30,11 +30,10 @@ def report_figures(
 ) -> Iterator[tuple[str, Picture]]:
     """Draw, one after the other, what ``python -m hg_helpers evaluate`` leaves beside its table, as name and figure.
 
-    Each set stands under its name and size. Synthetic patients are held against the held-out ones, whom the model has
-    not seen; training patients stand beside them, so that who is missing among the fewer held-out ones by chance is not
-    taken for a group that real patients lack. Groups are those of the training patients. A figure that the schema does
-    not allow (no regimen, one feature) is left out with a line in the log. Tables are checked ones, as for
-    :func:`hg_helpers.evaluate`; ``seed`` draws single patients and the halves of the privacy distances.
+    Synthetic patients are held against the held-out ones, whom the model has not seen; training patients stand beside
+    them, and give the groups, so that who is missing among the fewer held-out ones by chance is not taken for a group
+    that real patients lack. A figure that the schema does not allow (no regimen, one feature) is left out with a line
+    in the log. ``seed`` draws single patients and the halves of the privacy distances.
     """
     sets = {"holdout": holdout, "training": train, "synthetic": synthetic}
     sets = {f"{name} (n = {t[schema.patient].nunique():,})": t for name, t in sets.items()}
@@ -53,15 +52,14 @@ def report_figures(
             found[other] = dcr_share(train[half], holdout, train[~half], schema)[1]
         return found
 
-    def groups_of(*names: str) -> dict[str, pd.DataFrame]:
-        return {name: coverage(train, sets[name], schema)[1] for name in names}
-
     drawn: dict[str, Callable] = {
         "distributions": lambda: distributions(holdout, others, schema, real_label=held),
         "association": lambda: association(*pair, **names),
         "trends_and_cycles": lambda: trends_and_cycles(*pair, **names),
         "joint_shares": lambda: joint_shares(sets, schema, who),
-        "coverage": lambda: coverage_bars(groups_of(held, made), real_label=trained),
+        "coverage": lambda: coverage_bars(
+            {n: coverage(train, sets[n], schema)[1] for n in (held, made)}, real_label=trained
+        ),
         "trajectories": lambda: trajectories(holdout, others, schema, real_label=held, patients=0),
         "regimen_shares": lambda: regimen_shares(sets, schema),
         "patients": lambda: patients(*pair, **names, seed=seed),

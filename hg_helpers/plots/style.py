@@ -1,8 +1,7 @@
 """What all figures share: colours, line styles, the canvas and the parts that several of them are made of.
 
-Figures are made without pyplot, so that drawing a hundred of them leaks none and a reader's own settings are neither
-used nor changed. IPython shows a bare ``Figure`` only once pyplot has loaded the inline backend; a :class:`Picture`
-shows itself: as the last value of a cell it appears exactly once, with its alternative text.
+Figures are made without pyplot, so that drawing a hundred leaks none and a reader's settings are neither used nor
+changed. A :class:`Picture` shows itself: as the last value of a cell it appears once, with its alternative text.
 
 >>> list(looks(['real', 'v1', 'v2_plus'])['real'])
 ['color', 'linestyle', 'hatch', 'marker']
@@ -11,7 +10,6 @@ shows itself: as the last value of a cell it appears exactly once, with its alte
 from __future__ import annotations
 
 import base64
-import functools
 import io
 import itertools
 import math
@@ -43,20 +41,13 @@ BLUE, VERMILLION, PURPLE, GREY = "#0072B2", "#D55E00", "#CC79A7", "#8C8C8C"
 #: All pictures are 900 pixels wide, a notebook's page on a laptop of 1366 x 768; files have 150 dots an inch.
 WIDTH, DPI, FILE_DPI = 9.0, 100, 150
 
-STYLE = {"font.size": 12, "axes.titlesize": 13, "axes.labelsize": 12, "legend.fontsize": 12, "lines.linewidth": 2.0}
-STYLE |= {"xtick.labelsize": 11, "ytick.labelsize": 11, "legend.frameon": False, "hatch.linewidth": 1.2}
-STYLE |= {"axes.spines.top": False, "axes.spines.right": False, "figure.dpi": DPI, "savefig.dpi": "figure"}
+#: What pictures say of models, curves and metrics, and how they look.
+WORDS = yaml.safe_load(Path(__file__).with_name("words.yaml").read_text(encoding="utf-8"))
+STYLE = {**WORDS["style"], "figure.dpi": DPI}
 
-#: The look of the real cohort, and of another one beside it; then of each synthetic one in turn: colour, line, hatching
-#: and marker all differ.
-REAL = {"color": "#595959", "linestyle": "-", "hatch": "", "marker": "s"}
-OTHER_REAL = {"color": "#8C8C8C", "linestyle": (0, (3, 1)), "hatch": "---", "marker": "X"}
-SYNTHETIC = (
-    {"color": VERMILLION, "linestyle": (0, (4, 1.5)), "hatch": "///", "marker": "o"},
-    {"color": BLUE, "linestyle": (0, (6, 1.2, 1.2, 1.2)), "hatch": "...", "marker": "^"},
-    {"color": GREEN, "linestyle": (0, (1, 1)), "hatch": "xxx", "marker": "D"},
-    {"color": PURPLE, "linestyle": (0, (2, 1, 1, 1)), "hatch": "\\\\\\", "marker": "v"},
-    {"color": ORANGE, "linestyle": (0, (8, 3)), "hatch": "ooo", "marker": "P"},
+#: The look of the real cohort, and of another one beside it; then of each synthetic one in turn.
+REAL, OTHER_REAL, *SYNTHETIC = (
+    {**look, "linestyle": (0, tuple(look["linestyle"])) if look["linestyle"] else "-"} for look in WORDS["looks"]
 )
 MODELS = dict(zip(("v1", "v2", "v2_plus"), SYNTHETIC, strict=False))
 #: Categories of one feature in the schema's order: colours, hatchings and markers.
@@ -69,8 +60,6 @@ SIGNED = LinearSegmentedColormap.from_list("signed", ["#00243D", BLUE, "#FFFFFF"
 BOX = {"facecolor": "white", "edgecolor": "none", "alpha": 0.9, "pad": 1.5}
 #: Shares on an axis.
 PERCENT = FuncFormatter(lambda share, _: f"{100 * share:.4g}%")
-#: What pictures say of models, curves and metrics.
-WORDS = yaml.safe_load(Path(__file__).with_name("words.yaml").read_text(encoding="utf-8"))
 #: What a picture is drawn of: one table, or several by name.
 Tables = pd.DataFrame | dict[str, pd.DataFrame]
 
@@ -93,17 +82,8 @@ class Picture(Figure):
 
 #: A picture, and the table of what it shows.
 Drawn = tuple[Picture, pd.DataFrame]
-
-
-def picture(draw: Callable) -> Callable:
-    """Run a drawing function under matplotlib's defaults and :data:`STYLE`, whatever the reader has set."""
-
-    @functools.wraps(draw)
-    def styled(*args: Any, **kwargs: Any) -> Drawn:
-        with style.context(["default", STYLE, {"axes.titleweight": "bold"}]):
-            return draw(*args, **kwargs)
-
-    return styled
+#: Decorates a drawing function: it runs under matplotlib's defaults and :data:`STYLE`, whatever the reader has set.
+picture = style.context(["default", STYLE, {"axes.titleweight": "bold"}])
 
 
 def canvas(width: float, height: float) -> Picture:
@@ -138,9 +118,7 @@ def finish(figure: Picture, table: pd.DataFrame, alt: str, size: float = 11) -> 
 
 
 def looks(names: Iterable[str]) -> dict[str, dict]:
-    """A look for each name: greys where it says real, holdout or training as a word of its own; the series' models keep
-    theirs in all pictures; any other name takes the next one that is free.
-    """
+    """Greys where a name says real, holdout or training; the series' models keep theirs; others take a free look."""
     names = list(names)
     reals = [n for n in names if n not in MODELS and re.search(r"\b(real|holdout|training)\b", n, re.IGNORECASE)]
     found = dict(zip(reals, itertools.cycle((REAL, OTHER_REAL)))) | {n: MODELS[n] for n in names if n in MODELS}
@@ -151,11 +129,10 @@ def looks(names: Iterable[str]) -> dict[str, dict]:
 
 def contrast(first: Any, second: Any) -> float:
     """Contrast of two colours, 1 to 21 (Web Content Accessibility Guidelines 2.2); text needs 4.5."""
-    light = []
-    for colour in (first, second):
-        linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in to_rgb(colour)]
-        light.append(np.dot([0.2126, 0.7152, 0.0722], linear) + 0.05)
-    return max(light) / min(light)
+    colours = np.array([to_rgb(first), to_rgb(second)])
+    linear = np.where(colours <= 0.04045, colours / 12.92, ((colours + 0.055) / 1.055) ** 2.4)
+    light = linear @ [0.2126, 0.7152, 0.0722] + 0.05
+    return light.max() / light.min()
 
 
 def ink(colour: Any) -> str:
@@ -178,7 +155,7 @@ def legend_columns(names: Iterable[str], lines: bool = False) -> int:
 
 def legend_of(figure: Picture, look: dict[str, dict], lines: bool = False) -> None:
     """A legend above all, of hatched patches, and the line that belongs to each where there are lines too."""
-    handles: list[Any] = [Patch(facecolor=s["color"], edgecolor="white", hatch=s["hatch"]) for s in look.values()]
+    handles: list[Any] = keys(look)
     if lines:
         both = zip(handles, look.values(), strict=True)
         handles = [(p, Line2D([], [], color=s["color"], linestyle=s["linestyle"], linewidth=2.5)) for p, s in both]
@@ -187,10 +164,9 @@ def legend_of(figure: Picture, look: dict[str, dict], lines: bool = False) -> No
     figure.legend(handles, list(look), loc="outside upper center", **shape)
 
 
-def level_keys(levels: Sequence[str]) -> list[Patch]:
-    """Legend entries of a feature's levels."""
-    looks = zip(levels, category_looks(len(levels)), strict=True)
-    return [Patch(facecolor=s["color"], edgecolor="white", hatch=s["hatch"], label=level) for level, s in looks]
+def keys(look: dict[str, dict]) -> list[Patch]:
+    """Hatched legend entries."""
+    return [Patch(facecolor=s["color"], edgecolor="white", hatch=s["hatch"], label=name) for name, s in look.items()]
 
 
 def bars_beside(axes: Axes, names: Sequence[str], widths: dict[str, Any], look: dict, left: float = 0) -> None:

@@ -33,10 +33,9 @@ def training_curves(history: pd.DataFrame) -> Drawn:
     """Each loss over the generator steps: one point a batch, shaded by its months per patient, and a running median.
 
     The median runs over one epoch where there are at least five, so that it does not follow the curriculum's lengths up
-    and down. Axes end where 98 % of the batches lie; how many lie outside is written in the panel. Gradient penalty and
-    correlation loss stand without their weights. ``history`` is that of :meth:`Trainer.fit`; columns that are absent or
-    empty get no panel, nor does a learning rate that stays as it is. The table has the columns ``curve, step, epoch,
-    length, value, median``.
+    and down. Axes end where 98 % of the batches lie; how many lie outside is written in the panel. Losses stand without
+    their weights. ``history`` is that of :meth:`Trainer.fit`; columns that are absent or empty get no panel, nor does a
+    learning rate that stays as it is. Columns of the table: ``curve, step, epoch, length, value, median``.
     """
     require(history, ["step", "epoch", "length"], "history")
     titles = style.WORDS["curves"]
@@ -81,10 +80,9 @@ def training_curves(history: pd.DataFrame) -> Drawn:
 def ablation(results: pd.DataFrame, floor: dict[str, float] | None = None) -> Drawn:
     """What each configuration reaches in each metric: one point a seed, a bar at their median.
 
-    ``results`` has the columns ``configuration, seed, metric, value``; ``decode`` where both decodings were tried; and
-    where a metric stands for several features, ``feature``, which then has a panel each. All in the order of the rows.
-    ``floor`` is real against real patients, a dashed line, by metric (``"ks"``) or a metric's feature (``"ks: VL"``).
-    The table is the results with the columns ``panel`` and ``median`` (over the seeds).
+    ``results`` has the columns ``configuration, seed, metric, value``, perhaps ``decode``, and ``feature`` where a
+    metric has a panel each; all in the order of the rows. ``floor`` is real against real, a dashed line, by metric
+    (``"ks"``) or a metric's feature (``"ks: VL"``). The table is the results with ``panel`` and ``median`` over seeds.
     """
     require(results, ["configuration", "seed", "metric", "value"], "results")
     if results.empty:
@@ -101,9 +99,9 @@ def ablation(results: pd.DataFrame, floor: dict[str, float] | None = None) -> Dr
     looks = {}
     for number, decode in enumerate(table["decode"].unique()):
         look = style.SYNTHETIC[(1, 0, 2, 3, 4)[number % 5]]
-        filling = "none" if number else look["color"]  # later decodings are open, so that both show where they meet
-        looks[decode] = {"marker": look["marker"], "color": look["color"], "markersize": 6, "linestyle": ""}
-        looks[decode]["markerfacecolor"] = filling
+        look = {"marker": look["marker"], "color": look["color"], "markersize": 6, "linestyle": ""}
+        # later decodings are open, so that both show where they meet
+        looks[decode] = {**look, "markerfacecolor": "none" if number else look["color"]}
     panels = table.groupby("panel", sort=False)
     figure, all_axes = style.panels(len(panels), 4, 0.26 * len(rows) + 1.2, 0.5, sharey=True)
     for axes, (name, part) in zip(all_axes, panels, strict=True):
@@ -152,10 +150,10 @@ def _ablation_panel(axes: Axes, part: pd.DataFrame, rows: dict[str, int], looks:
 def prototypes(points: Any, values: Sequence[Any], name: str | Feature) -> Drawn:
     """The two main directions of prototype vectors, coloured by a feature of their patients.
 
-    ``points`` is (n, Z) or (n, 1, Z), array or tensor: one prototype a patient; ``values`` (n,) the patients' values of
-    the feature. ``name`` says what they are: a :class:`Feature` gives unit, order and names of levels (``values`` then
-    hold its codes); without one, numbers with more than eight different values count as real. The table has the columns
-    ``first, second, value``; ``attrs["explained"]`` holds the two directions' shares of the variance.
+    ``points`` is (n, Z) or (n, 1, Z), array or tensor; ``values`` (n,) the patients' values of the feature. ``name``
+    says what they are: a :class:`Feature` gives unit and levels (``values`` then hold its codes); with plain text,
+    numbers with more than eight different values count as real. The table has the columns ``first, second, value``;
+    ``attrs["explained"]`` holds the two directions' shares of the variance.
     """
     points = np.asarray(points.detach().cpu() if hasattr(points, "detach") else points, dtype=float)
     points = points[:, 0] if points.ndim == 3 and points.shape[1] == 1 else points
