@@ -10,6 +10,7 @@ from hg_helpers.metrics import (
     cycle_difference,
     dwell_times,
     static_constant,
+    switch_response,
     switching_ratio,
     trend_difference,
     within_patient_correlation,
@@ -155,6 +156,24 @@ def test_dwell_times_by_hand():
     assert value == pytest.approx(4 / 5 + 2 * (4 / 5 - 2 / 3))
 
 
+def test_what_a_switch_brings_by_hand():
+    schema = schema_of(real("x"), real("fixed", static=True), categorical("drug", role="regimen"), months=5)
+    # on the real table's scale, 0 to 10. Switched after month 1: 10 to 0 in two months. Kept: 4 to 5, 5 to 5; 0 to 0
+    real_ = table(schema, [[4, 10, 5, 0, 0], [0, 0, 0, 0, 0]], [[1] * 5, [2] * 5], ["aabbb", "aaaaa"])
+    kept = np.mean([0.1, -0.5, 0, 0, 0])
+    value, effects = switch_response(real_, real_, schema, months=2)
+    assert value == 0 and effects["feature"].tolist() == ["x"]
+    assert effects.loc[0, "real"] == pytest.approx(-1.0 - kept)
+    idle = table(schema, [[4, 10, 5, 0, 0], [0, 0, 0, 0, 0]], [[1] * 5, [2] * 5], ["aaaaa", "aabbb"])  # another's drug
+    value, effects = switch_response(real_, idle, schema, months=2)
+    assert effects.loc[0, "synthetic"] == pytest.approx(0 - np.mean([0.1, -1.0, -0.5, 0, 0]))
+    assert value == pytest.approx(abs(effects.loc[0, "real"] - effects.loc[0, "synthetic"]))
+    never = table(schema, [[4, 10, 5, 0, 0], [0, 0, 0, 0, 0]], [[1] * 5, [2] * 5], ["aaaaa", "aaaaa"])
+    assert switch_response(real_, never, schema)[0] == 1.0
+    value, effects = switch_response(never, never, schema)
+    assert np.isnan(value) and "nobody switches" in effects.attrs["note"]
+
+
 def test_without_a_regimen_all_features_that_may_change_switch_together_and_each_is_named():
     schema = schema_of(binary("sex", static=True), binary("ill"), categorical("stage"), binary("fixed"), months=4)
     real_ = table(schema, [[N] * 4], [[N, N, Y, Y]], ["aabb"], [[N] * 4])
@@ -183,7 +202,7 @@ def test_schemas_that_are_too_short_or_lack_the_features_give_nan_with_a_reason(
     one = table(month, [[1], [2]], [[1], [2]], [[N], [Y]], [[N], [Y]])
     bare = schema_of(binary("p", static=True), months=3)
     none = table(bare, [[N, N, N]])
-    metrics = (trend_difference, cycle_difference, autocorrelation_difference, switching_ratio)
+    metrics = (trend_difference, cycle_difference, autocorrelation_difference, switching_ratio, switch_response)
     for metric in metrics:
         for schema, cohort in ((month, one), (bare, none)):
             value, behind = metric(cohort, cohort, schema)

@@ -43,6 +43,7 @@ TOLERANCE = {
     "autocorrelation_difference": 0.08,
     "switching_ratio": 0.5,
     "dwell_times": 1.5,
+    "switch_response": 0.2,
     "static_constant": 0.0,
     "dcr_share": 0.1,
     "nndr": 0.04,

@@ -10,7 +10,7 @@ from .arrays import CohortArrays, as_arrays, most_frequent_levels
 from .distances import flatten
 from .diversity import coverage, joint_tv, log_cluster, patient_spread, prdc_coverage, prdc_density
 from .dynamics import autocorrelation_difference, cycle_difference, dwell_times, static_constant, switching_ratio
-from .dynamics import trend_difference, within_patient_correlation
+from .dynamics import switch_response, trend_difference, within_patient_correlation
 from .fidelity import association_difference, association_matrix, contingency_similarity, cramers_v
 from .fidelity import gap_clustering, gap_shares, ks, length_ks, step_ks, tv, wasserstein
 from .metric import METRICS
@@ -26,5 +26,5 @@ __all__ += ["coverage", "joint_tv", "log_cluster", "patient_spread", "prdc_cover
 __all__ += ["autocorrelation_difference", "cycle_difference", "dwell_times", "static_constant", "switching_ratio"]
 __all__ += ["gap_clustering", "gap_shares", "length_ks", "step_ks", "trend_difference", "within_patient_correlation"]
 __all__ += ["copies", "copy_threshold", "dcr_share", "disclosure_risk", "flatten", "membership_auc", "nndr"]
-__all__ += ["c2st_auc", "c2st_other_auc", "privacy_distances", "trtr_auc", "tstr_auc"]
+__all__ += ["c2st_auc", "c2st_other_auc", "privacy_distances", "switch_response", "trtr_auc", "tstr_auc"]
 __all__ += ["fitted_q", "kaplan_meier", "restricted_mean", "time_to_outcome"]

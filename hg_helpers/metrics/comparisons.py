@@ -84,6 +84,7 @@ def against_holdout(c: Comparison, chosen: Cohort, seed: int) -> Iterator[Score]
     of_pairs = fidelity.association_difference, fidelity.contingency_similarity
     whole = dict.fromkeys((*of_pairs, dynamics.trend_difference, dynamics.cycle_difference), "all")
     whole[dynamics.dwell_times] = (switching or ["all"])[0]
+    whole[dynamics.switch_response] = "all"
     whole[dynamics.static_constant] = joined(f.name for f in schema.static)
     # what only tables have whose courses end early, or whose visits have times of their own
     whole |= {} if all(cohort.there.all() for cohort in everybody) else {fidelity.length_ks: "all"}

@@ -25,6 +25,7 @@ from .metric import NO_REAL, Cohort, Names, Result, averaged, gap, mean_defined,
 
 #: A trend or cycle with a smaller standard deviation (encoded scale, range 1) is a constant with rounding on it.
 _CONSTANT = 1e-7
+_NOBODY = "nobody switches, or no value is known before and after a switch"
 _CONSTANTS, _NO_SWITCH = "no patient's values vary", "the schema has no binary or categorical feature that may change"
 
 
@@ -199,6 +200,30 @@ def dwell_times(real: Cohort, synthetic: Cohort) -> Result:
         shares.append(np.bincount(stays, minlength=real.months + 1)[1:] / len(stays))
     table = pd.DataFrame(dict(zip(columns, (months, *shares), strict=True)))
     return float(stats.wasserstein_distance(months, months, *shares)), noted(table)
+
+
+@metric(best=0.0, limits=(0.0, 4.0), scaled=True)
+def switch_response(real: Cohort, synthetic: Cohort, months: int = 3) -> Result:
+    """How far off it is what a switch brings: the mean over real features that may change, on the encoded scale.
+
+    It brings the mean change of a value from the last visit before a switch of regimen to ``months`` visits later, less
+    the same where nothing is switched. Who is switched is ill, so this is no effect of the drugs; but where nothing
+    follows a switch, nobody can learn from the cohort when to make one. No switch in one cohort only counts as 1.
+    """
+    columns, rows = ["feature", "real", "synthetic", "difference"], []
+    reach, names = min(months, real.months - 1), switching_names(real.schema)
+    if not names or reach < 1:
+        return undefined(_NO_SWITCH if reach else "a single month has no transitions", *columns)
+    for feature in real.schema.real:
+        if not feature.static:
+            brought = []
+            for cohort in (real, synthetic):
+                values, (changes, known) = cohort.values(feature.name, scaled=True), switches(cohort, names[0])
+                change = values[:, reach:] - values[:, :-reach]
+                changes, known = (part[:, : change.shape[1]] for part in (changes, known & ~changes))
+                brought.append(mean_defined(change[changes]) - mean_defined(change[known]))
+            rows.append((feature.name, *brought, float(gap(*brought))))
+    return averaged(rows, columns, "the schema has no real feature that may change", _NOBODY, of="difference")
 
 
 @metric(best=1.0)
