@@ -178,19 +178,20 @@ def _real_patients(options: argparse.Namespace, schema: Schema) -> tuple[pd.Data
     if "holdout_patients" not in split:
         raise ValueError(f"{options.model} was trained on all patients; give other real ones with --holdout TABLE")
     remedy = f"give the table that it was trained on, {split['data'] or 'the bundled cohort'}"
-    groups = {"training": split["train_patients"], "held-out": split["holdout_patients"]}
-    for group, ids in groups.items():
-        if absent := sorted(set(ids) - set(real[schema.patient]), key=str):
-            who = f"{len(absent)} of the {len(ids)} {group} patients of {options.model}"
+    parts = []
+    for group, key, values in (
+        ("training", "train_patients", "values"),
+        ("held-out", "holdout_patients", "holdout_values"),
+    ):
+        if absent := sorted(set(split[key]) - set(real[schema.patient]), key=str):
+            who = f"{len(absent)} of the {len(split[key])} {group} patients of {options.model}"
             raise ValueError(f"{who} are not in {options.real} (such as {absent[0]}): {remedy}")
-    train, holdout = (real[real[schema.patient].isin(ids)] for ids in groups.values())
-    for key, part in (("values", train), ("holdout_values", holdout)):  # of older versions, not both or neither
-        if split.get(key) in (None, values_of(part, schema)):
-            continue
-        raise ValueError(f"{options.real} has the patients of {options.model}, but other values: {remedy}")
+        parts.append(real[real[schema.patient].isin(split[key])])
+        if split.get(values) not in (None, values_of(parts[-1], schema)):  # None: older versions wrote one, or neither
+            raise ValueError(f"{options.real} has the patients of {options.model}, but other values: {remedy}")
     if Path(options.model).is_file():
         asked |= {f"model: {name}": value for name, value in Synthesizer.load(options.model).config.to_dict().items()}
-    return train, holdout, asked
+    return *parts, asked
 
 
 def demo(options: argparse.Namespace) -> None:

@@ -26,8 +26,7 @@ from ..cohort.encoding import CohortEncoder
 from ..runtime.checkpoint import require_writable
 from ..runtime.checks import whole_number
 from ..runtime.distributed import ALONE, Peers
-from ..runtime.environment import kept_memory, resolve_device, torch_as_we_mean_it
-from ..runtime.stop import between_batches
+from ..runtime.environment import between_batches, kept_memory, resolve_device, torch_as_we_mean_it
 from . import resume
 from .config import TrainConfig, build_networks, build_source, curriculum_batches
 from .losses import autoencoder_loss, correlation_loss, gradient_penalty
