@@ -24,8 +24,6 @@ import torch
 
 #: Raised when the content of a checkpoint changes meaning.
 FORMAT = 1
-#: A temporary file that nobody has written to for so many seconds belongs to a process that was killed.
-ABANDONED = 3600
 
 
 def _places(path: str | Path) -> tuple[Path, Path]:
@@ -44,10 +42,10 @@ def atomic(path: str | Path) -> Iterator[Path]:
     killed is removed by the next one that writes to ``path``, an hour later or more.
     """
     path, temporary = _places(path)
-    # By age: whether a process is alive cannot be asked on another machine, and on Windows not without harming it.
+    # by age: whether a process is alive cannot be asked on another machine, and on Windows not without harming it
     for left in path.parent.glob(f".{glob.escape(path.name)}.[0-9]*.part"):
         with suppress(OSError):  # gone by now, or not ours to remove: no reason not to write
-            if time.time() - left.stat().st_mtime > ABANDONED:
+            if time.time() - left.stat().st_mtime > 3600:  # seconds since anybody has written to it
                 left.unlink()
     try:
         yield temporary

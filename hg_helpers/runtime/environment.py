@@ -74,10 +74,9 @@ def torch_as_we_mean_it() -> Iterator[None]:
 
 
 def resolve_device(device: str | torch.device = "auto") -> torch.device:
-    """The device to compute on; a ValueError names those that exist here.
+    """The device to compute on, with ``"auto"`` CUDA or else the CPU; a ValueError names those that exist here.
 
-    ``"auto"`` is CUDA where there is one, else the CPU. Apple's MPS is used only when asked for: resuming bit for bit
-    is promised on the CPU alone.
+    Apple's MPS is used only when asked for: resuming bit for bit is promised on the CPU alone.
     """
     here = available_devices()
     if isinstance(device, str) and device == "auto":
@@ -100,11 +99,10 @@ def available_devices() -> list[str]:
 
 @contextmanager
 def kept_memory() -> Iterator[None]:
-    """Within the block, freed memory is not given back to the system; at its end it is.
+    """Within the block, freed memory is not given back to the system, whose clearing of each large tensor takes long.
 
-    glibc asks the system for each large tensor anew and gives it back at once; that the system clears it, page by page,
-    takes a quarter of a training step at the published size. Where another allocator is at work (macOS, Windows, Alpine
-    Linux), or the user has set glibc's by ``MALLOC_...`` variables, nothing is changed.
+    It is a quarter of a training step at the published size. Nothing is changed where the allocator is not glibc's (on
+    macOS, Windows and Alpine Linux), or where the user has set that by ``MALLOC_...`` variables.
     """
     if platform.libc_ver()[0] != "glibc" or any(name.startswith("MALLOC_") for name in os.environ):
         yield
