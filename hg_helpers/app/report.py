@@ -71,13 +71,17 @@ def write_page(
         levels = each.unit if each.is_real else ", ".join(map(str, each.levels))
         gaps = [f"{part[each.name].isna().mean():.1%}" for part in sets.values()]
         features.append((each.name, each.kind, levels, *gaps))
+    limits = zip(report["low"], report["high"], strict=True)
+    report = report.assign(interval=["" if np.isnan(low) else f"{low:.3f} to {high:.3f}" for low, high in limits])
+    report["best"] = [best if np.isfinite(best) else "the lower" for best in report["best"]]
+    report["says"], report["hides"] = zip(*(WORDS["metrics"][metric] for metric in report["metric"]), strict=True)
     parts = dict(list(report.groupby(report["metric"].map(lambda metric: METRICS[metric].group))))
     packages = ("torch", "numpy", "pandas", "scikit-learn")
     made = {"made": f"{datetime.now():%Y-%m-%d %H:%M}", "hg_helpers": sys.modules["hg_helpers"].__version__}
     made |= {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in packages}}
     shown = {"words": WORDS, "sizes": sizes, "features": features, "said": list(said), "settings": settings | made}
     shown["missing"] = [f"missing, {name}" for name in sets]
-    shown["groups"] = [(asked, *_numbers(parts[group])) for group, asked in WORDS["groups"].items() if group in parts]
+    shown["groups"] = [(question, parts[group]) for group, question in WORDS["groups"].items() if group in parts]
     shown["pictures"] = {name: (base64.b64encode(png).decode(), alt) for name, (png, alt) in pictures.items()}
     folder = jinja2.FileSystemLoader(Path(__file__).parent)
     pages = jinja2.Environment(loader=folder, autoescape=True, undefined=jinja2.StrictUndefined, finalize=_written)
@@ -87,13 +91,3 @@ def write_page(
 def _written(cell: Any) -> Any:
     """Numbers with three decimals, anything else as it is."""
     return cell if not isinstance(cell, float) else "undefined" if np.isnan(cell) else f"{cell:.3f}"
-
-
-def _numbers(part: pd.DataFrame) -> tuple[list[tuple], list[tuple]]:
-    """The metrics of a group beside their floors, and what each of them says and hides."""
-    rows = []
-    for row in part.itertuples():
-        interval = "" if np.isnan(row.low) else f"{row.low:.3f} to {row.high:.3f}"
-        best = row.best if np.isfinite(row.best) else "the lower"
-        rows.append((row.metric, row.feature, row.value, row.floor, best, interval, row.note))
-    return rows, [(metric, *WORDS["metrics"][metric]) for metric in part["metric"].unique()]
