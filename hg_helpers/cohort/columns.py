@@ -46,13 +46,12 @@ def real_values(table: pd.DataFrame, feature: Feature, schema: Schema) -> np.nda
         if bad.any():
             row, count = int(bad.argmax()), int(bad.sum())
             where, value = f"column {feature.name!r}: {row_name(table, row, schema)}", column.iloc[row]
-            hint = _no_number(str(value).strip()) if bad is text else ""
+            hint = _advice_on_text(str(value).strip()) if bad is text else ""
             raise ValueError(f"{where} has {shown(value)}, {problem}{hint} ({count} such rows in all)")
     return values
 
 
-def _no_number(text: str) -> str:
-    """What to do about a value that is text."""
+def _advice_on_text(text: str) -> str:
     if re.fullmatch(r"[-+]?[\d.]+,\d+", text):
         return "; a decimal comma? Read the file with pandas.read_csv(path, decimal=',') and pass the table"
     if text[:1] in "<>":
@@ -76,7 +75,7 @@ def level_positions(table: pd.DataFrame, feature: Feature, schema: Schema) -> np
         where, value = f"column {feature.name!r}: {row_name(table, row, schema)}", shown(column.iloc[row])
         allowed = ", ".join(map(repr, feature.codes))
         hold = f"{', '.join(map(shown, others[:5]))}{' ...' if len(others) > 5 else ''}"
-        such = f"({int(unknown.sum())} such rows in all; they hold {hold}). {_meant(others, feature)}"
+        such = f"({int(unknown.sum())} such rows in all; they hold {hold}). {_advice_on_levels(others, feature)}"
         raise ValueError(f"{where} has {value}, which is not one of the allowed {allowed} {such}")
     return found[number]
 
@@ -92,8 +91,7 @@ def _exact(value: object, reads: bool) -> object:
     return value.item() if isinstance(value, np.generic) else value
 
 
-def _meant(unknown: list[object], feature: Feature) -> str:
-    """What to do about values that are not among the codes."""
+def _advice_on_levels(unknown: list[object], feature: Feature) -> str:
     is_text, texts = isinstance(feature.codes[0], str), {str(value) for value in unknown}
     if feature.codes != feature.levels and texts <= set(map(str, feature.levels)):
         return "These are the levels' names: put the codes in their place, or leave `codes` out of the schema"

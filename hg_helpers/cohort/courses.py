@@ -29,7 +29,6 @@ class Courses:
 
     @classmethod
     def of(cls, patients: pd.Series) -> Courses:
-        """From the patient column."""
         number, _ = pd.factorize(patients)
         sizes = np.bincount(number)
         return cls(sizes, number, np.arange(len(number)) - np.repeat(np.cumsum(sizes) - sizes, sizes))

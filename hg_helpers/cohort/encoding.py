@@ -7,10 +7,8 @@ range. Discrete features: one-hot in the schema's level order. Behind a course's
 >>> from hg_helpers.cohort.simulate import simulate_cohort
 >>> cohort = simulate_cohort(3, seed=0)
 >>> encoder = CohortEncoder(ART_DEMO).fit(cohort)
->>> encoder.transform(cohort).shape
-torch.Size([3, 60, 22])
->>> encoder.inverse_transform(encoder.transform(cohort)).shape
-(180, 9)
+>>> encoder.transform(cohort).shape, encoder.inverse_transform(encoder.transform(cohort)).shape
+(torch.Size([3, 60, 22]), (180, 9))
 """
 
 from __future__ import annotations

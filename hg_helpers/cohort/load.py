@@ -165,7 +165,6 @@ def _select_columns(table: pd.DataFrame, schema: Schema, log: TableLog) -> pd.Da
 
 
 def _column_hint(absent: str, table: pd.DataFrame) -> str:
-    """What may have become of a column that is not in the table."""
     if absent in table.index.names:
         return " (it is the table's index: pass table.reset_index())"
     found = [str(name) for name in table.columns]

@@ -2,10 +2,8 @@
 
 >>> x = np.array([1.5, 2.5, 4.0, 11.0])
 >>> code = RealCode.fit(Feature('lab', 'real'), x)
->>> code.forward(x).round(2).tolist()
-[0.0, 0.34, 0.59, 1.0]
->>> code.inverse(code.forward(x)).tolist()
-[1.5, 2.5, 4.0, 11.0]
+>>> code.forward(x).round(2).tolist(), code.inverse(code.forward(x)).tolist()
+([0.0, 0.34, 0.59, 1.0], [1.5, 2.5, 4.0, 11.0])
 """
 
 from __future__ import annotations

@@ -26,8 +26,8 @@ from ..cohort.schema import Feature, Schema
 class CohortArrays:
     """A cohort as arrays, one course a patient, from the first visit (or month) on.
 
-    The patients stand in the order of their own values, not of their ids: relabelled or shuffled tables give the same
-    arrays, so a seeded draw of patients picks the same people.
+    The patients stand in the order of their own values, not of their ids: a seeded draw picks the same people of
+    relabelled or shuffled tables.
     """
 
     schema: Schema
@@ -73,12 +73,10 @@ class CohortArrays:
         return self.levels.shape[1]
 
     def each(self, change: Callable[[np.ndarray], np.ndarray]) -> CohortArrays:
-        """The same change of all that is laid out in patients and months."""
         names = ("there", "reals", "levels", "times", "scaled")
         return replace(self, **{n: change(getattr(self, n)) for n in names if getattr(self, n) is not None})
 
     def take(self, index: np.ndarray) -> CohortArrays:
-        """The patients at these positions."""
         return replace(self.each(lambda part: part[index]), patients=self.patients[index])
 
     def draw(self, n: int, rng: np.random.Generator) -> CohortArrays:
@@ -136,8 +134,7 @@ def prepare(
     if any(c.scaled is None and c.schema.real for c in ready):
         raise ValueError("these arrays have no scale: make them by hg.metrics.as_arrays(table, schema, encoder)")
     encoders = [c.encoder for c in ready if c.encoder is not None]
-    scales = [e.state()["codes"] for e in encoders]
-    if any(scale != scales[0] for scale in scales):
+    if any(e.state()["codes"] != encoders[0].state()["codes"] for e in encoders):
         raise ValueError("these arrays are scaled by different encoders; make all of them with one")
     encoder, out = encoder or next(iter(encoders), None), []
     for name, cohort in cohorts.items():
@@ -172,10 +169,7 @@ def most_frequent_levels(cohort: CohortArrays) -> np.ndarray:
 
 
 def joint_groups(*rows: np.ndarray) -> tuple[list[np.ndarray], np.ndarray]:
-    """Numbers the joint groups that occur in any of the sets, each of levels (rows, features).
-
-    Returns the group number of every row of each set, and the levels of each group, (groups, features), in their order.
-    """
+    """Of sets of levels (rows, features): each row's joint group by number, and the levels of each group, in order."""
     joined = pd.DataFrame(np.concatenate(rows).astype(np.int64))
     numbers, groups = np.zeros(len(joined), np.int64), np.empty((1, 0), np.int64)  # without features, one for all
     if len(joined.columns):

@@ -29,8 +29,6 @@ MINIMUM_PATIENTS = 10
 
 
 class Comparison(NamedTuple):
-    """The three cohorts of a report, encoded on the training patients' scale, and what is asked of them."""
-
     train: Cohort
     holdout: Cohort
     synthetic: Cohort

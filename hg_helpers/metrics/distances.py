@@ -41,8 +41,6 @@ def flatten(cohort: Cohort) -> np.ndarray:
 
 
 class Neighbours(NamedTuple):
-    """What one pass over all pairs of queries and references finds."""
-
     distance: np.ndarray  # (queries, k), to the nearest references, ascending; inf where there are fewer than k
     position: np.ndarray  # (queries, k), of those references
     reverse: np.ndarray  # (references,), distance of each to its nearest query

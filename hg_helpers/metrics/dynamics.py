@@ -128,8 +128,7 @@ def autocorrelation_difference(real: Cohort, synthetic: Cohort, lags: int = 12) 
     return averaged(rows, ["feature", "lag", "real", "synthetic", "difference"], none, _CONSTANTS, of="difference")
 
 
-def _autocorrelation(values: np.ndarray, lags: int) -> np.ndarray:
-    """(lags,) from values (patients, months)."""
+def _autocorrelation(values: np.ndarray, lags: int) -> np.ndarray:  # (lags,) from (patients, months)
     values = values[(~np.isnan(values)).sum(axis=1) > 1]
     deviation = values - patient_means(values)[:, None]
     variance = mean_defined(deviation**2)

@@ -226,5 +226,4 @@ def gap_clustering(real: Cohort, synthetic: Cohort, fewest: int = 20) -> Result:
 
 
 def gappy(*cohorts: Cohort) -> list[str]:
-    """Features with a gap in one of the cohorts."""
     return [f.name for f in cohorts[0].schema if any((c.there & ~c.known(f.name)).any() for c in cohorts)]

@@ -29,12 +29,10 @@ LARGEST_SEED = 2**32 - 1
 
 
 class Metric(NamedTuple):
-    """A row of the report: what the metric is at best, between which values it lies, and its part of the report."""
-
     name: str
     best: float
-    limits: tuple[float, float]
-    group: str
+    limits: tuple[float, float]  # between which it lies
+    group: str  # its part of the report
 
 
 #: Every metric of the report, by name; its order there is that of ``BEST``.
@@ -116,7 +114,6 @@ def noted(table: pd.DataFrame, note: str = "") -> pd.DataFrame:
 
 
 def undefined(note: str, *columns: str) -> Result:
-    """The result of a metric that these cohorts do not allow, and why."""
     return np.nan, noted(pd.DataFrame(columns=list(columns)), note)
 
 

@@ -31,8 +31,6 @@ DISCLOSURE_THRESHOLD = 0.09
 
 
 class PrivacyDistances(NamedTuple):
-    """Neighbours of synthetic patients among training and held-out ones, found once for several metrics."""
-
     to_train: Neighbours  # of synthetic patients, two nearest
     to_holdout: Neighbours  # of synthetic patients
     equal: tuple[np.ndarray, np.ndarray]  # distances to both at equal numbers: a random part of the larger set

@@ -154,7 +154,6 @@ MODELS = {"v1": TrainConfig.v1, "v2": TrainConfig.v2, "v2_plus": TrainConfig.v2_
 
 
 def build_generator(layout: Schema, config: TrainConfig) -> Generator:
-    """The generator for patients of that layout."""
     names = "heads", "static_heads", "start", "gumbel_noise", "hold_or_switch", "measurement_noise", "chain"
     names += ("switch_response",)
     options = {name: getattr(config, name) for name in names} | {"trunk": config.generator}
@@ -162,7 +161,6 @@ def build_generator(layout: Schema, config: TrainConfig) -> Generator:
 
 
 def build_source(config: TrainConfig) -> nn.Module:
-    """Where the generator's noise comes from."""
     sizes = (config.latent, config.buffer_size) if config.latent_source in MEMORIES else (config.latent,)
     return SOURCES[config.latent_source](*sizes)
 

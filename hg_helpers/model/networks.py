@@ -28,7 +28,6 @@ def layers(*widths: int) -> nn.Sequential:
 
 
 def real_channels(schema: Schema) -> list[int]:
-    """Where the real features stand among the channels."""
     return [schema.spans[feature.name].start for feature in schema.real]
 
 

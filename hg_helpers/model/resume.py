@@ -62,7 +62,6 @@ def accept(trainer: Any, x: Tensor) -> Tensor:
 
 
 def save(trainer: Any, path: str | Path, synthesizer: Any) -> None:
-    """See :meth:`hg_helpers.Trainer.save`."""
     if trainer.peers.rank > 0:  # of several processes, which hold the same, the first one writes
         return
     networks = {name: network.state_dict() for name, network in trainer.networks().items()}
@@ -83,7 +82,6 @@ def save(trainer: Any, path: str | Path, synthesizer: Any) -> None:
 
 
 def load(kind: type, path: str | Path, device: str | torch.device, peers: Peers) -> Any:
-    """A trainer of that kind, from the file; see :meth:`hg_helpers.Trainer.load`."""
     state = load_checkpoint(path, "trainer")
     device = resolve_device(device)  # out here: what is wrong with it is not the file's fault
     with naming(path):
