@@ -212,11 +212,9 @@ def auc_replicates(label: np.ndarray, score: np.ndarray, weights: np.ndarray) ->
     return out
 
 
-def cluster_replicates(
-    values: np.ndarray, cluster: np.ndarray, replicates: int, rng: np.random.Generator
-) -> np.ndarray:
-    """Mean of values in every replicate when whole clusters (patients with one nearest one) are drawn; NaN if few."""
-    _, code, size = np.unique(cluster, return_inverse=True, return_counts=True)
+def cluster_replicates(values: np.ndarray, group: np.ndarray, replicates: int, rng: np.random.Generator) -> np.ndarray:
+    """Mean of values in every replicate when whole groups (patients with one nearest one) are drawn; NaN if few."""
+    _, code, size = np.unique(group, return_inverse=True, return_counts=True)
     if len(size) < MINIMUM_PATIENTS:
         return np.full(replicates, np.nan)
     weights = draw_weights(len(size), replicates, rng)

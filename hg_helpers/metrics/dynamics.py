@@ -30,9 +30,7 @@ _CONSTANTS, _NO_SWITCH = "no patient's values vary", "the schema has no binary o
 
 
 @metric(scaled=True)
-def within_patient_correlation(
-    cohort: Cohort, part: str = "trend", features: Names = None
-) -> tuple[pd.DataFrame, pd.DataFrame]:
+def within_patient_correlation(cohort: Cohort, part: str = "trend", features: Names = None) -> tuple[pd.DataFrame, ...]:
     """Correlation of features' trends, or of their cycles, within patients, averaged by Fisher's z.
 
     Trend: a line fitted at every month to its neighbourhood (two straight lines would always correlate with +1 or -1),

@@ -36,6 +36,10 @@ class PrivacyDistances(NamedTuple):
     equal: tuple[np.ndarray, np.ndarray]  # distances to both at equal numbers: a random part of the larger set
 
 
+#: What may be passed to save time, where it was found before.
+Found, AllFound = Neighbours | None, PrivacyDistances | None
+
+
 @metric(scaled=True)
 def privacy_distances(train: Cohort, holdout: Cohort, synthetic: Cohort) -> PrivacyDistances:
     """The distances behind the metrics of this module in one go; memory grows with the sum of the patients only."""
@@ -54,7 +58,7 @@ def privacy_distances(train: Cohort, holdout: Cohort, synthetic: Cohort) -> Priv
 
 
 @metric(best=0.5, scaled=True)
-def dcr_share(train: Cohort, holdout: Cohort, synthetic: Cohort, distances: PrivacyDistances | None = None) -> Result:
+def dcr_share(train: Cohort, holdout: Cohort, synthetic: Cohort, distances: AllFound = None) -> Result:
     """Distance to the closest record: share of synthetic patients closer to training than to held-out patients.
 
     Of the larger of the two sets only as many patients count as the smaller has, so that 0.5 is ideal; the share is the
@@ -84,7 +88,7 @@ def _chance_of_closer(closer: np.ndarray, equal: np.ndarray, n: int, drawn: int)
 
 
 @metric(best=1.0, scaled=True)
-def nndr(train: Cohort, synthetic: Cohort, to_train: Neighbours | None = None) -> Result:
+def nndr(train: Cohort, synthetic: Cohort, to_train: Found = None) -> Result:
     """Nearest-neighbour distance ratio: distance to the closest training patient over that to the second closest.
 
     Mean over synthetic patients. Near 1 none is singled out; a copy scores 0, of a record that is there twice 1 (Lowe
@@ -105,9 +109,7 @@ def copy_threshold(train: Cohort, quantile: float = 0.01) -> float:
 
 
 @metric(best=0.0, scaled=True)
-def copies(
-    train: Cohort, synthetic: Cohort, to_train: Neighbours | None = None, threshold: float | None = None
-) -> Result:
+def copies(train: Cohort, synthetic: Cohort, to_train: Found = None, threshold: float | None = None) -> Result:
     """Share of synthetic patients who are exact or near copies of a training patient.
 
     Exact: the same encoded course. Near: closer to a training patient than the ``threshold``, by default that of
@@ -124,9 +126,7 @@ def copies(
 
 
 @metric(best=0.5, scaled=True)
-def membership_auc(
-    train: Cohort, holdout: Cohort, synthetic: Cohort, distances: PrivacyDistances | None = None
-) -> Result:
+def membership_auc(train: Cohort, holdout: Cohort, synthetic: Cohort, distances: AllFound = None) -> Result:
     """Membership inference: how well the distance to the nearest synthetic patient tells members from others.
 
     Area under the ROC curve of an attacker who calls the real courses closest to the synthetic cohort members: 0.5 is

@@ -23,8 +23,9 @@ from .metric import Cohort, Result, averaged, metric, one_thread
 #: Months that a prediction looks back (fewer where half of the held-out courses are shorter).
 WINDOW = 6
 _TRAINING_ROWS, _TEST_ROWS = 20_000, 50_000
+Array = np.ndarray
 #: Whether each month's question is answered yes, and whether the month has an answer; each (patients, months).
-Labels = tuple[np.ndarray, np.ndarray]
+Labels = tuple[Array, Array]
 
 
 @metric(best=1.0)
@@ -53,9 +54,9 @@ class Prediction(NamedTuple):
     feature: str
     note: str
     question: str = ""
-    label: np.ndarray | None = None
-    score: np.ndarray | None = None
-    patient: np.ndarray | None = None  # position of each scored month's patient among the held-out ones
+    label: Array | None = None
+    score: Array | None = None
+    patient: Array | None = None  # position of each scored month's patient among the held-out ones
 
     @property
     def auc(self) -> float:
@@ -88,9 +89,7 @@ def predictions(training: Cohort, holdout: Cohort, seed: int = 0) -> list[Predic
     return out
 
 
-def _predict(
-    training: Cohort, holdout: Cohort, labels: list[Labels], feature: str, question: str, seed: int
-) -> Prediction:
+def _predict(training: Cohort, holdout: Cohort, labels: list, feature: str, question: str, seed: int) -> Prediction:
     window = max(1, min(WINDOW, training.months - 1, int(np.median(holdout.there.sum(axis=1))) - 1))
     test, label, patient = _examples(holdout, labels[1], window, _TEST_ROWS, np.random.default_rng([seed, 1]))
     if len(np.unique(label)) < 2:
@@ -104,7 +103,7 @@ def _predict(
 
 def _examples(
     cohort: Cohort, labels: Labels, window: int, limit: int, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+) -> tuple[Array, Array, Array]:
     """Past windows (rows, window x features), the next month's label, and the patient's position."""
     chosen = np.flatnonzero(labels[1][:, window:])
     if len(chosen) > limit:
@@ -117,7 +116,7 @@ def _examples(
     return rows.astype(np.float32), labels[0][patient, month + window], patient
 
 
-def learn(seen: np.ndarray, answer: np.ndarray, unseen: np.ndarray, seed: int) -> np.ndarray:
+def learn(seen: Array, answer: Array, unseen: Array, seed: int) -> Array:
     """Scores of unseen rows by boosted trees that saw the others; a column without any value tells nothing."""
     some = ~np.isnan(seen).all(axis=0)
     seen, unseen = (rows[:, some] if some.any() else np.zeros((len(rows), 1)) for rows in (seen, unseen))
@@ -170,14 +169,8 @@ def restricted_mean(curve: pd.DataFrame, until: int) -> float:
 
 
 def fitted_q(
-    state: np.ndarray,
-    action: np.ndarray,
-    reward: np.ndarray,
-    following: np.ndarray,
-    shape: tuple[int, int],
-    minimum: int = 10,
-    discount: float = 0.9,
-) -> np.ndarray:
+    state: Array, action: Array, reward: Array, following: Array, shape: tuple, minimum: int = 10, discount: float = 0.9
+) -> Array:
     """Value of each action in each state, learnt from what was done: tabular fitted Q iteration, batch-constrained.
 
     ``state``, ``action`` and ``following`` (the next state) are numbers, one entry a decision, below ``shape``: states
