@@ -77,10 +77,7 @@ class CohortEncoder:
         return self
 
     def transform(self, cohort: pd.DataFrame) -> torch.Tensor:
-        """Encode a cohort: float32 tensor (patients, months, channels), patients in the order of their ids.
-
-        A ValueError is :func:`hg_helpers.validate_cohort`'s, or for gaps or short courses that training had not.
-        """
+        """Encode a cohort, patients in the order of their ids: float32 tensor (patients, months, channels)."""
         self._fitted()
         schema, layout, length = self.schema, self.layout, self.schema.length
         table = validate_cohort(cohort, schema)

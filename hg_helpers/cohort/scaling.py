@@ -24,10 +24,7 @@ KNOTS = 257
 
 
 def box_cox_lambda(x: np.ndarray) -> float:
-    """Maximum-likelihood Box-Cox parameter of positive values (Box & Cox 1964, equation 8).
-
-    As ``scipy.stats.boxcox_normmax(x, method="mle")`` to 1e-6, several times faster: logarithms are taken once.
-    """
+    """Maximum-likelihood Box-Cox parameter (Box & Cox 1964, equation 8), as scipy's to 1e-6, several times faster."""
     log_x = np.log(x)
     deviation = log_x - log_x.mean()
 
@@ -58,10 +55,7 @@ class RealCode:
 
     @classmethod
     def fit(cls, feature: Feature, x: np.ndarray) -> RealCode:
-        """Learn the transform from the training values; min-max alone where the feature's own cannot be undone.
-
-        Where not even that can, a ValueError names the column.
-        """
+        """Learn the transform; min-max alone where the feature's own cannot be undone, else a ValueError."""
         if feature.transform == "box-cox":
             x = np.maximum(x, 0.0)  # rounding dust below zero is let in, and comes back as zero
         places = decimals(x)

@@ -24,11 +24,7 @@ from ..cohort.schema import Feature, Schema
 
 @dataclass(frozen=True, eq=False)
 class CohortArrays:
-    """A cohort as arrays, one course a patient, from the first visit (or month) on.
-
-    The patients stand in the order of their own values, not of their ids: a seeded draw picks the same people of
-    relabelled or shuffled tables.
-    """
+    """A cohort as arrays, patients in the order of their values, not of ids or rows: a seed draws the same people."""
 
     schema: Schema
     patients: np.ndarray  # (n,) ids, kept only to label rows of tables
@@ -115,10 +111,7 @@ def together(*cohorts: CohortArrays) -> tuple[CohortArrays, ...]:
 def as_arrays(
     cohort: pd.DataFrame | CohortArrays, schema: Schema | None = None, encoder: CohortEncoder | None = None
 ) -> CohortArrays:
-    """Arrays of a table, which is checked, for several metrics to share; what is arrays already is passed through.
-
-    Arrays hold their ``schema``. A fitted ``encoder`` is for the reals on the encoded scale too.
-    """
+    """Arrays of a table, which is checked, for several metrics; ``encoder``: scaled, too. Arrays are passed through."""
     if isinstance(cohort, CohortArrays):
         if schema is not None and schema != cohort.schema:
             raise ValueError("these arrays were made with another schema; make them anew with hg.metrics.as_arrays")

@@ -136,10 +136,7 @@ def privacy_scores(c: Comparison, draws: int) -> tuple[list[Score], list[Score],
 def headline_replicates(
     c: Comparison, distances: privacy.PrivacyDistances, answers: dict[tuple[str, str], Prediction], replicates: int
 ) -> Replicates:
-    """Replicates of the headline metrics; none with fewer than 10 patients in a set.
-
-    Held-out and synthetic patients of the first draw are drawn with replacement; for the AUCs of utility the former.
-    """
+    """Replicates of the headline metrics, of patients of the first draw; none with fewer than 10 patients in a set."""
     if replicates == 0 or min(len(c.train), len(c.holdout), len(c.synthetic)) < MINIMUM_PATIENTS:
         return {}
     rng = np.random.default_rng([c.seed, 3])
@@ -176,10 +173,7 @@ def draw_weights(patients: int, replicates: int, rng: np.random.Generator) -> np
 
 
 def interval(value: float, replicates: np.ndarray, limits: tuple[float, float]) -> tuple[float, float]:
-    """95 % of the replicates, moved so that their mean lies on the value; NaN where not half of them are defined.
-
-    Drawing with replacement makes cohorts look less alike: the spread of the replicates is right, their place is not.
-    """
+    """95 % of the replicates, moved to the value: of patients drawn twice, cohorts look less alike. NaN if few."""
     defined = replicates[np.isfinite(replicates)]
     if not np.isfinite(value) or len(defined) < max(2, len(replicates) / 2):
         return np.nan, np.nan

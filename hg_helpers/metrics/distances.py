@@ -51,17 +51,14 @@ class Neighbours(NamedTuple):
 def neighbours(
     queries: Cohort, references: Cohort, k: int = 1, same: bool = False, radii: np.ndarray | None = None
 ) -> Neighbours:
-    """Nearest references of each query and the reverse, counts within ``radii``; ``same``: both are one set.
-
-    Where courses end early, a distance is a mean over the visits of the longer: else all short ones would be alike.
-    """
+    """Nearest references of each query and the reverse, counts within ``radii``; ``same``: both are one set."""
     n, x, y = len(queries), flatten(queries), flatten(references)
     visits = [c.there.sum(axis=1) for c in (queries, references)]
     distance, position = np.full((n, k), np.inf), np.zeros((n, k), dtype=np.int64)
     reverse, counts = np.full(len(references), np.inf), np.zeros((2, n), dtype=np.int64)
     for rows in gen_batches(n, max(1, _BLOCK_VALUES // len(y))):
         block = euclidean_distances(x[rows], y, squared=True)
-        if not queries.whole:
+        if not queries.whole:  # the mean over the visits of the longer: else all short courses would be alike
             block *= queries.months / np.maximum(visits[0][rows, None], visits[1])
         block[block < EXACT] = 0.0
         if same:

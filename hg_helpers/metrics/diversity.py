@@ -121,8 +121,7 @@ def prdc_density(real: Cohort, synthetic: Cohort, k: int = 5) -> Result:
 def prdc_coverage(real: Cohort, synthetic: Cohort, k: int = 5, neighbourhoods: pd.DataFrame | None = None) -> Result:
     """Coverage: share of real patients with at least one synthetic patient in their neighbourhood.
 
-    1/N sum_i [ exists j: ||Y_j - X_i|| <= NND_k(X_i) ]; grows with the number of synthetic patients. ``neighbourhoods``
-    may be the table of :func:`prdc_density`, to save time.
+    1/N sum_i [ exists j: ||Y_j - X_i|| <= NND_k(X_i) ]; ``neighbourhoods`` is the table of :func:`prdc_density`.
     """
     table = _neighbourhoods(real, synthetic, k) if neighbourhoods is None else neighbourhoods
     return (np.nan if table.attrs["note"] else float((table["synthetic within"] > 0).mean())), table

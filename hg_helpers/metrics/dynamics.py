@@ -142,10 +142,7 @@ def switching_names(schema: Schema) -> list[list[str]]:
 
 
 def switches(cohort: Cohort, names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-    """Where the joint of these features differs from the visit before, and where both are known.
-
-    Each (patients, months - 1); a transition from or to a gap is no switch.
-    """
+    """Where the joint of these features is another than before, and where both are known; (patients, months - 1)."""
     known = cohort.known(*names)
     known = known[:, 1:] & known[:, :-1]
     return known & np.any([np.diff(cohort.values(name), axis=1) != 0 for name in names], axis=0), known
@@ -181,8 +178,7 @@ def switching_ratio(real: Cohort, synthetic: Cohort) -> Result:
 def dwell_times(real: Cohort, synthetic: Cohort) -> Result:
     """Earth mover's distance, in months, between the lengths of real and synthetic stays on one regimen.
 
-    A stay is a run of months on one combination of the features of :func:`switching_ratio`, cut at a gap and at the
-    first and the last month.
+    A stay, cut at a gap and at both ends, is a run of months on one combination, as in :func:`switching_ratio`.
     """
     columns, months, shares = ["months", "real", "synthetic"], np.arange(1, real.months + 1), []
     if not switching_names(real.schema):

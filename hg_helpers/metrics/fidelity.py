@@ -28,10 +28,7 @@ _NONE = "no value in one of the cohorts"
 
 @metric(best=0.0)
 def ks(real: Cohort, synthetic: Cohort) -> Result:
-    """Kolmogorov-Smirnov statistic (Massey 1951) of each real feature: sup_x |F_real(x) - F_synthetic(x)|; the mean.
-
-    Invariant to any monotone transform, so viral load needs no logarithm.
-    """
+    """Kolmogorov-Smirnov statistic (Massey 1951) of each real feature: sup_x |F_real(x) - F_synthetic(x)|; the mean."""
     return _each_real(real, synthetic, False, lambda a, b: stats.ks_2samp(a, b, method="asymp").statistic)
 
 
@@ -98,10 +95,7 @@ def association_matrix(cohort: Cohort) -> pd.DataFrame:
 
 @metric(best=0.0, limits=(0.0, 2.0), scaled=True)
 def association_difference(real: Cohort, synthetic: Cohort) -> Result:
-    """Mean absolute difference of two :func:`association_matrix` over all pairs.
-
-    A pair defined in one cohort only counts as 1; a pair defined in neither is left out and stands as NaN in the table.
-    """
+    """Mean absolute difference of two :func:`association_matrix` over pairs; 1 where a pair is defined in one only."""
     matrices = [association_matrix(c) for c in (real, synthetic)]
     return pair_differences(*matrices, "the schema has one feature only", "no pair of features varies in both columns")
 
@@ -119,8 +113,7 @@ def joint_shares(
 ) -> tuple[np.ndarray, list[np.ndarray]]:
     """Every joint group of these discrete features, (groups, features), and its shares of both cohorts.
 
-    Shares are (replicates, groups): of one replicate, or of as many as each cohort's ``weights`` (replicates, patients)
-    have; NaN where the features of nobody are known.
+    Shares are (replicates, groups), one or as many as ``weights`` (replicates, patients) have; NaN where none is known.
     """
     schema, rows, patients, shares = cohorts[0].schema, [], [], []
     positions = [schema.discrete.index(feature) for feature in discrete_features(schema, names)]
@@ -146,10 +139,9 @@ def total_variation(shares: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def cramers_v(a: np.ndarray, b: np.ndarray) -> float:
-    """Cramér's V of two level columns with Bergsma's (2013) bias correction; NaN where one never varies.
+    """Cramér's V of two columns of r and c levels with Bergsma's (2013) bias correction; NaN where one never varies.
 
     phi2+ = max(0, chi2/n - (r-1)(c-1)/(n-1)), r+ = r - (r-1)^2/(n-1), c+ likewise; V = sqrt(phi2+ / (min(r+, c+) - 1)).
-    ``r`` and ``c`` count the levels that occur.
     """
     counts = stats.contingency.crosstab(a, b).count
     (r, c), n = counts.shape, len(a)

@@ -84,10 +84,7 @@ NO_REAL, NO_LEVELS = "the schema has no real feature", "the schema has no binary
 
 
 def gap(real: np.ndarray, synthetic: np.ndarray) -> np.ndarray:
-    """Absolute difference of correlations; NaN where both are undefined, 1 where one is, as a collapsed generator's.
-
-    That is the distance from no relation to a perfect one: to lose a relation is never better than to get it wrong.
-    """
+    """Absolute difference of correlations; NaN where both are undefined; 1 where one is: no relation to a perfect one."""
     real, synthetic = np.asarray(real, dtype=float), np.asarray(synthetic, dtype=float)
     return np.where(np.isnan(real) != np.isnan(synthetic), 1.0, np.abs(real - synthetic))
 

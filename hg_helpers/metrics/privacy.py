@@ -91,8 +91,7 @@ def _chance_of_closer(closer: np.ndarray, equal: np.ndarray, n: int, drawn: int)
 def nndr(train: Cohort, synthetic: Cohort, to_train: Found = None) -> Result:
     """Nearest-neighbour distance ratio: distance to the closest training patient over that to the second closest.
 
-    Mean over synthetic patients. Near 1 none is singled out; a copy scores 0, of a record that is there twice 1 (Lowe
-    2004; for privacy Zhao et al. 2021).
+    The mean: near 1 nobody is singled out; a copy scores 0, of a record that is there twice 1 (Zhao et al. 2021).
     """
     two = (to_train or neighbours(synthetic, train, k=2)).distance
     table = pd.DataFrame({"patient": synthetic.patients, "first": two[:, 0], "second": two[:, 1]})

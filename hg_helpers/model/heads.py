@@ -131,8 +131,7 @@ def level_shares(generator: nn.Module, x: Tensor) -> Tensor:
 def start_at(generator: nn.Module, x: Tensor) -> None:
     """Begin with what counting tells of real patients (B, L, C), so that no level starts as one that is lost.
 
-    Levels begin with their shares, reals with their means, switches as often as real ones; in a chain, a pair of levels
-    begins as many times likelier than by chance as it is in real patients.
+    Levels begin with their shares, reals with their means, switches as often, and pairs, in a chain, as frequent.
     """
     course, last = generator.course, generator.body[-1]
     flat = x[visited(x, course)]

@@ -128,8 +128,8 @@ KNOTS = 50  # of the ranks: what is crowded at the end of a scale, as high viral
 def summary_critic(schema: Schema, hidden: int, switches: bool = False) -> nn.Sequential:
     """v2_plus's second critic, of a line of summaries a patient, (B, K) to (B, 1).
 
-    What a whole course amounts to reaches the critic of months only thinly: its slope is bounded by 1 in the months,
-    and a mean over 60 of them moves each by a sixtieth. In units of real patients' spread, it weighs as a month does.
+    What a whole course amounts to reaches the critic of months only thinly: a mean over 60 months moves each by a
+    sixtieth. In units of real patients' spread, it weighs as a month does.
     """
     knots = torch.zeros(len(schema.real), KNOTS + 1)
     one = summarise(torch.zeros(1, 2, schema.channels), schema, knots, switches)

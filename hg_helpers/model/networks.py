@@ -44,10 +44,9 @@ class BiLSTM(nn.Module):
         self.bias = nn.Parameter(torch.empty(2, 1, 4 * hidden).uniform_(-bound, bound))
 
     def forward(self, x: Tensor, twice: bool = True) -> tuple[Tensor, Tensor]:
-        """(B, L, inputs) to both directions' hidden states at each month, (B, L, 2 H), and their last ones, (B, 2 H).
+        """(B, L, inputs) to hidden states of both directions at each month, (B, L, 2 H), and where each ends, (B, 2 H).
 
-        The forward direction's last state follows the last month, the backward one's the first. ``twice``: a second
-        derivative may be asked for, as the gradient penalty does; faster without.
+        ``twice``: a second derivative may be asked for, as the gradient penalty does; faster without.
         """
         if self.fast:
             return bilstm(x, self.input_weight, self.hidden_weight, self.bias, twice, self.training)

@@ -236,10 +236,7 @@ class Trainer:
         return Synthesizer(self.encoder, self.config, generator, copy.deepcopy(self.source))
 
     def save(self, path: str | Path, synthesizer: Synthesizer | None = None) -> None:
-        """Write all that a bitwise resume needs; where a number is not finite, an older file stays as it was.
-
-        ``synthesizer`` is what :meth:`hg_helpers.Synthesizer.load` finds in the file, by default the model as it is.
-        """
+        """Write all that a bitwise resume needs, and ``synthesizer``, by default the model as it is, to sample from."""
         resume.save(self, path, synthesizer or self.synthesizer())
 
     @classmethod
