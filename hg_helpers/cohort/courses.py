@@ -1,7 +1,7 @@
 """A patient's rows as one course in the order of time: which rows are used, what stands in for a missing value.
 
 >>> courses = Courses.of(pd.Series(['a', 'a', 'a', 'b']))
->>> courses.forward(np.array([1.0, np.nan, 3.0, np.nan])).tolist()
+>>> courses.filled(np.array([1.0, np.nan, 3.0, np.nan])).tolist()
 [1.0, 1.0, 3.0, nan]
 """
 
@@ -33,13 +33,10 @@ class Courses:
         sizes = np.bincount(number)
         return cls(sizes, number, np.arange(len(number)) - np.repeat(np.cumsum(sizes) - sizes, sizes))
 
-    def forward(self, values: np.ndarray) -> np.ndarray:
-        """Each missing value becomes the patient's last one before it, where there is one."""
-        return pd.Series(values).groupby(self.number).ffill().to_numpy()
-
-    def anywhere(self, values: np.ndarray) -> np.ndarray:
-        """As :meth:`forward`, and before a patient's first value that one."""
-        return pd.Series(self.forward(values)).groupby(self.number).bfill().to_numpy()
+    def filled(self, values: np.ndarray, back: bool = False) -> np.ndarray:
+        """Each missing value becomes the patient's last one before it, and ``back``: before the first, the first."""
+        out = pd.Series(values).groupby(self.number).ffill()
+        return (out.groupby(self.number).bfill() if back else out).to_numpy()
 
     def changing(self, values: np.ndarray) -> int:
         """How many patients have more than one value; missing ones are none."""
@@ -143,7 +140,7 @@ def fill_missing(values: dict[str, np.ndarray], table: pd.DataFrame, schema: Sch
             raise ValueError(f"column {name!r} has no value at all in the rows used; leave it out of the schema")
         if schema.missing == "measured":
             continue
-        filled = courses.anywhere(values[name]) if feature.static else courses.forward(values[name])
+        filled = courses.filled(values[name], back=feature.static)
         rest = np.isnan(filled)
         if feature.static and rest.any():
             patient, such = table[schema.patient].iloc[int(rest.argmax())], len(np.unique(courses.number[rest]))

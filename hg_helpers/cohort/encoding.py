@@ -34,8 +34,7 @@ class CohortEncoder:
 
     Attributes:
         schema: as given; :meth:`fit` puts in the length where it has none.
-        layout: what the tensor's channels are: the schema's features, then hidden ones for gaps, zeros, times and the
-            end of courses, where the training table has such; networks are built for it.
+        layout: what the channels are: features, then hidden ones for gaps, zeros, times and the end of courses, if any.
         columns: the table's own column order, which decoded and sampled tables keep.
         clipped: values outside the training range at the last :meth:`transform`, by feature.
     """

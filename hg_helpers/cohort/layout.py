@@ -59,7 +59,7 @@ def with_hidden(
     """
 
     def stand_in(column: np.ndarray, real: bool) -> np.ndarray:
-        found = courses.anywhere(column)
+        found = courses.filled(column, back=True)
         return np.where(np.isnan(found), typical(column[~np.isnan(column)], real), found)
 
     out, own = {}, {}

@@ -42,8 +42,7 @@ def load_cohort(
         missing: ``"error"``, ``"measured"`` or ``"forward"``, in place of the schema's own.
         reading: of a file, ``separator``, ``decimal`` (both are else found out), ``encoding`` (UTF-8) or ``sheet``.
 
-    A FileNotFoundError or ValueError names file, column, patient and month, and what to do; a DownloadError says why
-    the public cohort cannot be fetched.
+    A FileNotFoundError, ValueError or DownloadError names file, column, patient and month, and what to do.
     """
     schema = _checked_schema(ART_FULL if schema is None else schema)
     schema = schema if missing is None else replace(schema, missing=missing)
@@ -72,13 +71,11 @@ def validate_cohort(table: pd.DataFrame, schema: Schema, name: str = "") -> pd.D
     """Check a table, which is not changed, against a schema, and give it the form that all other functions expect.
 
     Each patient's first ``schema.length`` rows are used, and values checked, and filled, in these alone. ``name`` is
-    what the log calls the table, where there are several.
+    what the log calls the table. A ValueError names column, patient, month, value, how many, and what to do.
 
     Returns the rows sorted by patient and time, index 0 ... n - 1, the schema's columns in the order in which they
     stand in ``table``; real columns int64 where they are integers in ``table``, else float64, the others the schema's
     codes; gaps, with ``missing="measured"``, as pandas writes them.
-
-    A ValueError names column, patient, month and value, how many there are, and what to do.
     """
     _checked_schema(schema)
     log = TableLog(name)

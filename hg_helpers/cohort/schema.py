@@ -15,7 +15,7 @@ from collections.abc import Iterable, Set
 from dataclasses import asdict, dataclass, fields, replace
 from itertools import accumulate
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import yaml
@@ -132,8 +132,7 @@ class Schema:
 
     Args:
         features: the columns that are modelled, in any order.
-        patient: name of the column that identifies the patient.
-        time: name of the column that orders a patient's rows (month number, day, date).
+        patient, time: the columns that identify the patient and order a patient's rows (month number, day, date).
         length: most months (or visits) used of a patient; None for the longest course of the table, at most 120.
         regular: True where times follow each other in equal steps, from the same time for all, so that a gap is an
             error; False where each visit has a time of its own, which is then modelled too.
@@ -242,8 +241,7 @@ def _known_keys(described: Any, cls: type, where: str) -> None:
 class _SchemaLoader(yaml.SafeLoader):
     """YAML 1.1 reads a bare yes / no as a boolean; in a table of patients those are levels, so they stay text."""
 
-
-_SchemaLoader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:bool" or first in "tTfF"]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
+    yaml_implicit_resolvers: ClassVar = {
+        first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:bool" or first in "tTfF"]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }

@@ -1,14 +1,13 @@
 """A simulated ART-for-HIV cohort with known truth: the default data of this package, no patient in it.
 
-``simulate_cohort(1000, seed=75)`` is the bundled one.
+``simulate_cohort(1000, seed=75)`` is the bundled one. All constants were chosen to meet the published margins; none is
+a clinical estimate.
 
 * treatment (adherence, resistance, switches) is a Markov chain in which *when* a patient switches never depends on
   *what* they take, and whose switches leave the shares of :func:`truth` as they are, in every month;
 * viral load decays in two phases while treatment works and rebounds when it does not, CD4 creeps towards the patient's
   own plateau and falls under viraemia, relative CD4 follows. A fixed monotone table then bends each value onto the
   published distribution, which leaves the order of values, and so the dynamics, alone.
-
-All constants were chosen here to meet the published margins; none is a clinical estimate.
 
 >>> simulate_cohort(2, months=3, seed=0)[['PatientID', 'Timestep', 'VL']].shape
 (6, 3)
@@ -112,7 +111,6 @@ def simulate_cohort(
 
 
 def _month(month: int, course: _Course, values: dict[str, np.ndarray], group: np.ndarray) -> pd.DataFrame:
-    """The rows of one month, one a patient, without the measured flags."""
     who, what = _GROUPS.iloc[group], _DRUGS.iloc[course[1]]
     columns = values | {name: who[name].array for name in ("Gender", "Ethnic")}
     columns |= {f.name: what[f.name].array for f in ART_FULL.regimen}

@@ -49,7 +49,6 @@ def joined(names: Iterable[str]) -> str:
 
 
 def overall(metric: Callable[..., Result], *cohorts: Cohort, feature: str = "all", **options: Any) -> Score:
-    """The score of a metric that has one value for the whole cohort."""
     value, table = metric(*cohorts, **options)
     return metric.__name__, feature, value, table.attrs.get("note", "")
 

@@ -22,11 +22,10 @@ _BLOCK_VALUES = 8_000_000  # of one block of distances: 64 MB
 
 @metric(scaled=True)
 def flatten(cohort: Cohort) -> np.ndarray:
-    """Patients as vectors whose squared Euclidean distance is a mean over features and months.
+    """Patients as vectors whose squared Euclidean distance is a mean over features and months (Gower 1971, in squares).
 
-    A real feature contributes the squared difference on the encoded scale [0, 1], a discrete one 0 (same level) or 1
-    (another). So a distance lies in [0, 1]: 0 is a copy, 1 differs in everything (Gower 1971, in squares). What is not
-    known in one of the two, a gap or no visit, counts about half (reals 1/4 to 1/2), in both 0.
+    A real feature contributes the squared difference on the encoded scale [0, 1], a discrete one 0 (same level) or 1: a
+    copy is at 0, at 1 all differs. What is unknown in one counts about half (reals 1/4 to 1/2), in both 0.
     """
     parts = [cohort.scaled] if cohort.schema.real else []
     if parts and not cohort.whole:

@@ -45,7 +45,7 @@ def coverage(
     its real share. ``minimum=0`` with a ``floor`` next to nothing is SDMetrics' category coverage. ``by="patient"``
     takes each patient's most frequent level (the first of equals): who changes sex every month covers one group only.
     """
-    table = _joint_table(real, synthetic, features, by)
+    _, table = joint_tv(real, synthetic, features=features, by=by)
     if table.attrs["note"]:
         return np.nan, table
     table = table[is_counted(table["real share"], minimum)].reset_index(drop=True)
@@ -60,13 +60,6 @@ def joint_tv(real: Cohort, synthetic: Cohort, features: Names = None, by: str = 
 
     With many groups and few patients its floor is far above 0. Arguments and table (all groups) as :func:`coverage`.
     """
-    table = _joint_table(real, synthetic, features, by)
-    difference = (table["real share"] - table["synthetic share"]).abs()
-    return (np.nan if table.attrs["note"] else float(0.5 * difference.sum())), table
-
-
-def _joint_table(real: Cohort, synthetic: Cohort, features: Names, by: str) -> pd.DataFrame:
-    """Every joint group's levels, real and synthetic share, largest real share first."""
     chosen = discrete_features(real.schema, features)
     groups, shares = joint_shares((real, synthetic), features, by)
     names = apart([f.name for f in chosen], ["real share", "synthetic share", "covered"])
@@ -76,8 +69,10 @@ def _joint_table(real: Cohort, synthetic: Cohort, features: Names, by: str) -> p
     note = "" if chosen else NO_LEVELS
     if np.isnan(total_variation(shares)).any():
         note = f"no {by} of one of the cohorts has all of these features"
+    if note:
+        return np.nan, noted(table.iloc[:0], note)
     table = table.sort_values("real share", ascending=False, kind="stable", ignore_index=True)
-    return noted(table.iloc[:0] if note else table, note)
+    return float(0.5 * (table["real share"] - table["synthetic share"]).abs().sum()), noted(table)
 
 
 @metric(best=-np.inf, limits=(-np.inf, 0.0), scaled=True)
@@ -111,10 +106,13 @@ def prdc_density(real: Cohort, synthetic: Cohort, k: int = 5) -> Result:
     1/(k M) sum_j sum_i [ ||Y_j - X_i|| <= NND_k(X_i) ], with NND_k the distance to the k-th nearest other real patient.
     About 1 for real patients; near 0 far from them; above 1 crowded where they are densest (Naeem et al. 2020).
     """
-    table = _neighbourhoods(real, synthetic, k)
-    if table.attrs["note"]:
-        return np.nan, table
-    return float(table["synthetic within"].sum() / (min(k, len(real) - 1) * len(synthetic))), table
+    table, nearest = pd.DataFrame({"patient": real.patients}), min(k, len(real) - 1)
+    if nearest < 1:
+        return np.nan, noted(table, "a single real patient has no neighbours")
+    table["radius"] = neighbours(real, real, nearest, same=True).distance[:, -1]
+    found = neighbours(real, synthetic, radii=table["radius"].to_numpy())
+    table["synthetic within"] = found.closer + found.equal
+    return float(table["synthetic within"].sum() / (nearest * len(synthetic))), noted(table)
 
 
 @metric(best=1.0, scaled=True)
@@ -123,18 +121,8 @@ def prdc_coverage(real: Cohort, synthetic: Cohort, k: int = 5, neighbourhoods: p
 
     1/N sum_i [ exists j: ||Y_j - X_i|| <= NND_k(X_i) ]; ``neighbourhoods`` is the table of :func:`prdc_density`.
     """
-    table = _neighbourhoods(real, synthetic, k) if neighbourhoods is None else neighbourhoods
+    table = prdc_density(real, synthetic, k=k)[1] if neighbourhoods is None else neighbourhoods
     return (np.nan if table.attrs["note"] else float((table["synthetic within"] > 0).mean())), table
-
-
-def _neighbourhoods(real: Cohort, synthetic: Cohort, k: int) -> pd.DataFrame:
-    table = pd.DataFrame({"patient": real.patients})
-    if len(real) < 2:
-        return noted(table, "a single real patient has no neighbours")
-    table["radius"] = neighbours(real, real, min(k, len(real) - 1), same=True).distance[:, -1]
-    found = neighbours(real, synthetic, radii=table["radius"].to_numpy())
-    table["synthetic within"] = found.closer + found.equal
-    return noted(table)
 
 
 @metric(best=1.0, limits=(0.0, np.inf), scaled=True)

@@ -1,7 +1,7 @@
 """Dynamics: do patients move through their months as real patients do?
 
-All look inside one patient at a time, so a cohort whose months are shuffled fails here while every marginal of it is
-perfect. Months are counted as visits, whatever the time between them; a gap is neither a value nor a change.
+All look inside one patient at a time, so a cohort whose months are shuffled fails here while its margins are perfect.
+Months are counted as visits, whatever the time between them; a gap is neither a value nor a change.
 
 >>> import pandas as pd, hg_helpers as hg
 >>> schema = hg.Schema([hg.Feature("drug", "categorical", levels=("a", "b"))], patient="id", time="month", length=4)
@@ -152,9 +152,9 @@ def switches(cohort: Cohort, names: Sequence[str]) -> tuple[np.ndarray, np.ndarr
 def switching_ratio(real: Cohort, synthetic: Cohort) -> Result:
     """Rate of switches, synthetic over real, of the regimen (in a schema without one, of all that may change).
 
-    A rate is the share of month-to-month transitions at which the joint of these features changes. 6 means that
-    synthetic patients flicker six times too often, 0 that none ever switches, inf that only they do. Table: that joint
-    first, then each discrete feature alone, with the rates and the shares of patients who ever switch.
+    The share of month-to-month transitions at which their joint changes: 6 means that synthetic patients flicker six
+    times too often, inf that only they do. Table: that joint, then each discrete feature alone, with the rates and the
+    shares of patients who ever switch.
     """
     rows = []
     for names in switching_names(real.schema) if real.months > 1 else []:

@@ -1,7 +1,6 @@
 """Fidelity: do single columns, and pairs of columns, look as they do among real patients? And visits, and gaps?
 
-All but the visits pool patient-months; none sees a patient or the order of months, and what is not measured is left
-out. Compare synthetic patients with real ones who were *not* used to make them (the holdout).
+All but the visits pool patient-months that are measured; none sees a patient or the order of months.
 
 >>> import pandas as pd, hg_helpers as hg
 >>> schema = hg.Schema([hg.Feature("drug", "categorical", levels=("a", "b"))], patient="id", time="month", length=2)

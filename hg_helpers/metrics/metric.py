@@ -45,8 +45,8 @@ def metric(
     """Let a function of arrays take tables too: a ``schema`` follows its cohorts, which arrays need not be given.
 
     With a ``best`` value it is a metric of the report, under its own name or ``names``, in its module's ``group`` or
-    another. ``scaled`` says that it reads the encoded scale. Then a fitted ``encoder`` may set that (by keyword, or
-    behind the schema); by default that of arrays among the cohorts, else one fitted on the first cohort.
+    another. Where it is ``scaled``, a fitted ``encoder`` (by keyword, or behind the schema) may set the scale; by
+    default that of arrays among the cohorts, else one fitted on the first cohort.
     """
 
     def wrap(compute: Callable) -> Callable:
@@ -84,7 +84,7 @@ NO_REAL, NO_LEVELS = "the schema has no real feature", "the schema has no binary
 
 
 def gap(real: np.ndarray, synthetic: np.ndarray) -> np.ndarray:
-    """Absolute difference of correlations; NaN where both are undefined; 1 where one is: no relation to a perfect one."""
+    """Absolute difference of correlations; NaN where both are undefined; 1, as none and a perfect one, where one is."""
     real, synthetic = np.asarray(real, dtype=float), np.asarray(synthetic, dtype=float)
     return np.where(np.isnan(real) != np.isnan(synthetic), 1.0, np.abs(real - synthetic))
 

@@ -192,7 +192,6 @@ def _keys(values: list[np.ndarray], feature: Feature) -> tuple[list[np.ndarray],
 
 
 def _something_new(feature: Feature, x: np.ndarray, y: np.ndarray, own: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """For which training patients a synthetic one of their class tells something new of this feature."""
     out = np.zeros(len(x), dtype=bool)
     known, there = (~np.isnan(v) if feature.is_real else v >= 0 for v in (x, y))
     own, other, x, y = own[known], other[there], x[known], y[there]

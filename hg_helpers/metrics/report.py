@@ -27,7 +27,6 @@ log = logging.getLogger("hg_helpers")
 
 #: In the order of the report.
 GROUPS = ["fidelity", "diversity", "dynamics", "visits", "privacy", "disclosure", "utility", "two_sample"]
-COLUMNS = ["metric", "feature", "value", "floor", "best", "low", "high", "note"]
 
 #: What each metric is at best. The report holds the metrics in this order.
 BEST = {m.name: m.best for m in sorted(METRICS.values(), key=lambda m: GROUPS.index(m.group))}
@@ -51,17 +50,15 @@ def evaluate(
     * fidelity, diversity, dynamics, visits and ``c2st_*``: value = metric(holdout, m synthetic patients), floor =
       metric(holdout, m training patients), each the mean over ``draws`` draws of m: 0.8 times the smaller of both
       numbers (all of them below 20). ``log_cluster`` and ``prdc_*`` take at most 2,000 patients of each, ``c2st_*``
-      1,000; ``prdc_*`` and ``c2st_*`` as many of both. The rows of visits stand there where a table has courses of
-      unequal length, times of their own, or gaps.
+      1,000; ``prdc_*`` and ``c2st_*`` as many of both. Rows of visits: for unequal lengths, own times, or gaps.
     * ``tstr_auc`` learns from m synthetic, ``trtr_auc``, the floor of both, from m training patients.
     * ``dcr_share``, ``membership_auc``: value = all training, held-out and synthetic patients; floor = one half of the
       training patients in the place of the training set, the other half in the place of the synthetic cohort.
     * ``nndr``, ``copies``, ``disclosure_risk``: floor = the holdout in the place of the synthetic cohort.
 
-    Encoded scales are fitted on the training patients. Row order and patient ids play no part. ``bootstrap`` is the
-    number of replicates behind the intervals of the headline numbers (0 for none), ``joints`` lists of discrete
-    features for ``coverage_*`` and ``joint_tv`` (by default all of them, and the static ones); ``quasi_identifiers``
-    and ``population`` are those of :func:`hg_helpers.metrics.disclosure_risk`.
+    Row order and patient ids play no part. ``bootstrap`` is the number of replicates behind the intervals of the
+    headline numbers (0 for none), ``joints`` lists of discrete features for ``coverage_*`` and ``joint_tv`` (by default
+    all, and the static ones); ``quasi_identifiers`` and ``population`` are those of ``disclosure_risk``.
 
     Returns columns ``metric``, ``feature`` (a name, names joined by " x ", or "all"), ``value``, ``floor``, ``best``;
     ``low`` and ``high``, a 95 % interval, where there is one; ``note``: the reason of a NaN, or what was asked.
@@ -114,4 +111,4 @@ def _table(values: list[Score], floors: list[Score], replicates: Replicates) -> 
             note = "; ".join(filter(None, [note, f"no floor: {why or 'too few real patients'}"]))
         low, high = interval(value, replicates[key], METRICS[key[0]].limits) if key in replicates else (np.nan, np.nan)
         rows.append((*key, value, floor, BEST[key[0]], low, high, note))
-    return pd.DataFrame(rows, columns=COLUMNS)
+    return pd.DataFrame(rows, columns=["metric", "feature", "value", "floor", "best", "low", "high", "note"])

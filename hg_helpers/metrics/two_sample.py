@@ -22,7 +22,7 @@ from .metric import Cohort, Result, metric, noted, patient_means, undefined
 from .utility import learn
 
 _COLUMNS = ["feature", "summary", "auc", "real", "synthetic"]
-Summaries = dict[tuple[str, str], pd.Series | np.ndarray]
+Summaries = dict[tuple[str, str], pd.Series | np.ndarray]  # by feature and summary of a course: one value a patient
 
 
 @metric(best=0.5, scaled=True)
@@ -42,10 +42,10 @@ def c2st_auc(real: Cohort, synthetic: Cohort, folds: int = 5, limit: int = 1000,
 def c2st_other_auc(real: Cohort, synthetic: Cohort, folds: int = 5, limit: int = 1000, seed: int = 0) -> Result:
     """The same test on *other* summaries of a patient than those of :func:`c2st_auc`, which v2_plus was trained on.
 
-    Of each real: quantiles, autocovariances at lags 1, 3 and 6, squared second differences, cubed changes, the share of
-    months above the real median and of months at which that is crossed, the last third less the first, the step at a
-    change of regimen; of each pair of reals the covariance of one with the other a month later. Of each discrete
-    feature: levels seen, longest stay, share of months at its first level and of months that take a change back.
+    Of each real: quantiles, autocovariances at lags 1, 3 and 6, squared second differences, cubed changes, shares of
+    months above the real median and that cross it, the last third less the first, the step at a change of regimen; of
+    each pair of reals the covariance a month later. Of each discrete feature: levels seen, longest stay, shares of
+    months at its first level and that take a change back.
     """
     medians = {f.name: np.nanmedian(real.values(f.name, scaled=True)) for f in real.schema.real}
     return _test(real, synthetic, lambda cohort: _other_summaries(cohort, medians), folds, limit, seed)
@@ -82,7 +82,6 @@ def _told_by_one(x: np.ndarray, label: np.ndarray, seen: np.ndarray, unseen: np.
 
 
 def _summaries(cohort: Cohort) -> Summaries:
-    """One value a patient of each feature and summary of its course; NaN where nothing is known."""
     out = {}
     for name in (f.name for f in cohort.schema.real):
         x = pd.DataFrame(cohort.values(name, scaled=True))
@@ -119,8 +118,7 @@ def _other_summaries(cohort: Cohort, medians: dict[str, float]) -> Summaries:
         if regimen:
             out[name, "step at a switch"] = change.iloc[:, 1:].where(switches(cohort, regimen[0])[0]).mean(axis=1)
     for a, b in permutations(deviations, 2):
-        together = deviations[a] * deviations[b].shift(-1, axis=1)
-        out[a, f"covariance with {b} a month later"] = together.mean(axis=1)
+        out[a, f"covariance with {b} a month later"] = (deviations[a] * deviations[b].shift(-1, axis=1)).mean(axis=1)
     for feature in schema.discrete:
         level, known, name = cohort.values(feature.name), cohort.known(feature.name), feature.name
         changes, defined = switches(cohort, [name])

@@ -33,10 +33,9 @@ def tstr_auc(synthetic: Cohort, holdout: Cohort, seed: int = 0) -> Result:
     """Train on synthetic, test on real: AUC on held-out patients of a model that saw synthetic patients only.
 
     Two questions on each month, answered from all features of the past six months (fewer where courses are short): will
-    the first feature with role "outcome" be below its threshold (else the held-out patients' median), and will the
-    regimen differ from the month before. Mean over the questions; NaN where there is no such role or one month only, or
-    the held-out months all have one answer; 0.5, as by chance, where the training months do. ``seed`` draws at most
-    20,000 months to learn from. After Esteban et al. 2017.
+    the first feature with role "outcome" be below its threshold (else the held-out median), and will the regimen differ
+    from the month before. The mean; NaN without such roles or with one month, or where held-out months all have one
+    answer; 0.5 where training months do. ``seed`` draws at most 20,000 of these. After Esteban et al. 2017.
     """
     rows = [(answer.feature, answer.auc, answer.note) for answer in predictions(synthetic, holdout, seed)]
     return averaged(rows, ["feature", "value", "note"], "")
@@ -132,9 +131,8 @@ def learn(seen: Array, answer: Array, unseen: Array, seed: int) -> Array:
 def time_to_outcome(cohort: Cohort, threshold: float | None = None) -> pd.DataFrame:
     """How long each patient takes until the schema's real feature with role "outcome" is below a threshold.
 
-    That is in the feature's units; by default ``Feature.threshold``. One row a patient, index the patient's id:
-    ``start``, the first known outcome; ``months`` until it is first below; ``reached``, False where it never is
-    (``months`` is then the last month in which it is known).
+    By default ``Feature.threshold``. One row a patient, index the patient's id: ``start``, the first known outcome;
+    ``months`` until it is first below; ``reached``, False where it never is (``months`` is then the last known one).
     """
     outcome = next((f for f in cohort.schema.real if f.role == "outcome"), None)
     threshold = threshold if outcome is None or threshold is not None else outcome.threshold
@@ -174,9 +172,9 @@ def fitted_q(
     """Value of each action in each state, learnt from what was done: tabular fitted Q iteration, batch-constrained.
 
     ``state``, ``action`` and ``following`` (the next state) are numbers, one entry a decision, below ``shape``: states
-    and actions. An action that was taken less often than ``minimum`` in a state is left out there: nobody knows what it
-    does, and its value is NaN; a state in which no action is left is worth 0. ``discount`` is what a reward is worth
-    one step later. Source: Ernst, Geurts & Wehenkel 2005; the constraint: Fujimoto, Meger & Precup 2019.
+    and actions. An action taken less often than ``minimum`` in a state is NaN there, for nobody knows what it does; a
+    state in which none is left is worth 0. ``discount`` is what a reward is worth one step later. Source: Ernst, Geurts
+    & Wehenkel 2005; the constraint: Fujimoto, Meger & Precup 2019.
     """
     if not 0 <= discount < 1:
         raise ValueError(f"discount must be at least 0 and below 1, or values grow without end; not {discount!r}")

@@ -1,7 +1,5 @@
 """What lets a trainer go on as if it had never stopped: the same patients, and a file of all that training has changed.
 
-The file holds plain values and tensors, and is a model to sample from as well.
-
 >>> import hg_helpers as hg
 >>> hg.Synthesizer.load(hg.data_folder() / "pretrained" / "v2.pt").config.latent_source
 'buffer'

@@ -166,7 +166,6 @@ class Trainer:
         return self.peers.share(drawn).to(self.device)
 
     def _improve(self, name: str, loss: Tensor) -> None:
-        """One step of Adam down the loss."""
         if not torch.isfinite(loss):
             where = f"at step {self.step} (epoch {self.epoch + 1}); its weights were left as they were"
             raise TrainingStopped(f"the {name}'s loss is {loss.item()} {where}. A lower learning_rate usually helps.")
