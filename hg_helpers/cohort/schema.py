@@ -62,10 +62,9 @@ class Feature:
     """One column of a cohort; a wrong description is a ValueError that names the feature and what is allowed.
 
     Args:
-        name: column name as it stands in the table.
-        kind: ``"real"``, ``"binary"`` (two levels) or ``"categorical"``.
-        levels: the category names in their order; also the values in the table unless ``codes`` says otherwise.
-        codes: the values that the table holds in place of ``levels``, e.g. ``(1, 2)`` for ``("Male", "Female")``.
+        name, kind: of the column in the table; ``"real"``, ``"binary"`` (two levels) or ``"categorical"``.
+        levels, codes: the category names in their order, and what the table holds in their place, if it is not they,
+            e.g. ``(1, 2)`` for ``("Male", "Female")``.
         unit: unit of a real feature; ``label`` is name with unit, for axes.
         static: True where the value belongs to the patient and cannot change from month to month.
         role: ``"regimen"`` (part of what is prescribed), ``"outcome"`` (what treatment aims at) or None.

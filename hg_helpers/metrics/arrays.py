@@ -94,6 +94,9 @@ class CohortArrays:
         return out
 
 
+Given = pd.DataFrame | CohortArrays
+
+
 def together(*cohorts: CohortArrays) -> tuple[CohortArrays, ...]:
     """Cohorts to be compared: all with as many months as the longest course of any, and agreed whether all is whole."""
     months = max(c.months for c in cohorts)
@@ -108,9 +111,7 @@ def together(*cohorts: CohortArrays) -> tuple[CohortArrays, ...]:
     return tuple(replace(c.each(longer), whole=False) for c in cohorts)
 
 
-def as_arrays(
-    cohort: pd.DataFrame | CohortArrays, schema: Schema | None = None, encoder: CohortEncoder | None = None
-) -> CohortArrays:
+def as_arrays(cohort: Given, schema: Schema | None = None, encoder: CohortEncoder | None = None) -> CohortArrays:
     """Arrays of a table, which is checked, for several metrics; ``encoder``: scaled, too. Arrays are passed through."""
     if isinstance(cohort, CohortArrays):
         if schema is not None and schema != cohort.schema:
@@ -119,9 +120,7 @@ def as_arrays(
     return CohortArrays.of(validate_cohort(cohort, schema), schema, encoder)
 
 
-def prepare(
-    schema: Schema, encoder: CohortEncoder | None, **cohorts: pd.DataFrame | CohortArrays
-) -> tuple[CohortArrays, ...]:
+def prepare(schema: Schema, encoder: CohortEncoder | None, **cohorts: Given) -> tuple[CohortArrays, ...]:
     """Arrays of named cohorts on one scale: the encoder's, else that of arrays among them, else the first table's."""
     ready = [c for c in cohorts.values() if isinstance(c, CohortArrays)]
     if any(c.scaled is None and c.schema.real for c in ready):

@@ -114,9 +114,7 @@ def undefined(note: str, *columns: str) -> Result:
     return np.nan, noted(pd.DataFrame(columns=list(columns)), note)
 
 
-def averaged(
-    rows: list[tuple], columns: list[str], without: str, undefined: str = "", some: str = "", of: str = "value"
-) -> Result:
+def averaged(rows: list, columns: list, without: str, undefined: str = "", some: str = "", of: str = "value") -> Result:
     """Rows as a table, and the mean of one column; what to note where no row, no value, or not every value is there."""
     table = pd.DataFrame(rows, columns=columns).astype({of: float})
     value, lost = mean_defined(table[of]), bool(table[of].isna().any())
