@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from hg_helpers import exercises
-from hg_helpers.exercises.cases import WORDS, edited
 from hg_helpers.exercises.judging import exercise
+from hg_helpers.exercises.outcomes import WORDS, edited
 from hg_helpers.exercises.toy import toy_latents
 from tests.answers import nb01, nb02, nb03, nb04, nb05, nb06
 

@@ -1,19 +1,19 @@
 """Immediate feedback on a learner's own version of what the notebooks teach: one `check_...` an exercise.
 
 Each check prints one message: right, or which mistake an answer looks like, with what was given, what came back and
-what was expected; and it returns whether the answer is right. One module a notebook; :mod:`.toy` holds the three
-patients that run through the series.
+what was expected; and it returns whether the answer is right. :mod:`.toy` holds the three patients that run through
+the series.
 """
 
 from typing import Any
 
-from . import nb01_preprocessing, nb02_wgan, nb03_autoencoder, nb04_buffer, nb05_evaluation, nb06_usefulness
-from .nb05_evaluation import suspects
-from .predictions import predicted
+from . import evaluation, latents, wgan
+from .evaluation import suspects
 from .toy import toy_cohort, toy_gan, toy_points, toy_schema
+from .values import predicted
 
-_MODULES = nb01_preprocessing, nb02_wgan, nb03_autoencoder, nb04_buffer, nb05_evaluation, nb06_usefulness
-_CHECKS = {name: check for module in _MODULES for name, check in vars(module).items() if name.startswith("check_")}
+_NAMES = vars(wgan) | vars(latents) | vars(evaluation)
+_CHECKS = {name: check for name, check in _NAMES.items() if name.startswith("check_")}
 globals().update(_CHECKS)
 __all__ = ["chosen", "predicted", "suspects", "toy_cohort", "toy_gan", "toy_points", "toy_schema"]
 __all__ += sorted(_CHECKS)

@@ -6,9 +6,6 @@ give, each with the sentence that names it. A mistake is recognised by what an a
 >>> @exercise({"three": ([1.0, 2, 4],), "one": ([3.0],)}, praise="doubled.", task="each number, doubled.")
 ... def check_double(x):
 ...     return 2 * x
->>> check_double(lambda x: [v + v for v in x])
-Right: doubled.
-True
 >>> check_double(lambda x: -2 * x)
 Not yet: the sign is turned round. Expected: each number, doubled.
   given      x = [3]
@@ -23,8 +20,7 @@ import contextlib
 import functools
 import inspect
 import itertools
-import types
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -32,9 +28,8 @@ import numpy as np
 
 from . import outcomes as o
 from . import values as v
-from .cases import WORDS, Case, each, edited, returning_like, written
-from .outcomes import Outcome, agree, run
-from .values import no_numbers, numbers
+from .outcomes import WORDS, Case, Outcome, agree, edited, run
+from .values import no_numbers, numbers, returning_like
 
 UNFILLED = "nothing has been filled in yet; replace the `...` and run the cell again."
 CHANCE = "called twice with the same input, your function gives two answers: is there chance in it?"
@@ -46,12 +41,9 @@ class Exercise:
 
     Args:
         reference: the right answer, with the learner's names of the arguments.
-        cases: makes all inputs anew at each call, the same ones.
-        praise: what a right answer shows.
-        task: what is to be returned, in words, for a wrong answer that is like no known mistake.
-        mistakes: from wrong answers to the sentence that names the mistake, the likeliest first: what
-            :func:`.cases.edited` makes one of, with `` | `` between several; or the name of a tuple in the module.
-        learns: the arguments at which an answer must have the reference's gradient.
+        inputs: by name the arguments of each case, in which lists stand for arrays, or Python that makes them; or a
+            function that makes them of each of the ``sizes``, or all cases where there are no sizes.
+        praise, task, mistakes, learns, says: as ``words.yaml`` has them, often with inputs or sizes.
         cut: what a learner has done where there is no gradient at all.
         examine: judges answers in which chance has a part, or that are no numbers: from the cases and what came back to
             None or (sentence, number of the case).
@@ -59,11 +51,13 @@ class Exercise:
     """
 
     reference: Callable
-    cases: Callable[[], list[Case]]
+    inputs: Any
+    sizes: Sequence[tuple]
     praise: str
     task: str
     mistakes: dict[str, str] = field(default_factory=dict)
-    learns: tuple[str, ...] = ()
+    says: dict[str, str] = field(default_factory=dict)
+    learns: Sequence[str] = ()
     cut: str = "numpy, float(), .item(), .tolist(), .detach(), .data or no_grad cuts it off; use torch throughout."
     examine: Callable[[list[Case], list], tuple[str, int] | None] | None = None
     is_value: bool = False
@@ -108,6 +102,18 @@ class Exercise:
             or (self._gradients(function) if self.learns else None)
         )
 
+    def cases(self) -> list[Case]:
+        """All inputs, the same ones, made anew at each call."""
+        if self.sizes:
+            return [Case(v.one_line(tuple(size), 60), self.inputs(*size)) for size in self.sizes]
+        if callable(self.inputs):
+            return self.inputs()
+        near, made = self.reference.__globals__, {}
+        for label, given in self.inputs.items():
+            given = eval(given, near) if isinstance(given, str) else given
+            made[label] = tuple(np.array(argument) if isinstance(argument, list) else argument for argument in given)
+        return list(itertools.starmap(Case, made.items()))
+
     # --- what can be wrong, in the order in which it is looked for ----------------------------------------------------
 
     def _without_answer(self, outcomes: list[Outcome]) -> str | None:
@@ -133,23 +139,19 @@ class Exercise:
 
     def _wrong(self, answer: Callable, cases: list[Case], outcomes: list[Outcome]) -> str | None:
         stopped = next((i for i, outcome in enumerate(outcomes) if outcome.error is not None), None)
-        if self.examine is not None and stopped is None:
-            for i, outcome in enumerate(outcomes):
-                if isinstance(outcome.value, (types.GeneratorType, types.CoroutineType)):  # not one line has run
-                    return self._told(no_numbers(outcome.value), i, outcomes)
-            found = self.examine(cases, [outcome.value for outcome in outcomes])
+        told_of_stop = None if stopped is None else (o.stopped(outcomes[stopped]), stopped)
+        if self.examine is not None:
+            found = told_of_stop or self.examine(cases, [outcome.value for outcome in outcomes])
             return found and self._told(*found, outcomes)
         off = [i for i, (got, e) in enumerate(zip(outcomes, self._expected, strict=True)) if not agree(got, e)]
         if not off:
             return None
-        sentence = None
-        if self.examine is None:
-            again = run(answer, self.cases()[off[0]].arguments, 2**31)
-            if numbers(again.value) is not None and not agree(outcomes[off[0]], again):
-                return self._told(CHANCE, off[0], outcomes)
-            sentence = self._named(answer, outcomes, off)
-        if sentence is None and stopped is not None:
-            return self._told(o.stopped(outcomes[stopped]), stopped, outcomes)
+        again = run(answer, self.cases()[off[0]].arguments, 2**31)
+        if numbers(again.value) is not None and not agree(outcomes[off[0]], again):
+            return self._told(CHANCE, off[0], outcomes)
+        sentence = self._named(answer, outcomes, off)
+        if sentence is None and told_of_stop:
+            return self._told(*told_of_stop, outcomes)
         smallest = min(off, key=lambda i: (len(v.shown_all(self._names, self.cases()[i].arguments)), i))
         return self._told(sentence or f"not the values that are asked for: {self.task}", smallest, outcomes)
 
@@ -161,7 +163,8 @@ class Exercise:
             return own
         answers, wanted = ([numbers(one.value) for one in every] for every in (outcomes, self._expected))
         strange = [outcome.value for outcome, number in zip(outcomes, answers, strict=True) if number is None]
-        found = no_numbers(strange[0]) if strange else explained(self._universal)
+        of_any = (([run(wrong, (one,)) for one in wanted], told) for wrong, told in o.UNIVERSAL)
+        found = no_numbers(strange[0]) if strange else explained(list(of_any))
         for name, given in zip(self._names, zip(*(case.arguments for case in self.cases()), strict=True), strict=True):
             if all(agree(Outcome(g), got, flat=True) for g, got in zip(given, outcomes, strict=True)):
                 found = found or f"`{name}` comes back as it was given."
@@ -180,7 +183,9 @@ class Exercise:
             matters = not any(one.error for one in right) and not all(map(agree, right, 2 * self._expected))
             if matters and all(agree(run(answer, a), was) for a, was in zip(other, 2 * outcomes, strict=True)):
                 return f"`{name}` makes no difference to what comes back; it should."
-        return o.explained_by(outcomes, self._expected, self._alternative, partly=False)
+        others = o.alternatives(self._names, given)
+        alternative = [([run(self.reference, arguments) for arguments in changed], told) for changed, told in others]
+        return o.explained_by(outcomes, self._expected, alternative, partly=False)
 
     def _by_chance(self, function: Callable) -> str | None:
         """Whether a second call gives the same, and the global random numbers are left alone."""
@@ -194,7 +199,9 @@ class Exercise:
         differ = [i for i, slopes in enumerate(right) if not o.same_slopes(got[i], slopes)]
         if not differ:
             return None
-        for slopes, sentence in self._mistaken_slopes:
+        right_values = [all(map(agree, results, self._expected)) for results, _ in self._mistaken]
+        for wrong, sentence in itertools.compress(self.known, right_values):
+            slopes = self._slopes(wrong)
             parts = [i for i in range(len(right)) if not o.same_slopes(slopes[i], right[i])]
             if parts and all(o.same_slopes(got[i], slopes[i]) for i in parts):
                 return f"the values are right, the gradient is not: {sentence}"
@@ -230,22 +237,6 @@ class Exercise:
     def _mistaken(self) -> o.Wrong:
         return [([run(wrong, case.arguments) for case in self.cases()], told) for wrong, told in self.known]
 
-    @functools.cached_property
-    def _universal(self) -> o.Wrong:
-        right = [(numbers(outcome.value),) for outcome in self._expected]
-        return [([run(wrong, value) for value in right], told) for wrong, told in o.UNIVERSAL]
-
-    @functools.cached_property
-    def _alternative(self) -> o.Wrong:
-        others = o.alternatives(self._names, [case.arguments for case in self.cases()])
-        return [([run(self.reference, arguments) for arguments in given], told) for given, told in others]
-
-    @functools.cached_property
-    def _mistaken_slopes(self) -> list[tuple[list, str]]:
-        """Of the mistakes that leave the values right."""
-        right = [all(map(agree, results, self._expected)) for results, _ in self._mistaken]
-        return [(self._slopes(wrong), told) for wrong, told in itertools.compress(self.known, right)]
-
     def _slopes(self, function: Callable) -> list[list[np.ndarray | None] | str]:
         """Of each case, the gradients of a weighted sum of the answer at the arguments in `learns`, or why none."""
         at = [self._names.index(name) for name in self.learns]
@@ -265,13 +256,7 @@ class Exercise:
         return "\n  ".join(lines)
 
 
-def exercise(
-    inputs: dict[str, tuple] | Callable[..., Any], sizes: Iterable[tuple] | None = None, **more: Any
-) -> Callable[[Callable], Exercise]:
-    """The check whose right answer stands below it, with the words that stand under its name in ``words.yaml``.
-
-    Its ``inputs`` are written out (:func:`.cases.written`), or made of many ``sizes`` (:func:`.cases.each`), or are
-    a function that makes all cases.
-    """
-    cases = written(inputs) if isinstance(inputs, dict) else inputs if sizes is None else each(inputs, sizes)
-    return lambda reference: Exercise(reference, cases, **{**WORDS.get(reference.__name__, {}), **more})
+def exercise(inputs: Any = None, sizes: Sequence[tuple] = (), **more: Any) -> Callable[[Callable], Exercise]:
+    """The check whose right answer stands below it, with what stands under its name in ``words.yaml``."""
+    more = {"inputs": inputs, "sizes": sizes, **more}
+    return lambda reference: Exercise(reference, **{**more, **WORDS.get(reference.__name__, {})})

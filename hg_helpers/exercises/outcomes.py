@@ -1,28 +1,39 @@
-"""What came of an answer: calls of it, compared with those of the right one, and the kinds of mistakes of any answer.
-
->>> kind_of_mistake([np.array([12.0]), np.array([2.0, 4])], [np.array([6.0]), np.array([1.0, 2])])
-'everything is 2 times what it should be: a factor is missing, or one too many.'
-"""
+"""What came of an answer: calls of it, held against those of the right one; and mistakes, of one exercise or of any."""
 
 from __future__ import annotations
 
 import contextlib
+import inspect
 import io
 import itertools
 import random
+import re
 import traceback
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 import torch
+import yaml
 from torch import Tensor, nn
 
-from .cases import WORDS
 from .values import numbers, one_line, same
+
+#: What stands in `words.yaml` of each exercise, and mistakes that any answer can have.
+_TEXT = Path(__file__).with_name("words.yaml").read_text(encoding="utf-8")
+WORDS = yaml.load(_TEXT, getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # the first is ten times faster
+
+
+class Case(NamedTuple):
+    """One input: its name in a message, the arguments, and whether gradients are compared on it."""
+
+    label: str
+    arguments: tuple
+    gradient: bool = True
 
 
 @dataclass
@@ -144,7 +155,23 @@ def same_slopes(one: list[np.ndarray | None] | str, two: list[np.ndarray | None]
     return all(a is b if a is None or b is None else same(a, b, 1e-3) for a, b in zip(one, two, strict=True))
 
 
-# --- kinds of mistakes ------------------------------------------------------------------------------------------------
+def edited(right: Callable, edits: str) -> Callable:
+    """The right answer with a mistake written into it, as a learner would write it.
+
+    ``edits`` are ``old -> new`` for each piece of its body to be exchanged, with ``; `` between them; or an expression
+    to be returned in place of its last line's, in which ``right`` is the right answer.
+    """
+    head, body = re.search(r"^def .*", inspect.getsource(right), re.DOTALL | re.MULTILINE)[0].split(":\n", 1)
+    if " -> " not in edits:
+        body = f"{body.rpartition('return ')[0]}return {edits}\n"
+    for old, new in (edit.split(" -> ") for edit in edits.split("; ") if " -> " in edits):
+        if old not in body:
+            raise ValueError(f"{right.__name__} holds no {old!r}; write the edit {edits!r} anew")
+        body = body.replace(old, new)
+    made: dict[str, Any] = {}
+    exec(f"{head}:\n{body}", {**right.__globals__, "right": right}, made)
+    return made[right.__name__]
+
 
 #: Mistakes that any answer can have, from the expected numbers to the wrong ones; and that it can have with one of its
 #: arguments: what the right answer is given in the place of that.

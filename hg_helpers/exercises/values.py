@@ -1,12 +1,10 @@
-"""Values that come back of an answer: read as numbers, compared, and shown in few characters.
-
->>> shown(numbers([torch.ones(2), [1 / 3, 2e7]]))
-'[[1, 1], [0.3333, 2e+07]]  shape (2, 2)'
-"""
+"""Values that come back of an answer, or were guessed: read as numbers, compared, converted, and shown in few words."""
 
 from __future__ import annotations
 
+import functools
 import types
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -33,8 +31,7 @@ def numbers(value: Any) -> np.ndarray | None:
         if isinstance(value, Tensor):
             value = value.detach().cpu().double().numpy()
         elif isinstance(value, (list, tuple)) and any(isinstance(v, (list, tuple, Tensor, pd.Series)) for v in value):
-            parts = [numbers(part) for part in value]
-            value = None if any(part is None for part in parts) else np.stack(parts)
+            value = np.stack([numbers(part) for part in value])  # a part without numbers cannot be stacked
         elif isinstance(value, (dict, set, frozenset, str, bytes)):
             return None
         array = np.asarray(value)
@@ -86,3 +83,41 @@ def shown(value: Any, most: int = 120) -> str:
 def shown_all(names: list[str], arguments: tuple) -> str:
     """All arguments of a call, each with its name."""
     return ", ".join(f"{name} = {shown(value)}" for name, value in zip(names, arguments, strict=True))
+
+
+def returning_like(function: Callable, like: Any) -> Callable:
+    """The function, with results of the type that the package gives: tensors, arrays, lists or numbers."""
+
+    def cast(value: Any, like: Any) -> Any:
+        if isinstance(like, tuple):
+            return tuple(cast(part, each) for part, each in zip(value, like, strict=True))
+        if isinstance(value, type(like)):
+            return value
+        if isinstance(like, Tensor):
+            return torch.as_tensor(numbers(value)).to(like.dtype)
+        values = numbers(value).astype(np.asarray(like).dtype)
+        return values if isinstance(like, np.ndarray) else values.tolist()
+
+    return functools.wraps(function)(lambda *arguments, **named: cast(function(*arguments, **named), like))
+
+
+def predicted(guess: Any, happened: Any, near: float = 0.2) -> None:
+    """Print what a guess was worth.
+
+    A number is about right within ``near`` of what happened, as a share of it; a list is compared place by place; words
+    are compared without regard to capitals, and ``"yes"`` and ``"no"`` may stand for True and False.
+    """
+    if guess is None or guess is ...:
+        print("You have not guessed. Write a guess into the cell above, run it, and come back:", end=" ")
+        print("a surprise is what one remembers.")
+    elif isinstance(happened, (list, tuple)):
+        said, is_ = ([str(part) for part in parts] for parts in (guess, happened))
+        right = sum(one.strip().lower() == two.lower() for one, two in zip(said, is_, strict=False))
+        print(f"You said {', '.join(said)}; it is {', '.join(is_)}: {right} of {len(is_)} in the right place.")
+    elif isinstance(happened, (bool, str)):
+        said, is_ = (("no", "yes")[part] if isinstance(part, bool) else str(part).strip() for part in (guess, happened))
+        print(f"You said {said}, and {'so it is' if said.lower() == is_.lower() else f'it is {is_}'}.")
+    else:
+        off = float(guess) - float(happened)
+        verdict = "about right" if abs(off) <= near * abs(happened) else "too high" if off > 0 else "too low"
+        print(f"You said {float(guess):.3g}, and it is {float(happened):.3g}: {verdict}.")

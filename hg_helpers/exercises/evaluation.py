@@ -1,8 +1,8 @@
-"""Exercises of notebook 5: floors, distances between distributions, correlations, coverage, adversaries."""
+"""Exercises of notebooks 5 and 6: floors, distances, correlations, coverage, adversaries; and what the data are for."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine, Generator
 from typing import Any
 
 import numpy as np
@@ -12,9 +12,9 @@ from scipy import stats  # noqa: F401 (mistakes of check_ks are written with it)
 from ..cohort.art import ART_DEMO
 from ..cohort.simulate import simulate_cohort
 from ..metrics import autocorrelation_difference, copies, coverage, ks
-from .cases import Case
 from .judging import UNFILLED, exercise
-from .values import numbers
+from .outcomes import Case
+from .values import no_numbers, numbers
 
 
 def _metric(value: float) -> Callable:
@@ -52,27 +52,24 @@ def _sets(case: Case, value: Any) -> tuple[list, list] | str:
     """The patients of both sets, or what is wrong with them."""
     cohort, metric, patients, _ = case.arguments
     if metric.given is None:
-        return "`metric` was never called; it takes the two sets of rows and returns the floor."
+        return no_numbers(value) if isinstance(value, (Generator, Coroutine)) else check_floor.says["no call"]
     if not all(isinstance(part, pd.DataFrame) and set(part) == set(cohort) for part in metric.given):
-        return "`metric` should get two tables, rows of `cohort` with all its columns."
+        return check_floor.says["no tables"]
     one, two = (part["PatientID"].unique().tolist() for part in metric.given)
     rows, both = cohort["PatientID"].value_counts(), len(set(one) & set(two))
     cut = any(rows.reindex(n.index).ne(n).any() for n in (part["PatientID"].value_counts() for part in metric.given))
-    if cut and both:
-        return "rows were drawn, not patients: months of one person stand on both sides, who resembles themselves."
-    if both:
-        return f"{both} patients stand in both sets: people compared with themselves, floor too low."
-    if cut:
-        return "some patients have lost months: draw patients, and take all the rows of each."
-    if {len(one), len(two)} != {patients}:
-        short = "; take their ids from the cohort, each once" if len(one) + len(two) < 2 * patients else " each"
-        return f"the sets have {len(one)} and {len(two)} patients, not {patients}{short}."
-    if not all(np.isin(part["VL"], cohort["VL"]).all() for part in metric.given):
-        return "there are rows that the cohort has not; take them as they are."
-    got = numbers(value)
-    if got is None or got.size != 1 or abs(got.item() - metric.value) > 1e-9:
-        return "the sets are right, but what `metric` says of them is not what your function returns."
-    return one, two
+    got, sizes = numbers(value), {"first": len(one), "second": len(two), "patients": patients}
+    wrong = {
+        "rows": cut and both,
+        "both": both,
+        "cut": cut,
+        "too few": len(set(sizes.values())) > 1 and len(one) + len(two) < 2 * patients,
+        "number": len(set(sizes.values())) > 1,
+        "new": not all(np.isin(part["VL"], cohort["VL"]).all() for part in metric.given),
+        "other": got is None or got.size != 1 or abs(got.item() - metric.value) > 1e-9,
+    }
+    word = next(filter(wrong.get, wrong), None)  # the first that holds
+    return check_floor.says[word].format(both=both, **sizes) if word else (one, two)
 
 
 def _drawn(cases: list[Case], values: list) -> tuple[str, int] | None:
@@ -81,13 +78,13 @@ def _drawn(cases: list[Case], values: list) -> tuple[str, int] | None:
         if isinstance(sets, str):
             return sets, i
     drawn = np.array([[np.isin(np.arange(12), part) for part in sets] for sets in found[-60:]])  # (60, 2, patients)
-    if (drawn[:, 0] == drawn[0, 0]).all():
-        return "each seed gives the same patients: draw them with np.random.default_rng(seed).", last
-    if [set(part) for part in found[-62]] != [set(part) for part in found[-61]]:
-        return "the same seed gives other patients: draw them with np.random.default_rng(seed) alone.", last - 60
-    if np.abs(drawn.mean(0) - 5 / 12).max() > 0.34:
-        return "some patients come oftener into one set than others: shuffle all, then cut.", last
-    return None
+    wrong = {
+        "one draw": (drawn[:, 0] == drawn[0, 0]).all(),
+        "other chance": [set(part) for part in found[-62]] != [set(part) for part in found[-61]],
+        "uneven": np.abs(drawn.mean(0) - 5 / 12).max() > 0.34,
+    }
+    word = next(filter(wrong.get, wrong), None)  # the first that holds
+    return word and (check_floor.says[word], last - 60 * (word == "other chance"))
 
 
 @exercise(_cohorts, examine=_drawn)
@@ -101,61 +98,20 @@ _BOTH = "np.concatenate([first, second])"
 _GRIDS = tuple(f"{_BOTH} -> np.linspace({_BOTH}.min(), {_BOTH}.max(), {n})" for n in (10, 20, 50, 100, 101, 200, 1000))
 
 
-@exercise(
-    {
-        "five each": ([1.0, 1.4, 2.0, 3.0, 4.6], [1.6, 1.8, 2.2, 2.4, 5.0]),
-        "ties": ([3.0, 4, 5, 9], [1.0, 2, 2, 6, 7]),
-        "two and three": ([1.0, 9], [2.0, 3, 4]),
-        "one each": ([2.0], [5.0]),
-        "the same values": ([3.0, 1, 2], [1.0, 2, 3]),
-        "wholly above": ([7.0, 9, 8, 6], [1.0, 3, 2]),
-        "close together and one far off": ([1.0, 1.01, 1.02, 1.03, 9000], [1.005, 1.015, 1.04, 1.05]),
-        "many": tuple(np.random.default_rng(n).lognormal(5 - n / 100, 2, n) for n in (200, 150)),
-        "equal numbers": tuple(np.random.default_rng(0).normal([[0], [0.3]], [[1], [2]], (2, 40)).round(1)),
-    }
-)
+@exercise()
 def check_ks(first, second):
     at = np.concatenate([first, second])
     gaps = (first[:, None] <= at).mean(0) - (second[:, None] <= at).mean(0)
     return abs(gaps).max()
 
 
-_MANY = np.tanh(np.random.default_rng(0).normal(0.5, 1, 50))
-_MANY[::7] = np.nan
-
-
-@exercise(
-    {
-        "two": ([0.9, -0.1],),
-        "one undefined": ([0.8, np.nan, 0.2, -0.5],),
-        "one left": ([0.3, np.nan],),
-        "all defined": ([0.1, 0.95, -0.7],),
-        "negative": ([-0.9, -0.2, np.nan, -0.99],),
-        "a true zero": ([0.0, 0.9, np.nan, 0.0],),
-        "fifty": (_MANY,),
-    }
-)
+@exercise()
 def check_mean_correlation(r):
     z = np.arctanh(r[~np.isnan(r)])
     return np.tanh(z.mean())
 
 
-_RANDOM = np.random.default_rng(0)
-
-
-@exercise(
-    {
-        "five groups": ([0.60, 0.30, 0.08, 0.017, 0.003], [0.80, 0.18, 0.02, 0.0, 0.0]),
-        "four groups": ([0.50, 0.40, 0.06, 0.04], [0.95, 0.02, 0.02, 0.01]),
-        "three groups": ([0.90, 0.096, 0.004], [0.20, 0.80, 0.0]),
-        "exactly a quarter": ([0.5, 0.25, 0.25], [0.125, 0.0625, 0.8125]),
-        "exactly 0.5 %": ([0.995, 0.005], [1.0, 0.0]),
-        "one group": ([1.0], [1.0]),
-        "far too many": ([0.4, 0.35, 0.246, 0.004], [0.0, 0.08, 0.9, 0.02]),
-        "forty groups": tuple(_RANDOM.dirichlet(np.full(40, 0.3), 2)),
-        "in no order": (_RANDOM.permutation([0.002, 0.298, 0.5, 0.2]), _RANDOM.dirichlet(np.full(4, 0.5))),
-    }
-)
+@exercise()
 def check_coverage(real_shares, synthetic_shares):
     counted = real_shares >= 0.005
     real, synthetic = real_shares[counted], synthetic_shares[counted]
@@ -164,12 +120,6 @@ def check_coverage(real_shares, synthetic_shares):
 
 
 _WHO = {"A": "single mode", "B": "real", "C": "shuffled", "D": "copies"}
-_TELLS = {
-    "single mode": "coverage_patient says how many groups are left; only one cohort has lost most of them",
-    "real": "other real patients are at the floor in every row, near copies too",
-    "shuffled": "autocorrelation_difference is the row that sees the order of months",
-    "copies": "the row near_copies holds the cohort against the patients it was made from",
-}
 
 
 def suspects() -> pd.DataFrame:
@@ -190,24 +140,69 @@ def suspects() -> pd.DataFrame:
 
 
 def _unmasked(cases: list[Case], values: list) -> tuple[str, int] | None:
-    answer = values[0]
+    answer, tells = values[0], check_suspects.says
     if not isinstance(answer, dict) or set(answer) != set(_WHO):
         return f"a dictionary with the keys {', '.join(_WHO)} is expected.", 0
     if any(value is None or value is ... for value in answer.values()):
         return UNFILLED, 0
     for letter, who in answer.items():
-        if not isinstance(who, str) or who not in _TELLS:
-            return f"{letter}: {who!r:.60} is none of {', '.join(_TELLS)}.", 0
+        if not isinstance(who, str) or who not in tells:
+            return f"{letter}: {who!r:.60} is none of {', '.join(tells)}.", 0
     wrong = [letter for letter, who in _WHO.items() if answer[letter] != who]
     if not wrong:
         return None
-    if len(set(answer.values())) < len(_WHO):
-        return f"one of each: {', '.join(_TELLS)}. Look at {wrong[0]} again: {_TELLS[_WHO[wrong[0]]]}.", 0
-    if wrong == ["B", "D"]:
+    if wrong == ["B", "D"] and len(set(answer.values())) == len(_WHO):
         return "B and D are both at the floor in the first three rows; the last one tells who was copied.", 0
-    return f"{len(_WHO) - len(wrong)} of 4 are right. Look at {wrong[0]} again: {_TELLS[_WHO[wrong[0]]]}.", 0
+    right = f"{len(_WHO) - len(wrong)} of 4 are right"
+    said = f"one of each: {', '.join(tells)}" if len(set(answer.values())) < len(_WHO) else right
+    return f"{said}. Look at {wrong[0]} again: {tells[_WHO[wrong[0]]]}.", 0
 
 
 @exercise(tuple, [()], examine=_unmasked, is_value=True)
 def check_suspects():
     return dict(_WHO)
+
+
+def _decisions(count: int, cells: int, states: int, discount: float) -> tuple:
+    draw = np.random.default_rng(count)
+    cell = np.r_[:cells, draw.integers(0, cells, count - cells)]  # none is empty
+    reward, following = draw.normal(0.5, 1, count).round(2), draw.integers(0, states, count)
+    return cell, reward, following, draw.normal(2, 1, states).round(2), discount, cells
+
+
+@exercise(_decisions, [(8, 4, 2, 0.5), (9, 3, 2, 0.0), (30, 6, 3, 0.9), (5, 1, 1, 0.95), (200, 12, 6, 0.95)])
+def check_sweep(cell, reward, following, best, discount, cells):
+    target = reward + discount * best[following]
+    return np.bincount(cell, target, cells) / np.bincount(cell, minlength=cells)
+
+
+def _tried(states: int, actions: int, minimum: int) -> tuple[np.ndarray, np.ndarray, int]:
+    draw = np.random.default_rng(states)
+    shape = states, actions
+    return draw.normal(0, 2, shape).round(2), draw.integers(0, 3 * minimum, shape), minimum
+
+
+@exercise()
+def check_best_known(values, count, minimum):
+    known = count >= minimum
+    best = np.where(known, values, -np.inf).argmax(axis=1)
+    return np.where(known.any(axis=1), best, -1)
+
+
+def _followed(n: int) -> tuple[np.ndarray, np.ndarray]:
+    draw = np.random.default_rng(n)
+    return draw.integers(0, 12, n), draw.random(n) < 0.6
+
+
+@exercise()
+def check_kaplan_meier(months, reached):
+    month = np.arange(months.max() + 1)[:, None]
+    at_risk, events = (months >= month).sum(1), (reached & (months == month)).sum(1)
+    return 1 - np.cumprod(1 - events / at_risk)
+
+
+@exercise()
+def check_gap(outcome, in_group):
+    if in_group.all() or not in_group.any():
+        return np.nan
+    return float(outcome[~in_group].mean() - outcome[in_group].mean())
