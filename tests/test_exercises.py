@@ -4,10 +4,13 @@ import inspect
 import sys
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
-from hg_helpers import exercises
+from hg_helpers import exercises, metrics
+from hg_helpers.cohort.art import ART_DEMO
+from hg_helpers.cohort.simulate import simulate_cohort
 from hg_helpers.exercises.judging import exercise
 from hg_helpers.exercises.outcomes import WORDS, edited
 from hg_helpers.exercises.toy import toy_latents
@@ -195,6 +198,26 @@ def test_an_answer_that_is_a_value_is_not_called_by_a_name_that_it_has_not(capsy
     for answer, run_on in ((toy_latents().mean(1, keepdim=True), "your answer."), (..., "your answer has not passed")):
         exercises.chosen("toy_prototypes", answer)
         assert run_on in told(capsys)
+
+
+# --- four cohorts without names ---------------------------------------------------------------------------------------
+
+
+def test_the_scores_of_the_suspects_are_those_of_four_cohorts_and_a_floor():
+    train, holdout, real = (simulate_cohort(150, seed=seed) for seed in (21, 22, 23))
+    pool, floor = simulate_cohort(400, seed=24), simulate_cohort(150, seed=25)
+    first = pool[(pool["Timestep"] == 0) & (pool["Gender"] == 1) & (pool["Ethnic"] == 4)]
+    order = real.groupby("PatientID")["Timestep"].transform(np.random.default_rng(0).permutation)
+    single = pool[pool["PatientID"].isin(first["PatientID"][:150])]
+    cohorts = {"A": single, "B": real, "C": real.assign(Timestep=order), "D": train, "floor": floor}
+    scores = {
+        "ks": lambda cohort: metrics.ks(holdout, cohort, ART_DEMO),
+        "coverage_patient": lambda cohort: metrics.coverage(holdout, cohort, ART_DEMO, ["Gender", "Ethnic"], "patient"),
+        "autocorrelation_difference": lambda cohort: metrics.autocorrelation_difference(holdout, cohort, ART_DEMO),
+        "near_copies": lambda cohort: metrics.copies(train, cohort, ART_DEMO),
+    }
+    anew = {who: {name: of(cohort)[0] for name, of in scores.items()} for who, cohort in cohorts.items()}
+    pd.testing.assert_frame_equal(exercises.suspects(), pd.DataFrame(anew), rtol=1e-3)
 
 
 # --- predict, then run ------------------------------------------------------------------------------------------------
