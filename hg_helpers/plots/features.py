@@ -46,8 +46,7 @@ def require(table: pd.DataFrame, names: Sequence[str], label: str) -> None:
 def column(table: pd.DataFrame, feature: Feature, name: str) -> pd.Series:
     """A feature's known values: numbers, or an ordered categorical of level names that keeps absent levels.
 
-    A column that is absent, of which nothing is known, or with a value that the schema lacks is a KeyError or
-    ValueError that names table and column.
+    A column that is absent or unknown, or a value that the schema lacks, is a KeyError or ValueError that names it.
     """
     require(table, [feature.name], name)
     where, values = f"table {name!r}: column {feature.name!r}", table[feature.name].dropna()

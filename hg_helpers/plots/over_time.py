@@ -41,10 +41,9 @@ def trajectories(
 ) -> Drawn:
     """Median and interquartile band over the months with a few single patients, real beside synthetic.
 
-    The real median stands in the synthetic panels too, a thin black line. Where visits are irregular, the n-th visits
-    of all patients who have one are taken together. ``feature`` is a real feature, a list of them, or None for all;
-    ``seed`` draws as many single ``patients``; all else as for :func:`distributions`. The table has the columns
-    ``feature, source, line, time, value``; ``line`` is ``quartile 1``, ``median``, ``quartile 3`` or ``patient ID``.
+    The real median stands in the synthetic panels too, a thin black line. Irregular visits are counted: the n-th ones
+    are taken together. ``feature`` is a real feature, a list of them, or None for all; ``seed`` draws as many single
+    ``patients``. Columns: ``feature, source, line, time, value``; a line is a quartile, the median or a patient.
     """
     tables = with_real(real, synthetic, label, real_label)
     names = [feature] if isinstance(feature, str) else feature
@@ -174,8 +173,7 @@ def patients(
     """Single patients at random, real on the left and synthetic on the right: labs as lines, the regimen as a bar.
 
     Drawn are the first two real features, and the first of the regimen, else the first that may change; a smaller
-    schema (:meth:`Schema.select`) draws others. ``seed`` draws ``number`` patients of each table, or all where there
-    are fewer. The table has the columns ``source, patient, time, feature, value, level``.
+    schema (:meth:`Schema.select`) draws others. Columns: ``source, patient, time, feature, value, level``.
     """
     tables, labs = with_real(real, synthetic, label, real_label), list(schema.real)[:2]
     moving = [*schema.regimen, *(f for f in schema.discrete if not f.static), *schema.discrete]
