@@ -57,12 +57,10 @@ def describe(source: str | Path | pd.DataFrame, patient: str, time: str, **readi
         keys.append(("missing", "measured", "gaps are reproduced; `forward` fills them, `error` refuses them"))
     entries = [(f"  - {_yaml({'name': str(c)} | entry)}", comment) for c, entry, comment in drafted if entry]
     left_out = [_below(f"{c}: {reason}", "#   ", "#     ") for c, entry, reason in drafted if not entry]
-    lines = [f"# Draft of the schema of {name}: {len(courses.sizes)} patients, {len(table)} rows."]
-    lines += [
-        "# Read it, put it right.",
-        *_aligned([(f"{key}: {_yaml(value)}", comment) for key, value, comment in keys]),
-    ]
-    lines += ["features:", *_aligned(entries), *(["# Left out:", *left_out] if left_out else [])]
+    head = [(f"{key}: {_yaml(value)}", comment) for key, value, comment in keys]
+    title = f"# Draft of the schema of {name}: {len(courses.sizes)} patients, {len(table)} rows."
+    lines = [title, "# Read it, put it right.", *_aligned(head), "features:", *_aligned(entries)]
+    lines += ["# Left out:", *left_out] if left_out else []
     return "\n".join(lines) + "\n"
 
 

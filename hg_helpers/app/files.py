@@ -115,9 +115,8 @@ def write_parts(
     if manifest.exists():
         there = _read_json(manifest, asked, "Choose another folder")
         if other := ", another ".join(name for name in asked if there[name] != asked[name]):
-            raise ValueError(
-                f"{folder} holds parts made with another {other}: choose another folder, or remove this one"
-            )
+            made = f"{folder} holds parts made with another {other}"
+            raise ValueError(f"{made}: choose another folder, or remove this one")
     elif any(folder.glob("*.parquet")):
         raise ValueError(f"{folder} holds Parquet files and no {MANIFEST}: choose an empty folder")
     else:
