@@ -178,11 +178,9 @@ def _real_patients(options: argparse.Namespace, schema: Schema) -> tuple[pd.Data
     if "holdout_patients" not in split:
         raise ValueError(f"{options.model} was trained on all patients; give other real ones with --holdout TABLE")
     remedy = f"give the table that it was trained on, {split['data'] or 'the bundled cohort'}"
+    groups = ("training", "train_patients", "values"), ("held-out", "holdout_patients", "holdout_values")
     parts = []
-    for group, key, values in (
-        ("training", "train_patients", "values"),
-        ("held-out", "holdout_patients", "holdout_values"),
-    ):
+    for group, key, values in groups:
         if absent := sorted(set(split[key]) - set(real[schema.patient]), key=str):
             who = f"{len(absent)} of the {len(split[key])} {group} patients of {options.model}"
             raise ValueError(f"{who} are not in {options.real} (such as {absent[0]}): {remedy}")

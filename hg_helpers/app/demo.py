@@ -12,8 +12,8 @@ import multiprocessing
 import os
 import signal
 import time
-from collections.abc import Callable, Hashable
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from collections.abc import Callable
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
@@ -139,14 +139,12 @@ def summary_text(result: dict[str, Any]) -> str:
 # --- training runs in processes of their own: one progress bar, one way to stop, nobody left behind ------------------
 
 
-def in_processes(
-    work: Callable, runs: dict[Any, tuple], jobs: int, bar: tqdm, finished: Callable[[Hashable, Future], None]
-) -> None:
+def in_processes(work: Callable, runs: dict[Any, tuple], jobs: int, bar: tqdm, finished: Callable) -> None:
     """Call ``work(*arguments)`` for each of ``runs``, on one thread, so that no value depends on how many ``jobs``.
 
     ``work`` is a function of a module that trains with :func:`callbacks` and ends with :func:`leave_with_parent`.
-    ``finished`` is called here with each run's name as it ends; what it raises, and Ctrl-C, ends the others after their
-    batch. ``bar`` goes on by one a batch.
+    ``finished`` is called here with the name and the future of each run that has ended; what it raises, and Ctrl-C,
+    ends the others after their batch. ``bar`` goes on by one a batch.
     """
     spawn = multiprocessing.get_context("spawn")
     done, stop = spawn.Queue(), spawn.Event()

@@ -93,9 +93,8 @@ def _machine() -> Iterator[Check]:
         patients = load_cohort()[ART_FULL.patient].nunique()
         yield Check("bundled cohort", True, f"{patients} patients in {data_folder() / DEMO_NAME}")
     except (ImportError, OSError, ValueError) as error:
-        yield Check(
-            "bundled cohort", False, f"{error}; see the packages above, or restore the file from the repository"
-        )
+        advice = "see the packages above, or restore the file from the repository"
+        yield Check("bundled cohort", False, f"{error}; {advice}")
     try:
         from ..runtime.download import PUBLIC_NAME, download_cohort, raw_folder
 
