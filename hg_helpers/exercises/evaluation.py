@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Generator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import yaml
 from scipy import stats  # noqa: F401 (mistakes of check_ks are written with it)
 
 from .judging import UNFILLED, exercise
 from .outcomes import Case
+from .toy import TOYS
 from .values import no_numbers, numbers
 
 
@@ -123,7 +122,7 @@ _WHO = {"A": "single mode", "B": "real", "C": "shuffled", "D": "copies"}
 
 def suspects() -> pd.DataFrame:
     """Scores of four cohorts of 150 patients whose names are hidden, with the floor; input of `check_suspects`."""
-    return pd.DataFrame(yaml.safe_load(Path(__file__).with_name("suspects.yaml").read_text(encoding="utf-8")))
+    return pd.DataFrame(TOYS["suspects"])
 
 
 def _unmasked(cases: list[Case], values: list) -> tuple[str, int] | None:

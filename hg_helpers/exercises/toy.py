@@ -3,31 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 import torch
+import yaml
 from torch import Tensor, nn
 
-from ..cohort.schema import Feature, Schema
+from ..cohort.schema import Schema
 from ..model.losses import gradient_penalty
+
+TOYS = yaml.safe_load(Path(__file__).with_name("toys.yaml").read_text(encoding="utf-8"))
 
 
 def toy_schema() -> Schema:
     """Three features, four months: viral load, sex, base drugs. 6 channels, embedded width 7."""
-    load = Feature("VL", "real", unit="copies/mL", role="outcome", threshold=1000)
-    sex = Feature("Gender", "binary", levels=("Male", "Female"), codes=(1, 2), static=True)
-    drugs = Feature("Base Drug Combo", "categorical", levels=("A", "B", "C"), codes=(0, 1, 2), role="regimen")
-    return Schema([load, sex, drugs], length=4)
+    return Schema.from_dict(TOYS["schema"])
 
 
 def toy_cohort() -> pd.DataFrame:
     """Three patients, four months each: one who is suppressed, one who fails and switches, one who rebounds."""
-    viral_load = [100_000, 10_000, 1_000, 100, 10_000, 10_000, 1_000, 100, 1_000, 100, 10_000, 100_000]
-    columns = {"VL": np.array(viral_load, dtype=float), "Gender": np.repeat([1, 2, 1], 4)}
-    columns |= {"Base Drug Combo": [0, 0, 0, 0, 0, 1, 1, 1, 2, 2, 2, 2]}
-    return pd.DataFrame({**columns, "PatientID": np.repeat([0, 1, 2], 4), "Timestep": np.tile(np.arange(4), 3)})
+    return pd.DataFrame(TOYS["cohort"])
 
 
 def toy_latents() -> Tensor:

@@ -12,11 +12,11 @@ from scipy import special
 from torch import Tensor, nn
 
 from ..cohort.art import ART_DEMO
-from ..cohort.schema import Feature, Schema
+from ..cohort.schema import Schema
 from ..model.losses import gradient_penalty
 from ..model.networks import Critic, Generator
 from .judging import exercise
-from .toy import toy_schema
+from .toy import TOYS, toy_schema
 
 
 def _table(ids: int | list[int], months: int, columns: list[str], below: int) -> pd.DataFrame:
@@ -80,9 +80,7 @@ def random_tensor(*shape: int, seed: int = 0) -> Tensor:
 
 def other_schema() -> Schema:
     """A schema unlike the toy's: levels first, two reals, 8 channels."""
-    ward = Feature("Ward", "categorical", levels=("N", "S", "E"), codes=(0, 1, 2))
-    stage = Feature("Stage", "categorical", levels=("I", "II", "III"), codes=(1, 2, 3))
-    return Schema([ward, Feature("Pulse", "real"), stage, Feature("Weight", "real")], length=3)
+    return Schema.from_dict(TOYS["other schema"])
 
 
 def plain(network: nn.Module) -> nn.Module:
