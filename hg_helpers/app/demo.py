@@ -76,7 +76,7 @@ def run_demo(folder: str | Path, seed: int = 0, progress: bool = True, **changes
         bar.update(bar.total - bar.n)
     summary = _evaluate(folder, train, holdout, seed)
     seconds["all"] = time.perf_counter() - started
-    files = sorted(str(path) for path in folder.glob("[!.]*"))
+    files = sorted(map(str, folder.glob("[!.]*")))
     return {"summary": summary, "seconds": seconds, "patients": patients, "files": files}
 
 
@@ -136,11 +136,8 @@ def summary_text(result: dict[str, Any]) -> str:
     return "\n".join(f"{label:{width}}" + "".join(f"{cell:>9}" for cell in cells) for label, cells in rows.items())
 
 
-# --- training runs in processes of their own: one progress bar, one way to stop, nobody left behind ------------------
-
-
 def in_processes(work: Callable, runs: dict[Any, tuple], jobs: int, bar: tqdm, finished: Callable) -> None:
-    """Call ``work(*arguments)`` for each of ``runs``, on one thread, so that no value depends on how many ``jobs``.
+    """Call ``work(*arguments)`` for each of ``runs`` in a process of one thread: no value depends on how many ``jobs``.
 
     ``work`` is a function of a module that trains with :func:`callbacks` and ends with :func:`leave_with_parent`.
     ``finished`` is called here with the name and the future of each run that has ended; what it raises, and Ctrl-C,

@@ -41,12 +41,9 @@ def report_text(report: pd.DataFrame, discrete: int, width: int = 79) -> str:
     rows = [("metric", "feature", *NUMBERS), *zip(report["metric"], features, *cells.T.to_numpy(), strict=True)]
     metric, feature, *numbers = (max(map(len, column)) for column in zip(*rows, strict=True))
     feature = min(feature, max(8, width - metric - sum(numbers) - 2 * (len(numbers) + 1)))
-    lines = []
-    for row in rows:
-        name = row[1] if len(row[1]) <= feature else row[1][: feature - 2] + ".."
-        right = (f"{cell:>{w}}" for cell, w in zip(row[2:], numbers, strict=True))
-        lines.append("  ".join([f"{row[0]:{metric}}", f"{name:{feature}}", *right]))
-    return "\n".join(lines)
+    line = f"{{:{metric}}}  {{:{feature}}}" + "".join(f"  {{:>{width}}}" for width in numbers)
+    shorter = {name: name if len(name) <= feature else name[: feature - 2] + ".." for _, name, *_ in rows}
+    return "\n".join(line.format(metric, shorter[name], *cells) for metric, name, *cells in rows)
 
 
 def write_page(

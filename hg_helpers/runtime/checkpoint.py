@@ -103,12 +103,11 @@ def load_checkpoint(path: str | Path, *kinds: str) -> dict[str, Any]:
             if file.read(4) != b"PK\x03\x04":  # torch would read what stands before the archive that is checked here
                 raise ValueError("it does not begin as an archive")
         with zipfile.ZipFile(path) as archive:
-            damaged = archive.testzip()  # every part carries a checksum, which torch itself does not look at
             # the mark of a folder, which torch reads as nothing, leaving a tensor's memory as it found it
             if any(part.external_attr & 0x10 for part in archive.infolist()):
                 raise ValueError("its table of contents is damaged")
-        if damaged is not None:
-            raise ValueError(f"its part {damaged} does not match its checksum")
+            if damaged := archive.testzip():  # every part carries a checksum, which torch itself does not look at
+                raise ValueError(f"its part {damaged} does not match its checksum")
         state = torch.load(path, map_location="cpu", weights_only=True)
         if not isinstance(state, dict) or not {"format", "kind"} <= state.keys():
             raise ValueError("it was not written by hg_helpers")
