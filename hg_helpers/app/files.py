@@ -46,9 +46,7 @@ def split_file(model: Path) -> Path:
     return model.expanduser().with_suffix(".split.json")
 
 
-def split_of(
-    data: str | None, share: float | int, seed: int, schema: Schema, train: pd.DataFrame, holdout: pd.DataFrame
-) -> dict[str, Any]:
+def split_of(data: Any, share: float, seed: int, schema: Schema, train: pd.DataFrame, holdout: pd.DataFrame) -> dict:
     """Who is in which group of the table ``data`` (None: the bundled cohort), and fingerprints of their values."""
     ids = {"holdout_patients": holdout[schema.patient].unique().tolist()} if len(holdout) else {}
     ids["train_patients"] = train[schema.patient].unique().tolist()

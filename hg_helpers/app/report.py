@@ -31,10 +31,7 @@ WORDS = yaml.safe_load((data_folder() / "report.yaml").read_text(encoding="utf-8
 
 
 def report_text(report: pd.DataFrame, discrete: int, width: int = 79) -> str:
-    """The report in lines of at most ``width`` characters; its notes and full names stand in report.csv.
-
-    The joint of all features, of which ``discrete`` are discrete, is called "all 5".
-    """
+    """The report in lines of at most ``width`` characters; the joint of all ``discrete`` features is called "all 5"."""
     joint = report["feature"].str.count(" x ") + 1 == discrete
     features = report["feature"].mask(joint & (discrete > 1), f"all {discrete}")
     cells = report[NUMBERS].map(lambda cell: "-" if pd.isna(cell) else f"{cell:.3f}")

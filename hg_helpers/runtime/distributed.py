@@ -84,10 +84,7 @@ ALONE = Peers()
 
 
 def join_torchrun(device: str) -> str:
-    """Meet the other processes that ``torchrun`` has started, if it has, and give the device to train on.
-
-    ``"auto"`` and ``"cuda"`` become this process's own GPU where there are enough.
-    """
+    """Meet the processes that ``torchrun`` has started, if it has; gives the device, with enough GPUs one's own."""
     if "TORCHELASTIC_RUN_ID" not in os.environ or int(os.environ.get("WORLD_SIZE", "1")) == 1:
         return device
     local = int(os.environ["LOCAL_RANK"])

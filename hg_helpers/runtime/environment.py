@@ -38,10 +38,7 @@ ENDINGS = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(si
 
 
 def seed_everything(seed: int) -> torch.Generator:
-    """Seed Python's, numpy's and torch's global generators, and return a CPU generator of torch with the same seed.
-
-    For a learner's own cells; the package itself draws only from generators and seeds that it is given.
-    """
+    """Seed Python's, numpy's and torch's global generators, for one's own cells; returns a CPU generator so seeded."""
     seed = whole_number("seed", seed, 0, 2**32 - 1)
     random.seed(seed)
     np.random.seed(seed)
