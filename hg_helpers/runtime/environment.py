@@ -148,9 +148,6 @@ def _stop_requested() -> Iterator[threading.Event]:
     process then ends as it would have, or does what its own handler says. `nohup` stays in force.
     """
     stop, passed_on = threading.Event(), []
-    if threading.current_thread() is not threading.main_thread():  # only the main thread may set signal handlers
-        yield stop
-        return
 
     def ask(number: int, _: Any) -> None:
         if number in ENDINGS:  # several may come, of a scheduler to the whole group and of a launcher to its own
@@ -159,9 +156,10 @@ def _stop_requested() -> Iterator[threading.Event]:
             raise KeyboardInterrupt
         stop.set()
 
+    main = threading.current_thread() is threading.main_thread()  # it alone may set signal handlers
     # others are ignored on purpose, or not Python's to put back
     caught = [number for number in ENDINGS if signal.getsignal(number) not in (signal.SIG_IGN, None)]
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, *caught)}
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, *caught) if main}
     try:
         yield stop
     finally:

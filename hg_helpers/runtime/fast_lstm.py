@@ -37,11 +37,9 @@ _asked = threading.local()
 
 @contextmanager
 def inputs_alone() -> Iterator[None]:
-    """Within the block, first derivatives are taken with respect to inputs: none is worked out for the weights.
-
-    autograd does not tell a function which of its derivatives was asked for, and the gradient penalty's inner one would
-    make a large product for nothing, as it does where a device has threads of its own.
-    """
+    """Within the block, first derivatives are taken with respect to inputs: none is worked out for the weights."""
+    # autograd does not tell a function which of them was asked for; where a device has threads of its own, they do not
+    # see this, and make a large product for nothing
     _asked.inputs_alone = True
     try:
         yield

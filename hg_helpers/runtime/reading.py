@@ -42,14 +42,11 @@ def read_table(
 ) -> pd.DataFrame:
     """Read a table from a ``.csv``, ``.csv.gz``, ``.parquet`` or ``.xlsx`` file, or from a folder of Parquet files.
 
-    Args:
-        columns: the columns wanted; those that are to stay text, even where it looks like a number ("01"), a truth
-            value or a missing one ("None"), with their values.
-        ids: a column of names, which are numbers only where each is written as that number would be.
-        separator, decimal, encoding: of a CSV file; by default as its first lines look, and UTF-8.
-        sheet: of a workbook, by default its first.
-
-    A FileNotFoundError or ValueError names the file and what is wrong with it.
+    ``columns`` are those wanted, with the values of those that are to stay text, even where it looks like a number
+    ("01"), a truth value or a missing one ("None"). ``ids`` is a column of names, which are numbers only where each is
+    written as that number would be. ``separator``, ``decimal`` and ``encoding`` are a CSV file's, by default as its
+    first lines look, and UTF-8; ``sheet`` is a workbook's, by default its first. A FileNotFoundError or ValueError
+    names the file and what is wrong with it.
     """
     if path.is_dir():
         return _read_parts(path)
