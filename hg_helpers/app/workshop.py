@@ -39,8 +39,8 @@ def write_editions(notebooks: Path, folder: Path) -> int:
             text = re.sub(r"\]\((\.\./[^)\s]+|[\w-]+\.md[^)\s]*)\)", rf"](https://github.com/{home[1]}\1)", text)
         # read twice: both editions change what they are given
         write_text(page(json.loads(text), path.stem), folder / "html" / f"{path.stem}.html")
-        handed_out = json.dumps(student(json.loads(text)), indent=1, ensure_ascii=False)
-        write_text(f"{handed_out}\n", folder / "student" / path.name)
+        handed_out = json.dumps(student(json.loads(text)), indent=1, ensure_ascii=False) + "\n"
+        write_text(handed_out, folder / "student" / path.name)
     return len(found)
 
 
@@ -78,8 +78,7 @@ def page(notebook: dict[str, Any], title: str) -> str:
     for cell in reversed(notebook["cells"]):
         if cell["cell_type"] == "markdown":
             prose = BADGE.sub(r"[\1]\2\n", source(cell))  # without an image from the network
-            linked = re.sub(r"\]\(([\w-]+)\.ipynb", r"](\1.html", prose)
-            cell["source"] = FORMULA.sub(formula, linked)
+            cell["source"] = FORMULA.sub(formula, re.sub(r"\]\(([\w-]+)\.ipynb", r"](\1.html", prose))
             plain = re.sub(r"^[#|<$].*|[*`$]", "", prose, flags=re.M).strip()
             sentences = re.split(r"(?<=[.?])\s+", plain) if plain else [described]
             described = next((s for s in sentences if re.search("picture|In words", s)), sentences[0])
