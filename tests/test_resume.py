@@ -23,6 +23,7 @@ from training_states import MODELS, PER_EPOCH, assert_equal, everything, same, w
 import hg_helpers
 from hg_helpers.model import training
 from hg_helpers.model.config import TrainConfig
+from hg_helpers.model.latent import LatentBuffer
 from hg_helpers.model.training import Trainer, TrainingStopped
 from hg_helpers.runtime.checkpoint import load_checkpoint
 
@@ -307,7 +308,7 @@ def test_a_configuration_is_enough_to_know_what_will_be_built(encoder, tiny):
     assert isinstance(tiny("v2"), TrainConfig)
     for model in MODELS:
         trainer = Trainer(encoder, tiny(model), "cpu")
-        assert (trainer.autoencoder is None) == (model == "v1") == (not trainer.source.learns)
+        assert (trainer.autoencoder is None) == (model == "v1") == (not isinstance(trainer.source, LatentBuffer))
         assert trainer.device.type == "cpu"
 
 

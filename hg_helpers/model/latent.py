@@ -19,8 +19,6 @@ from torch.nn import functional as F
 class UniformNoise(nn.Module):
     """v1: z ~ U(0, 1), drawn anew each month, so that over a patient's months it averages out."""
 
-    learns = False
-
     def __init__(self, latent: int) -> None:
         super().__init__()
         self.latent = latent
@@ -44,8 +42,6 @@ class LatentBuffer(UniformNoise):
     A prototype is the mean over months of one real patient's latent vectors; of more than ``capacity`` a random subset
     stays. T_SD, ``scale``, is a running mean of the batches' standard deviations.
     """
-
-    learns = True
 
     def __init__(self, latent: int, capacity: int = 10_000) -> None:
         super().__init__(latent)
@@ -126,8 +122,6 @@ class Autoencoder(nn.Module):
     The aggregate of all t is pulled towards N(0, I) by :func:`hg_helpers.autoencoder_loss`.
     """
 
-    variational = False
-
     def __init__(self, width: int, latent: int, hidden: int) -> None:
         super().__init__()
         self.first, self.shortcut = nn.Linear(width, hidden), nn.Linear(width, hidden)
@@ -151,8 +145,6 @@ class Autoencoder(nn.Module):
 
 class VariationalAutoencoder(Autoencoder):
     """The textbook form (Kingma & Welling 2014): a mean and a variance for each sample."""
-
-    variational = True
 
     def __init__(self, width: int, latent: int, hidden: int) -> None:
         super().__init__(width, latent, hidden)

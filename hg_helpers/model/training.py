@@ -29,6 +29,7 @@ from ..runtime.distributed import ALONE, Peers
 from ..runtime.environment import between_batches, kept_memory, resolve_device, torch_as_we_mean_it
 from . import resume
 from .config import TrainConfig, build_networks, build_source, curriculum_batches
+from .latent import LatentBuffer, VariationalAutoencoder
 from .losses import autoencoder_loss, correlation_loss, gradient_penalty
 from .networks import real_channels
 from .resume import TrainingStopped
@@ -92,12 +93,12 @@ class Trainer:
     def autoencoder_step(self, real: Tensor) -> dict[str, float]:
         """Fit the autoencoder to the critic's view of weighted real patients (B, L, C); the buffer remembers them."""
         e = self.critic.embed(self.peers.share(real)).detach()  # (B, L, E); the critic must not learn from this loss
-        shape = (*real.shape[:2], self.config.latent)
-        noise = self._own(torch.randn(shape, generator=self.random)) if self.autoencoder.variational else None
+        shape, draws = (*real.shape[:2], self.config.latent), isinstance(self.autoencoder, VariationalAutoencoder)
+        noise = self._own(torch.randn(shape, generator=self.random)) if draws else None
         reconstruction, latent, posterior = self.peers.join(self.autoencoder(e, noise))
         error, divergence = autoencoder_loss(reconstruction, self.peers.join(e), latent, posterior)
         self._improve("autoencoder", error + divergence)
-        if self.source.learns:
+        if isinstance(self.source, LatentBuffer):
             self.source.update(latent, self.random)
         return {"reconstruction": error.item(), "kl": divergence.item()}
 
