@@ -25,6 +25,7 @@ from ..runtime.checks import real_number, whole_number
 from ..runtime.download import data_folder
 from .art import ART_FULL
 
+Disparity, Policy = Mapping[tuple[str, str], float] | None, Callable[[pd.DataFrame], np.ndarray] | None
 #: Measured flags: share of months set, and the chance that a flag is carried over from the month before.
 _MEASURED = {"VL (M)": (0.131, 0.6), "CD4 (M)": (0.155, 0.6), "Drug (M)": (0.777, 0.9)}
 
@@ -68,11 +69,7 @@ def truth() -> dict[str, pd.DataFrame]:
 
 
 def simulate_cohort(
-    n_patients: int,
-    months: int = 60,
-    seed: int = 0,
-    disparity: Mapping[tuple[str, str], float] | None = None,
-    policy: Callable[[pd.DataFrame], np.ndarray] | None = None,
+    n_patients: int, months: int = 60, seed: int = 0, disparity: Disparity = None, policy: Policy = None
 ) -> pd.DataFrame:
     """Draw a cohort in the published layout: ``n_patients * months`` rows of 15 columns, by patient, then month.
 

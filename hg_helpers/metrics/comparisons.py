@@ -112,8 +112,7 @@ def privacy_scores(c: Comparison, draws: int) -> tuple[list[Score], list[Score],
         found = privacy.privacy_distances(*sets)
         return [overall(m, *sets, distances=found) for m in (privacy.dcr_share, privacy.membership_auc)], found
 
-    floors: list[Score] = []
-    values, distances = closeness(c.train, c.holdout, c.synthetic)
+    floors, (values, distances) = [], closeness(c.train, c.holdout, c.synthetic)
     for draw in range(draws if len(c.train) > 1 else 0):
         order = np.random.default_rng([c.seed, draw, 1]).permutation(len(c.train))
         half, other = (c.train.take(np.sort(part)) for part in np.array_split(order, 2))

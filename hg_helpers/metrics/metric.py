@@ -99,8 +99,7 @@ def patient_means(values: np.ndarray, known: np.ndarray | bool = True) -> np.nda
     return pd.DataFrame(np.where(known, values, np.nan)).mean(axis=1).to_numpy()
 
 
-#: Context in which scikit-learn's OpenMP loops use one thread: the same sums on any machine. And where other work keeps
-#: the cores busy, threads that wait for each other would be a hundred times slower than one.
+#: Context in which scikit-learn uses one thread: the same sums on any machine, and nobody waits for busy cores.
 one_thread = functools.partial(threadpool_limits, limits=1, user_api="openmp")
 
 

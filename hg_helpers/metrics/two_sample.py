@@ -21,7 +21,6 @@ from .fidelity import gappy
 from .metric import Cohort, Result, metric, noted, patient_means, undefined
 from .utility import learn
 
-_COLUMNS = ["feature", "summary", "auc", "real", "synthetic"]
 Summaries = dict[tuple[str, str], pd.Series | np.ndarray]  # by feature and summary of a course: one value a patient
 
 
@@ -54,7 +53,7 @@ def c2st_other_auc(real: Cohort, synthetic: Cohort, folds: int = 5, limit: int =
 def _test(real: Cohort, synthetic: Cohort, summaries: Callable, folds: int, limit: int, seed: int) -> Result:
     n, rng = min(len(real), len(synthetic), limit), np.random.default_rng(seed)
     if n < 2:
-        return undefined("fewer than two patients in a cohort", *_COLUMNS)
+        return undefined("fewer than two patients in a cohort", "feature", "summary", "auc", "real", "synthetic")
     both = [c.draw(n, rng) for c in (real, synthetic)]
     asked = [{**summaries(c), **_of_visits(c, gappy(*both))} for c in both]
     # rounded, so that float32 noise of a decoded constant gives nobody away
@@ -63,7 +62,7 @@ def _test(real: Cohort, synthetic: Cohort, summaries: Callable, folds: int, limi
     splits = list(StratifiedKFold(min(folds, n), shuffle=True, random_state=seed).split(rows, label))
     found = [roc_auc_score(label[u], learn(rows[s], label[s], rows[u], seed)) for s, u in splits]
     alone = [np.mean([_told_by_one(x, label, *split) for split in splits]) for x in rows.T]
-    table = pd.DataFrame(names, columns=_COLUMNS[:2])
+    table = pd.DataFrame(names, columns=["feature", "summary"])
     table["auc"], table["real"], table["synthetic"] = alone, *(part.mean().to_numpy() for part in both)
     table = table.sort_values("auc", ascending=False, kind="stable", ignore_index=True)
     table.attrs["folds"] = found
