@@ -99,14 +99,11 @@ def _check_grid(table: pd.DataFrame, time: np.ndarray, kept: np.ndarray, length:
 
     begin, rows = at(0), np.flatnonzero(courses.number == bad.argmax())
     row = next(iter(rows[wrong[rows]]), None)  # the first that is out of step; None where rows are too few
-    if row is None:
-        problem = f"has no month {at(len(rows))}"
-    elif abs(place[row] - round(place[row])) > 1e-6:
+    problem = f"has no month {at(len(rows) if row is None else courses.rank[row])}"
+    if row is not None and abs(place[row] - round(place[row])) > 1e-6:
         problem = f"has {shown(table[schema.time].iloc[row])}, which is not a whole number of steps from {begin}"
-    elif place[row] < courses.rank[row]:
+    elif row is not None and place[row] < courses.rank[row]:
         problem = f"begins with month {at(round(place[row]))}, the others with month {begin}"
-    else:
-        problem = f"has no month {at(courses.rank[row])}"
     most, needed = courses.sizes.max(), f"{length} " if schema.shorter == "error" else ""
     longest = f" (no patient has more than {most} rows)" if most < length else ""
     said = f"column {schema.time!r}: patient {table[schema.patient].iloc[rows[0]]} {problem}; {int(bad.sum())} of "

@@ -124,8 +124,7 @@ def joint_shares(
         patients.append(np.nonzero(known)[0])
     codes, groups = joint_groups(*rows)
     for code, patient, weight in zip(codes, patients, weights or [np.ones((1, len(c))) for c in cohorts], strict=True):
-        # sparse: a patient visits few of what may be thousands of groups
-        shape = (weight.shape[1], len(groups))
+        shape = (weight.shape[1], len(groups))  # sparse: a patient visits few of what may be thousands of groups
         counts = sparse.coo_matrix((np.ones(len(code)), (patient, code)), shape=shape).tocsr()
         total = weight @ np.bincount(patient, minlength=shape[0])
         shares.append((counts.T @ weight.T).T / np.where(total > 0, total, np.nan)[:, None])

@@ -75,8 +75,7 @@ def evaluate(
     static = [f.name for f in schema.static if not f.is_real]
     if joints is None:
         joints = [None, *[static] * (1 < len(static) < len(schema.discrete))]
-    # refuses what is no joint before anything is computed
-    joints = [[f.name for f in discrete_features(schema, names)] for names in joints]
+    joints = [[f.name for f in discrete_features(schema, names)] for names in joints]  # refuses what is no joint
     c = Comparison(*cohorts, joints, identifiers, population, seed)
     values, floors, distances = privacy_scores(c, draws)
     answers: dict[tuple[str, str], utility.Prediction] = {}

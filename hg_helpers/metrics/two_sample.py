@@ -56,8 +56,7 @@ def _test(real: Cohort, synthetic: Cohort, summaries: Callable, folds: int, limi
         return undefined("fewer than two patients in a cohort", "feature", "summary", "auc", "real", "synthetic")
     both = [c.draw(n, rng) for c in (real, synthetic)]
     asked = [{**summaries(c), **_of_visits(c, gappy(*both))} for c in both]
-    # rounded, so that float32 noise of a decoded constant gives nobody away
-    both = [pd.DataFrame(a).round(6) for a in asked]
+    both = [pd.DataFrame(a).round(6) for a in asked]  # so that float32 noise of a decoded constant gives nobody away
     names, rows, label = list(both[0]), np.concatenate(both), np.repeat([0, 1], n)
     splits = list(StratifiedKFold(min(folds, n), shuffle=True, random_state=seed).split(rows, label))
     found = [roc_auc_score(label[u], learn(rows[s], label[s], rows[u], seed)) for s, u in splits]

@@ -55,8 +55,7 @@ class Trainer:
             parameters = network.to(self.device).parameters()
             if name not in ("source", "average"):
                 self.optimisers[name] = torch.optim.Adam(parameters, lr=config.learning_rate, betas=config.betas)
-        # Draws are made on the CPU, so that a run on another device sees the same numbers.
-        self.random = torch.Generator().manual_seed(config.seed)
+        self.random = torch.Generator().manual_seed(config.seed)  # on the CPU: any device sees the same numbers
         self.weights = torch.ones(self.schema.channels, device=self.device)
         self.weights[real_channels(self.schema)] = config.real_weight
         self.epoch = self.batch = self.step = 0  # whole epochs; batches of the epoch in hand; generator steps in all
@@ -78,14 +77,13 @@ class Trainer:
     def _batch(self, real: Tensor) -> dict[str, float]:
         """One autoencoder step, ``n_critic`` critic steps, one generator step, with real patients (B, L, C)."""
         started = time.perf_counter()
-        patients, months, _ = real.shape
-        row = {"step": self.step, "epoch": self.epoch + 1, "length": months, "learning_rate": self.rate}
+        row = {"step": self.step, "epoch": self.epoch + 1, "length": real.shape[1], "learning_rate": self.rate}
         weighted = real * self.weights
         if self.autoencoder is not None:
             row |= self.autoencoder_step(weighted)
         for _ in range(self.config.n_critic):
             row |= self.critic_step(weighted)
-        row |= self.generator_step(patients, months)
+        row |= self.generator_step(*real.shape[:2])
         self.batch += 1
         self.rows.append(row | {"seconds": time.perf_counter() - started})
         return self.rows[-1]
