@@ -53,12 +53,9 @@ def layout_of(values: dict[str, np.ndarray], courses: Courses, schema: Schema) -
 def with_hidden(
     values: dict[str, np.ndarray], times: np.ndarray, courses: Courses, layout: Schema, schema: Schema
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """Values for each feature of the layout, and where each one is a table's own and does not stand in for another.
+    """Values for each feature of the layout, and where each one is a table's own and does not stand in for another."""
 
-    Behind a gap or a zero stands the patient's value before it (or the first one after it), so that the course goes on.
-    """
-
-    def stand_in(column: np.ndarray, real: bool) -> np.ndarray:
+    def stand_in(column: np.ndarray, real: bool) -> np.ndarray:  # the patient's value before, or the first one after
         found = courses.filled(column, back=True)
         return np.where(np.isnan(found), typical(column[~np.isnan(column)], real), found)
 

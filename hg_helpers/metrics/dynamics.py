@@ -35,9 +35,9 @@ def within_patient_correlation(cohort: Cohort, part: str = "trend", features: Na
 
     Trend: a line fitted at every month to its neighbourhood (two straight lines would always correlate with +1 or -1),
     with Gaussian weights whose standard deviation is a tenth of the longest course (6 months of 60, at least 1). Cycle:
-    the rest, swings faster than about two years of five. For each patient Pearson's r of two features' trends (cycles)
-    over three months or more in which both are known; then tanh of the mean of atanh(r) over patients where neither is
-    constant. ``features`` may be real (the default) or binary. Returns features x features, and the patients behind it.
+    the rest. For each patient Pearson's r of two features' trends (cycles) over three months or more in which both are
+    known; then tanh of the mean of atanh(r) over patients where neither is constant. ``features`` may be real (the
+    default) or binary. Returns features x features, and the patients behind it.
     """
     if part not in ("trend", "cycle"):
         raise ValueError(f"part {part!r} is not 'trend' or 'cycle'")

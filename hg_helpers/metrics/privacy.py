@@ -62,10 +62,10 @@ def dcr_share(train: Cohort, holdout: Cohort, synthetic: Cohort, distances: AllF
     """Distance to the closest record: share of synthetic patients closer to training than to held-out patients.
 
     Of the larger of the two sets only as many patients count as the smaller has, so that 0.5 is ideal; the share is the
-    exact average over *all* such subsamples: among n training patients of whom c lie closer than the nearest of h
-    held-out ones, a random h include none of the c with probability C(n-c, h) / C(n, h). Equal distances count one
-    half. Copies of everybody reach 1 with h >= n, and about (1 + h / n) / 2 with fewer held out. In the table,
-    distances at equal numbers are to a random part of the larger set. After Platzer & Reutterer 2021 (equal sets).
+    exact average over *all* such subsamples (in the table, distances at equal numbers are to one): among n training
+    patients of whom c lie closer than the nearest of h held-out ones, a random h include none of the c with probability
+    C(n-c, h) / C(n, h). Equal distances count one half. Copies of everybody reach 1 with h >= n, else about (1 + h / n)
+    / 2. After Platzer & Reutterer 2021 (equal sets).
     """
     found = distances or privacy_distances(train, holdout, synthetic)
     n, h, (near_train, near_holdout) = len(train), len(holdout), found.equal
@@ -128,8 +128,8 @@ def copies(train: Cohort, synthetic: Cohort, to_train: Found = None, threshold: 
 def membership_auc(train: Cohort, holdout: Cohort, synthetic: Cohort, distances: AllFound = None) -> Result:
     """Membership inference: how well the distance to the nearest synthetic patient tells members from others.
 
-    Area under the ROC curve of an attacker who calls the real courses closest to the synthetic cohort members: 0.5 is
-    ideal, 1 gives all away. The attack is simple (Chen et al. 2020, full black box): a low score proves no privacy.
+    Area under the ROC curve of calling the real courses closest to the synthetic cohort members: 0.5 is ideal, 1 gives
+    all away. The attack is simple (Chen et al. 2020, full black box): a low score proves no privacy.
     """
     found = distances or privacy_distances(train, holdout, synthetic)
     table = pd.DataFrame({"patient": np.concatenate([train.patients, holdout.patients])})

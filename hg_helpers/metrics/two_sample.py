@@ -30,9 +30,9 @@ def c2st_auc(real: Cohort, synthetic: Cohort, folds: int = 5, limit: int = 1000,
 
     One row a patient: of each real the mean, standard deviation, minimum, maximum, first and last value and mean
     monthly change (encoded scale); of each discrete feature the shares of months at each level and with a change; where
-    there are such, the number of visits, the mean time between them and the shares of gaps. At most ``limit`` patients
-    of each cohort, as many of both; mean over stratified folds (``attrs["folds"]``). The table says what gives the
-    synthetic patients away, worst first: by the synthetic share of others near a value (Lopez-Paz & Oquab 2017).
+    there are such, number of visits, mean time between them and shares of gaps. At most ``limit`` patients of each
+    cohort, as many of both; mean over stratified folds (``attrs["folds"]``). Table: what gives synthetic patients away,
+    worst first, by the synthetic share of others near a value (Lopez-Paz & Oquab 2017).
     """
     return _test(real, synthetic, _summaries, folds, limit, seed)
 

@@ -100,9 +100,7 @@ def _predict(training: Cohort, holdout: Cohort, labels: list, feature: str, ques
     return Prediction(feature, "", question, label, learn(seen, answer, test, seed), patient)
 
 
-def _examples(
-    cohort: Cohort, labels: Labels, window: int, limit: int, rng: np.random.Generator
-) -> tuple[Array, Array, Array]:
+def _examples(cohort: Cohort, labels: Labels, window: int, limit: int, rng: np.random.Generator) -> tuple[Array, ...]:
     """Past windows (rows, window x features), the next month's label, and the patient's position."""
     chosen = np.flatnonzero(labels[1][:, window:])
     if len(chosen) > limit:

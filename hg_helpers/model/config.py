@@ -137,13 +137,8 @@ class TrainConfig:
         return self.learning_rate * max(0.05, 1 - 0.95 * falling)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, for checkpoints; :meth:`from_dict` is the inverse."""
+        """Plain values, for checkpoints, of which ``TrainConfig(**values)`` makes the settings again."""
         return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
-
-    @classmethod
-    def from_dict(cls, settings: dict[str, Any]) -> TrainConfig:
-        """What :meth:`to_dict` gave."""
-        return cls(**settings)
 
 
 meanings = [f"\n        {f.name}: {f.metadata['meaning']}" for f in fields(TrainConfig)]
@@ -180,8 +175,8 @@ def curriculum_batches(
 ) -> Iterator[tuple[int, torch.Tensor]]:
     """The batches of one epoch as (length, indices), for ``x[indices, :length]``; every patient once at each length.
 
-    The order is a function of (seed, epoch, length) alone, so that training can be taken up again at any batch; 300
-    patients in batches of at most 256 make two of 150, not one of 256 and a rest of 44.
+    A function of (seed, epoch, length) alone, so that training can be taken up again; 300 patients make two batches of
+    150.
     """
     for length in lengths:
         order = np.random.default_rng([seed, epoch, length]).permutation(patients)

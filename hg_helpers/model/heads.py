@@ -50,9 +50,8 @@ def hold_or_switch(candidate: Tensor, switch: Tensor) -> Tensor:
 
         y_0 = candidate_0        s_t = 1[switch_t > 0]        y_t = y_(t-1) + s_t (candidate_t - y_(t-1))
 
-    ``switch``, (B, L, 1), is a logit plus logistic noise: P(s_t = 1) = sigmoid(logit). How often is learnt, and nothing
-    depends on the length of the table. A step has no derivative, so s_t is given that of sigmoid(switch_t / 0.66), as
-    the straight-through heads are (Jang et al. 2017).
+    ``switch``, (B, L, 1), is a logit plus logistic noise: P(s_t = 1) = sigmoid(logit), which is learnt. A step has no
+    derivative, so s_t is given that of sigmoid(switch_t / 0.66), as the straight-through heads are (Jang et al. 2017).
     """
     soft = torch.sigmoid(switch / TEMPERATURE)
     s = (switch > 0).to(soft) + (soft - soft.detach())

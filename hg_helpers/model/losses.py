@@ -90,8 +90,8 @@ def moment_loss(fake: Tensor, target: Tensor, squared: Tensor) -> Tensor:
     """How far mean co-moments are off: squares in units of the real mean squared products, summed.
 
     ``fake`` are generated patients' co-moments (B, 3, K, K), ``target`` and ``squared`` (3, K, K) real ones' means. The
-    square of a mean over few patients is too large by their variance over their number; made smaller, it would make
-    patients alike. So that is taken off: in the mean over batches the square of the true difference is left.
+    square of a mean over few patients is too large by their variance over their number, which is taken off: made
+    smaller, it would make patients alike.
     """
     off = (fake - target) * (squared + 1e-3).rsqrt()  # what no real patient has would divide by 0
     joint, own = off.mean(0).square().sum(), off.square().sum((1, 2, 3)).mean()

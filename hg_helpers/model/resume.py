@@ -83,7 +83,7 @@ def load(kind: type, path: str | Path, device: str | torch.device, peers: Peers)
     state = load_checkpoint(path, "trainer")
     device = resolve_device(device)  # out here: what is wrong with it is not the file's fault
     with naming(path):
-        encoder, config = CohortEncoder.from_state(state["encoder"]), TrainConfig.from_dict(state["config"])
+        encoder, config = CohortEncoder.from_state(state["encoder"]), TrainConfig(**state["config"])
         trainer = kind(encoder, config, device, peers)
         for name, network in trainer.networks().items():
             network.load_state_dict(state["networks"][name])

@@ -117,10 +117,10 @@ class Synthesizer:
     def match_margins(self, x: Tensor, patients: int = 2048, rounds: int = 8) -> Synthesizer:
         """This model, its levels as frequent and its features changing as often as in real patients, encoded (B, L, C).
 
-        Training leaves the order of switches right and their number some quarter too high, or too low on small tables;
-        what is rare, as gaps are, stands too often. Each round draws the same synthetic patients, and moves biases by
-        the logarithm of real over synthetic: half of it for a level, for the changes of a feature the mean of its own
-        and those of any. What no real patient has or does, and models without ``hold_or_switch``, stay as they are.
+        Training leaves the order of switches right and their number some quarter off; what is rare, as gaps are, stands
+        too often. Each round draws the same synthetic patients, and moves biases by the logarithm of real over
+        synthetic: half of it for a level, for the changes of a feature the mean of its own and those of any. What no
+        real patient has or does, and models without ``hold_or_switch``, stay as they are.
         """
         if not self.config.hold_or_switch:
             return self
@@ -178,7 +178,7 @@ class Synthesizer:
         """Read, on the CPU, what :meth:`save`, :meth:`export` or a trainer wrote; an error names any other file."""
         state = load_checkpoint(path, "synthesizer", "trainer")
         with naming(path), seeded(0):
-            config, encoder = TrainConfig.from_dict(state["config"]), CohortEncoder.from_state(state["encoder"])
+            config, encoder = TrainConfig(**state["config"]), CohortEncoder.from_state(state["encoder"])
             generator, source = build_generator(encoder.layout, config), build_source(config)
             generator.load_state_dict(state["sampling_generator"])
             source.load_state_dict(state["source"])

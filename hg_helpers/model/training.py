@@ -194,7 +194,7 @@ class Trainer:
 
         Args:
             x: encoded training patients (patients, months, channels), the same at each call.
-            epochs: go on to this epoch; by default ``config.epochs``.
+            epochs: go on to this one, by default to ``config.epochs``.
             checkpoint: file that is rewritten after every ``checkpoint_every`` epochs and at the end.
             callbacks: called after each batch with the trainer and the batch's row of the history; True ends training.
         """

@@ -269,7 +269,7 @@ def _to_do(results: pd.DataFrame, wanted: dict[tuple[str, int], TrainConfig]) ->
     for run, config in wanted.items():
         before, now = json.loads(there.get(run, "null")), config.to_dict()
         if before is not None and before.get("steady", 1) == 1:  # of before hold-or-switch heads: what is new was off
-            before = TrainConfig.from_dict(before).to_dict()
+            before = TrainConfig(**before).to_dict()
         if before is not None and before != now:
             changed = ", ".join(f"{k} {before.get(k)} -> {v}" for k, v in now.items() if before.get(k) != v)
             log.warning("%s, seed %d is there with other settings (%s): done again", *run, changed)
