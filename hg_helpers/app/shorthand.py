@@ -122,9 +122,8 @@ def train(
     ``cohort`` is what :func:`hg_helpers.load_cohort` takes (a table, a file, None for the bundled cohort), ``schema``
     what it means, by default ``ART_DEMO``; ``model`` is ``"v1"``, ``"v2"`` or ``"v2_plus"``. ``holdout`` patients, a
     share or a number, are kept aside; 0 trains on everybody. ``seed`` is that of the split, the initial weights and the
-    noise. ``epochs`` are by default those of the ``preset``, ``"workshop"`` or ``"published"``, and more where the
-    table is small. A ValueError names a wrong setting or table, before training; TrainingStopped says that a loss is
-    not finite.
+    noise. ``epochs`` are by default the ``preset``'s, ``"workshop"`` or ``"published"``, more where the table is small.
+    A ValueError names a wrong setting or table, before training; TrainingStopped says that a loss is not finite.
     """
     begun = prepare(cohort, model, schema, holdout, device, {}, seed=seed, epochs=epochs, preset=preset)
     warn_if_cut_short(begun.trainer.fit(begun.encoder.transform(begun.train), progress=progress))

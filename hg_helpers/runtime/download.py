@@ -56,8 +56,7 @@ def download_cohort(
     A copy that is there already is checked and used, unless ``force`` asks for another. A download gets its final name
     only once header, number of rows and size have been checked, so that a broken one never looks like data and never
     replaces a good one; else a DownloadError says what happened and how to place the file by hand. ``folder`` is by
-    default ``data/raw/`` in a checkout, else the user's cache; ``timeout`` is in seconds, to the server's next sign of
-    life.
+    default ``data/raw/`` in a checkout, else the user's cache; ``timeout`` is in seconds, to the next sign of life.
     """
     target = Path(folder if folder is not None else raw_folder()).expanduser().resolve() / PUBLIC_NAME
     if target.is_file() and not force:

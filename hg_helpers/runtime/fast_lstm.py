@@ -38,8 +38,7 @@ _asked = threading.local()
 @contextmanager
 def inputs_alone() -> Iterator[None]:
     """Within the block, first derivatives are taken with respect to inputs: none is worked out for the weights."""
-    # autograd does not tell a function which of them was asked for; where a device has threads of its own, they do not
-    # see this, and make a large product for nothing
+    # autograd does not tell a function which was asked for; a device's own threads do not see this, and make both
     _asked.inputs_alone = True
     try:
         yield
