@@ -44,8 +44,8 @@ def read_table(
 
     ``columns`` are those wanted, with the values of those that are to stay text, even where it looks like a number
     ("01"), a truth value or a missing one ("None"). ``ids`` is a column of names, which are numbers only where each is
-    written as that number would be. ``separator``, ``decimal`` and ``encoding`` are those of a CSV file, as it looks
-    and UTF-8; ``sheet`` is a workbook's, by default its first. What is wrong with a file is an error that names it.
+    written as that number would be. A CSV file's ``separator`` and ``decimal`` mark are by default as it looks, its
+    ``encoding`` is UTF-8; ``sheet`` is a workbook's, by default its first. Errors name the file and what is wrong.
     """
     if path.is_dir():
         return _read_parts(path)
