@@ -88,8 +88,7 @@ def ablation(results: pd.DataFrame, floor: dict[str, float] | None = None) -> Dr
     if results.empty:
         raise ValueError("the results hold no row to draw")
     table, floor, told = results.reset_index(drop=True), floor or {}, []
-    if "decode" not in table:
-        table["decode"] = ""
+    table["decode"] = table.get("decode", "")
     table["panel"] = table["metric"].astype(str)
     if "feature" in table:
         single = table["feature"].isna() | (table["feature"] == "all")
@@ -194,6 +193,5 @@ def prototypes(points: Any, values: Sequence[Any], name: str | Feature) -> Drawn
     axes.set_ylabel(f"second ({shares[1]:.0%})")
     hold = f"which hold {shares[0]:.0%} and {shares[1]:.0%} of the variance"
     alt = f"{len(table)} prototypes along their two main directions, {hold}, coloured by {name.name}: {told}."
-    figure, table = style.finish(figure, table, alt)
     table.attrs["explained"] = shares
-    return figure, table
+    return style.finish(figure, table, alt)
