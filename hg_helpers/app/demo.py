@@ -37,8 +37,7 @@ SYNTHETIC_PATIENTS, HOLDOUT = 1000, 0.2
 DEMO = ("v1", "v2", "v2_plus")
 STATIC = [f.name for f in ART_DEMO.static]
 WORDS = yaml.safe_load(Path(__file__).with_name("words.yaml").read_text(encoding="utf-8"))
-#: What a reader sees for each of the scores.
-LABELS = WORDS["scores"]
+LABELS = WORDS["scores"]  # what a reader sees for each of the scores
 
 
 def scores(real: CohortArrays, made: CohortArrays) -> dict[str, float]:

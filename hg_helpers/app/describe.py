@@ -25,8 +25,7 @@ from ..runtime.reading import read_table
 
 #: Most different values of a code or a level; with more, numbers are quantities and texts are names.
 MOST_CODES, MOST_LEVELS = 10, 30
-#: A level that fewer patients have than this stands for single people.
-FEW = 5
+FEW = 5  # a level that fewer patients have than this stands for single people
 #: A column's keys in the schema and a comment; or no key, and why it is left out.
 Draft = tuple[dict[str, Any], str]
 #: How dates are written where not as ISO has it, the commoner first; where two fit, the draft says so.

@@ -28,8 +28,7 @@ REQUIRED |= {"scikit-learn": "1.4", "tqdm": "4.66", "pooch": "1.8", "requests": 
 REQUIRED |= {"pyarrow": "15", "pyyaml": "6", "jinja2": "3.1"}
 
 
-#: One line of ``python -m hg_helpers doctor``.
-Check = namedtuple("Check", ["name", "ok", "detail"])
+Check = namedtuple("Check", ["name", "ok", "detail"])  # one line of `python -m hg_helpers doctor`
 
 
 def doctor(options: argparse.Namespace | None = None) -> int:

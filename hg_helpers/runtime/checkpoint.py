@@ -22,8 +22,7 @@ from typing import Any
 
 import torch
 
-#: Raised when the content of a checkpoint changes meaning.
-FORMAT = 1
+FORMAT = 1  # raised when the content of a checkpoint changes meaning
 
 
 def _places(path: str | Path) -> tuple[Path, Path]:

@@ -10,8 +10,7 @@ from __future__ import annotations
 from numbers import Integral, Real
 from typing import Any
 
-#: What fits into torch's and numpy's whole numbers.
-LARGEST = 2**63 - 1
+LARGEST = 2**63 - 1  # what fits into torch's and numpy's whole numbers
 
 
 def whole_number(name: str, value: Any, least: int = 1, most: int = LARGEST) -> int:

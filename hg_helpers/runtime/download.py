@@ -19,14 +19,12 @@ from .checkpoint import atomic
 
 log = logging.getLogger("hg_helpers")
 
-#: The simulated cohort that comes with the package.
-DEMO_NAME = "art_hiv_demo.csv.gz"
+DEMO_NAME = "art_hiv_demo.csv.gz"  # the simulated cohort that comes with the package
 #: Kuo 2023, doi 10.6084/m9.figshare.22827878.v1. Its size is known to three digits only, its rows exactly.
 PUBLIC_URL = "https://figshare.com/ndownloader/files/40584980"
 PUBLIC_NAME = "HealthGymV2_CbdrhDatathon_ART4HIV.csv"
 PUBLIC_BYTES, PUBLIC_ROWS = 44_700_000, 534_960
-#: The columns that an older release calls otherwise.
-OLDER_NAMES = {"Timepoints": "Timestep"}
+OLDER_NAMES = {"Timepoints": "Timestep"}  # the columns that an older release calls otherwise
 
 
 class DownloadError(OSError):

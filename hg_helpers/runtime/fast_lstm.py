@@ -29,8 +29,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-#: Numbers in the gates of a block of months, 1 MiB; a larger month is a block of its own.
-BLOCK = 2**18
+BLOCK = 2**18  # numbers in the gates of a block of months, 1 MiB; a larger month is a block of its own
 
 _asked = threading.local()
 
