@@ -277,6 +277,29 @@ def test_levels_and_switches_are_as_frequent_as_in_the_patients_given_and_nothin
     assert (found - shares).abs().max() < 0.04 < (was - shares).abs().max()
 
 
+def test_switches_are_matched_where_a_bias_does_several_times_what_it_does_in_a_lone_logit(trainers, x):
+    synthesizer = trainers["v2_plus"].synthesizer()
+    generator, channels = synthesizer.generator, synthesizer.generator.channels
+    plain = generator.logits
+
+    def hearing(z, draws):  # as a trunk may learn to that hears what decides: five sixths of the noise are undone
+        out = plain(z, draws).clone()
+        out[..., channels:] -= draws.switch * 5 / 6
+        return out
+
+    generator.logits = hearing
+    with torch.no_grad():
+        generator.body[-1].bias[channels:] = -0.3
+    patients = x[torch.arange(400) % 20]
+    held = torch.rand(400, 6, 1, generator=torch.Generator().manual_seed(0)) < 0.04
+    patients = torch.where(held, patients.roll(1, 0), patients[:, :1])
+    wanted = change_rates(generator, patients)
+    synthesizer.match_margins(patients)
+    found = change_rates(generator, torch.cat([block for _, block in synthesizer.sample_encoded(4000, seed=1)]))
+    for ratio in (found / wanted)[:-1] * (found / wanted)[-1]:
+        assert float(ratio) ** 0.5 == pytest.approx(1, abs=0.25)
+
+
 def test_courses_end_as_often_as_in_the_patients_given_also_where_nothing_can_switch(tiny):
     sizes = np.repeat([2, 5], [10, 30])
     rows = {"who": np.repeat(np.arange(40), sizes), "visit": np.concatenate([np.arange(n) for n in sizes])}

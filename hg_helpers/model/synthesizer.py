@@ -114,25 +114,29 @@ class Synthesizer:
 
     @torch_as_we_mean_it()
     @torch.no_grad()
-    def match_margins(self, x: Tensor, patients: int = 2048, rounds: int = 8) -> Synthesizer:
+    def match_margins(self, x: Tensor, patients: int = 2048, rounds: int = 12) -> Synthesizer:
         """This model, its levels as frequent and its features changing as often as in real patients, encoded (B, L, C).
 
         Training leaves the order of switches right and their number some quarter off; what is rare, as gaps are, stands
         too often. Each round draws the same synthetic patients, and moves biases by the logarithm of real over
-        synthetic: half of it for a level, for the changes of a feature the mean of its own and those of any. What no
-        real patient has or does, and models without ``hold_or_switch``, stay as they are.
+        synthetic: half of it for a level, for the changes of a feature the mean of its own and those of any; and half
+        as far as before where a bias overshot. What no real patient has or does, and models without
+        ``hold_or_switch``, stay as they are.
         """
         if not self.config.hold_or_switch:
             return self
         generator, bias = self.generator, self.generator.body[-1].bias
         least = 1 / patients / x.shape[1]  # where none is there, as if one were
         real, shares = change_rates(generator, x.cpu()), level_shares(generator, x.cpu())
+        before, pace = torch.zeros(len(bias)), torch.full((len(bias),), 0.5)
         for _ in range(rounds):
             made = torch.cat([block for _, block in self.sample_encoded(patients)])
             steps = (real / change_rates(generator, made).clamp_min(least)).log().clamp(-1, 1)
             levels = (shares / level_shares(generator, made).clamp_min(least)).log().clamp(-1, 1)
             steps = torch.cat([torch.where(shares > 0, levels, 0), torch.where(real > 0, steps + steps[-1], 0)[:-1]])
-            bias += steps.to(bias.device) / 2
+            # where the trunk hears what decides a switch, a bias may do several times what it does in a lone logit
+            before, pace = steps, torch.where(steps * before < 0, pace / 2, pace)
+            bias += (pace * steps).to(bias.device)
         return self
 
     def state(self) -> dict[str, Any]:
