@@ -34,7 +34,7 @@ class Courses:
         return cls(sizes, number, np.arange(len(number)) - np.repeat(np.cumsum(sizes) - sizes, sizes))
 
     def filled(self, values: np.ndarray, back: bool = False) -> np.ndarray:
-        """Each missing value becomes the patient's last one before it, and ``back``: before the first, the first."""
+        """Each missing value becomes the patient's last one before it; with ``back``, those before the first too."""
         out = pd.Series(values).groupby(self.number).ffill()
         return (out.groupby(self.number).bfill() if back else out).to_numpy()
 
