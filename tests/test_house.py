@@ -16,7 +16,7 @@ BELOW = {
     "model": {"cohort", "runtime"},
     "metrics": {"cohort", "runtime"},
     "plots": {"cohort", "metrics"},
-    "exercises": {"cohort", "model", "metrics"},
+    "exercises": {"cohort", "model"},
     "app": {"cohort", "model", "metrics", "plots", "runtime"},
 }
 #: The order in which the model is read; a module imports from those before it.
