@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import logging
-from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -30,8 +29,6 @@ CONFIGS = {
     "v2": TrainConfig.v2(preset="workshop", epochs=1),
     "v2_plus": TrainConfig.v2_plus(preset="workshop", epochs=32, ema=0.999),
 }
-#: Those that were taken up again when their schedule was over, as if it had been planned for so many epochs.
-LONGER = {"v2_plus": 40}
 OUTCOME = next(f.name for f in ART_DEMO if f.role == "outcome")
 #: The rows of the data card's table that the demo has, too.
 ROWS = ["coverage_month", "coverage_patient", "joint_tv", *(f"ks {f.name}" for f in ART_DEMO.real)]
@@ -58,10 +55,7 @@ def make(name: str, folder: Path, work: Path) -> None:
     else:
         trainer = Trainer(CohortEncoder(ART_DEMO).fit(cohort), CONFIGS[name], device="cpu")
     x = trainer.encoder.transform(cohort)
-    for epochs in (CONFIGS[name].epochs, LONGER.get(name, 0)):
-        if trainer.epoch < epochs:
-            trainer.config = replace(trainer.config, epochs=epochs)
-            trainer.fit(x, checkpoint=checkpoint, progress=logging.root.level <= logging.INFO)
+    trainer.fit(x, checkpoint=checkpoint, progress=logging.root.level <= logging.INFO)
     trainer.synthesizer().match_margins(x).export(folder / f"{name}.pt")
 
 
