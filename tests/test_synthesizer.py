@@ -77,7 +77,7 @@ def test_long_trajectories_go_through_the_generator_in_parts_with_the_same_rows(
     model, seen = synthesizers["v2_plus"], []
     ((_, whole),) = model.sample_encoded(256, seed=3)
     logits = model.generator.logits
-    monkeypatch.setattr(model.generator, "logits", lambda z: seen.append(len(z)) or logits(z))
+    monkeypatch.setattr(model.generator, "logits", lambda z, draws: seen.append(len(z)) or logits(z, draws))
     monkeypatch.setattr(hg_helpers.model.synthesizer, "AT_ONCE", 100 * model.encoder.schema.length)
     ((_, parts),) = model.sample_encoded(256, seed=3)
     assert seen == [100, 100, 56]
