@@ -126,7 +126,8 @@ def prepare(schema: Schema, encoder: CohortEncoder | None, **cohorts: Given) -> 
     if any(c.scaled is None and c.schema.real for c in ready):
         raise ValueError("these arrays have no scale: make them by hg.metrics.as_arrays(table, schema, encoder)")
     encoders = [c.encoder for c in ready if c.encoder is not None]
-    if any(e.state()["codes"] != encoders[0].state()["codes"] for e in encoders):
+    scales = [e.state()["codes"] for e in encoders]
+    if any(scale != scales[0] for scale in scales):
         raise ValueError("these arrays are scaled by different encoders; make all of them with one")
     encoder, out = encoder or next(iter(encoders), None), []
     for name, cohort in cohorts.items():

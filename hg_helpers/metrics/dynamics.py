@@ -207,15 +207,15 @@ def switch_response(real: Cohort, synthetic: Cohort, months: int = 3) -> Result:
     reach, names = min(months, real.months - 1), switching_names(real.schema)
     if not names or reach < 1:
         return undefined(_NO_SWITCH if reach else "a single month has no transitions", *columns)
-    for feature in real.schema.real:
-        if not feature.static:
-            brought = []
-            for cohort in (real, synthetic):
-                values, (changes, known) = cohort.values(feature.name, scaled=True), switches(cohort, names[0])
-                change = values[:, reach:] - values[:, :-reach]
-                changes, known = (part[:, : change.shape[1]] for part in (changes, known & ~changes))
-                brought.append(mean_defined(change[changes]) - mean_defined(change[known]))
-            rows.append((feature.name, *brought, float(gap(*brought))))
+    both = [(cohort, *switches(cohort, names[0])) for cohort in (real, synthetic)]
+    for name in (f.name for f in real.schema.real if not f.static):
+        brought = []
+        for cohort, changes, known in both:
+            values = cohort.values(name, scaled=True)
+            later = values[:, reach:] - values[:, :-reach]
+            switched, kept = (part[:, : later.shape[1]] for part in (changes, known & ~changes))
+            brought.append(mean_defined(later[switched]) - mean_defined(later[kept]))
+        rows.append((name, *brought, float(gap(*brought))))
     return averaged(rows, columns, "the schema has no real feature that may change", _NOBODY, of="difference")
 
 

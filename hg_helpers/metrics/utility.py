@@ -129,8 +129,9 @@ def learn(seen: Array, answer: Array, unseen: Array, seed: int) -> Array:
 def time_to_outcome(cohort: Cohort, threshold: float | None = None) -> pd.DataFrame:
     """How long each patient takes until the schema's real feature with role "outcome" is below a threshold.
 
-    By default ``Feature.threshold``. One row a patient, index the patient's id: ``start``, the first known outcome;
-    ``months`` until it is first below; ``reached``, False where it never is (``months`` is then the last known one).
+    In the feature's units; by default ``Feature.threshold``. One row a patient, index the patient's id: ``start``, the
+    first known outcome; ``months`` until it is first below; ``reached``, False where it never is (``months`` is then
+    the last known one).
     """
     outcome = next((f for f in cohort.schema.real if f.role == "outcome"), None)
     threshold = threshold if outcome is None or threshold is not None else outcome.threshold

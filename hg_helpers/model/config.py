@@ -27,8 +27,8 @@ from .networks import CRITICS, Generator
 WORKSHOP = {"hidden": 64, "latent": 64, "batch_size": 32, "epochs": 8, "lr_decay": True}
 #: What makes v2 of v1, which has the defaults, and the repairs; data/results/README.md says what each is for.
 V2 = {"latent_source": "buffer", "autoencoder": "aggregate"}
-HEADS = {"heads": "straight_through", "static_heads": True, "hold_or_switch": True, "measurement_noise": True}
-HEADS |= {"switch_response": True}
+HEADS = {"heads": "straight_through"}
+HEADS |= dict.fromkeys(("static_heads", "hold_or_switch", "measurement_noise", "switch_response"), True)
 JUDGED = {"critic": "convolutional", "summary_weight": 3.0, "real_weight": 5.0, "moment_weight": 0.1, "n_critic": 3}
 V2_PLUS = V2 | HEADS | JUDGED | {"latent_source": "noisy_buffer", "chain": True, "start": "margins"}
 V2_PLUS |= {"betas": (0.5, 0.99), "ema": 0.99, "lr_decay": True}
@@ -149,9 +149,9 @@ MODELS = {"v1": TrainConfig.v1, "v2": TrainConfig.v2, "v2_plus": TrainConfig.v2_
 
 
 def build_generator(layout: Schema, config: TrainConfig) -> Generator:
-    names = "heads", "static_heads", "start", "gumbel_noise", "hold_or_switch", "measurement_noise", "chain"
-    names += ("switch_response",)
-    options = {name: getattr(config, name) for name in names} | {"trunk": config.generator}
+    switches = "static_heads", "hold_or_switch", "measurement_noise", "switch_response", "chain"
+    options = {name: getattr(config, name) for name in ("heads", "start", "gumbel_noise", *switches)}
+    options["trunk"] = config.generator
     return Generator(layout, config.latent, config.hidden, **options)
 
 
@@ -166,8 +166,10 @@ def build_networks(layout: Schema, config: TrainConfig) -> tuple[nn.Module | Non
     with seeded(config.seed):
         generator, critic = build_generator(layout, config), CRITICS[config.critic](layout, config.hidden)
         autoencoder = autoencoder(*sizes) if autoencoder else None
-        second = (layout, config.hidden, config.switch_response)
-        return generator, critic, autoencoder, summary_critic(*second) if config.summary_weight else None
+        second = None
+        if config.summary_weight:
+            second = summary_critic(layout, config.hidden, config.switch_response)
+        return generator, critic, autoencoder, second
 
 
 def curriculum_batches(
@@ -175,8 +177,8 @@ def curriculum_batches(
 ) -> Iterator[tuple[int, torch.Tensor]]:
     """The batches of one epoch as (length, indices), for ``x[indices, :length]``; every patient once at each length.
 
-    A function of (seed, epoch, length) alone, so that training can be taken up again; 300 patients make two batches of
-    150.
+    A function of (seed, epoch, length) alone, so that training can be taken up again at any batch; 300 patients in
+    batches of at most 256 make two of 150, not one of 256 and a rest of 44.
     """
     for length in lengths:
         order = np.random.default_rng([seed, epoch, length]).permutation(patients)

@@ -146,8 +146,8 @@ class Generator(nn.Module):
     def logits(self, z: Tensor, draws: Draws | None = None) -> Tensor:
         """(B, L, Z) to logits of channels and switches (B, L, C + S); those of static features are averaged."""
         if self.hears:
-            heard = torch.zeros_like(z[..., :1]) if draws is None or draws.switch is None else draws.switch / 2
-            z = torch.cat([z, heard], -1)
+            drawn = (draws or Draws()).switch
+            z = torch.cat([z, torch.zeros_like(z[..., :1]) if drawn is None else drawn / 2], -1)
         out = self.body(self.lstm(z, twice=False)[0])
         for span in [span for _, static, span in self.order if static]:
             out = out.clone()

@@ -55,7 +55,7 @@ def accept(trainer: Any, x: Tensor) -> Tensor:
     if config.moment_weight and trainer.moments is None:
         trainer.moments = RealMoments(x, schema, lengths)
     if config.summary_weight and trainer.summaries is None:
-        trainer.summaries = Summaries(x, schema, lengths, trainer.config.switch_response)
+        trainer.summaries = Summaries(x, schema, lengths, config.switch_response)
     return x
 
 

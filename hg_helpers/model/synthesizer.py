@@ -168,7 +168,9 @@ class Synthesizer:
             if prototypes != "kept":
                 self.source.choose(1, random)  # refuses an empty buffer
             if prototypes == "gaussian":
-                points = GaussianPrototypes.choose(self.source, max_prototypes, random)
+                normal = GaussianPrototypes(self.config.latent)
+                normal.prototypes = points
+                points = normal.choose(max_prototypes, random)
             elif prototypes == "clustered":
                 points = group_means(points, group)
             if len(points) > max_prototypes:

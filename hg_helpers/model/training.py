@@ -234,7 +234,10 @@ class Trainer:
         return Synthesizer(self.encoder, self.config, generator, copy.deepcopy(self.source))
 
     def save(self, path: str | Path, synthesizer: Synthesizer | None = None) -> None:
-        """Write all that a bitwise resume needs, and ``synthesizer``, by default the model as it is, to sample from."""
+        """Write all that a bitwise resume needs, and ``synthesizer``, by default the model as it is, to sample from.
+
+        Where a number is not finite, an older file stays as it was.
+        """
         resume.save(self, path, synthesizer or self.synthesizer())
 
     @classmethod
