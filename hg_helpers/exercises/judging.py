@@ -163,8 +163,7 @@ class Exercise:
             return own
         answers, wanted = ([numbers(one.value) for one in every] for every in (outcomes, self._expected))
         strange = [outcome.value for outcome, number in zip(outcomes, answers, strict=True) if number is None]
-        of_any = (([run(wrong, (one,)) for one in wanted], told) for wrong, told in o.UNIVERSAL)
-        found = no_numbers(strange[0]) if strange else explained(list(of_any))
+        found = no_numbers(strange[0]) if strange else explained(self._universal)
         for name, given in zip(self._names, zip(*(case.arguments for case in self.cases()), strict=True), strict=True):
             if all(agree(Outcome(g), got, flat=True) for g, got in zip(given, outcomes, strict=True)):
                 found = found or f"`{name}` comes back as it was given."
@@ -183,9 +182,7 @@ class Exercise:
             matters = not any(one.error for one in right) and not all(map(agree, right, 2 * self._expected))
             if matters and all(agree(run(answer, a), was) for a, was in zip(other, 2 * outcomes, strict=True)):
                 return f"`{name}` makes no difference to what comes back; it should."
-        others = o.alternatives(self._names, given)
-        alternative = [([run(self.reference, arguments) for arguments in changed], told) for changed, told in others]
-        return o.explained_by(outcomes, self._expected, alternative, partly=False)
+        return o.explained_by(outcomes, self._expected, self._alternative, partly=False)
 
     def _by_chance(self, function: Callable) -> str | None:
         """Whether a second call gives the same, and the global random numbers are left alone."""
@@ -199,9 +196,7 @@ class Exercise:
         differ = [i for i, slopes in enumerate(right) if not o.same_slopes(got[i], slopes)]
         if not differ:
             return None
-        right_values = [all(map(agree, results, self._expected)) for results, _ in self._mistaken]
-        for wrong, sentence in itertools.compress(self.known, right_values):
-            slopes = self._slopes(wrong)
+        for slopes, sentence in self._mistaken_slopes:
             parts = [i for i in range(len(right)) if not o.same_slopes(slopes[i], right[i])]
             if parts and all(o.same_slopes(got[i], slopes[i]) for i in parts):
                 return f"the values are right, the gradient is not: {sentence}"
@@ -236,6 +231,24 @@ class Exercise:
     @functools.cached_property
     def _mistaken(self) -> o.Wrong:
         return [([run(wrong, case.arguments) for case in self.cases()], told) for wrong, told in self.known]
+
+    @functools.cached_property
+    def _universal(self) -> o.Wrong:
+        """What the mistakes of any exercise make of the right values."""
+        right = [(numbers(outcome.value),) for outcome in self._expected]
+        return [([run(wrong, value) for value in right], told) for wrong, told in o.UNIVERSAL]
+
+    @functools.cached_property
+    def _alternative(self) -> o.Wrong:
+        """What the reference gives where an argument is another one, or something else than it is."""
+        others = o.alternatives(self._names, [case.arguments for case in self.cases()])
+        return [([run(self.reference, arguments) for arguments in changed], told) for changed, told in others]
+
+    @functools.cached_property
+    def _mistaken_slopes(self) -> list[tuple[list, str]]:
+        """Of the mistakes that leave the values right."""
+        right = [all(map(agree, results, self._expected)) for results, _ in self._mistaken]
+        return [(self._slopes(wrong), told) for wrong, told in itertools.compress(self.known, right)]
 
     def _slopes(self, function: Callable) -> list[list[np.ndarray | None] | str]:
         """Of each case, the gradients of a weighted sum of the answer at the arguments in `learns`, or why none."""
