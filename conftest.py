@@ -2,9 +2,9 @@
 
     pytest -n2 --nbval-lax tests notebooks
 
-A notebook's cells share one kernel, so they belong on one worker and in order; unit tests go wherever there is room.
-Marking the cells with `xdist_group` does not do it: under pytest 9.2, pytest-xdist 3.8 ignores the mark without a word
-(pytest-xdist issue 1386). So the work is cut up here, whatever `--dist` says.
+A notebook's cells share one kernel, so they belong on one worker and in order; a module's tests share what its fixtures
+made, such as reports that take half a minute, and two workers would each make them. So a worker is given whole files,
+whatever `--dist` says.
 """
 
 from __future__ import annotations
@@ -23,6 +23,10 @@ _workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "0"))
 if _workers:
     _cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, _cores // _workers)))
+
+
+#: Modules of more than half a minute, which at the end would leave the other worker idle.
+LONGEST = ("test_exercises", "test_main", "test_workshop")
 
 
 def notebook_of(nodeid: str) -> str | None:
@@ -61,19 +65,16 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Notebooks in front: they take longest, and the unit tests fill the gaps. The sort keeps cells in order."""
-    items.sort(key=lambda item: notebook_of(item.nodeid) is None)
+    """Notebooks in front, then the longest modules: the short ones fill the gaps. The sort keeps what is in a file."""
+    items.sort(key=lambda item: (notebook_of(item.nodeid) is None, item.path.stem not in LONGEST))
 
 
 @pytest.hookimpl(optionalhook=True)  # without pytest-xdist nobody asks
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """One unit of work a notebook, one a unit test (one an `xdist_group`, where the mark works)."""
+    """One unit of work a file, in that order and not in that of the number of tests."""
     if not (getattr(config.option, "nbval", False) or getattr(config.option, "nbval_lax", False)):
         return None
-    from xdist.scheduler import LoadGroupScheduling
+    from xdist.scheduler import LoadFileScheduling
 
-    class NotebookScheduling(LoadGroupScheduling):
-        def _split_scope(self, nodeid: str) -> str:
-            return notebook_of(nodeid) or super()._split_scope(nodeid)
-
-    return NotebookScheduling(config, log)
+    config.option.loadscopereorder = False
+    return LoadFileScheduling(config, log)
