@@ -165,7 +165,7 @@ def test_a_model_that_ran_away_is_not_written(ran_away, tmp_path, model):
 
 # --- the same numbers in another process ------------------------------------------------------------------------------
 
-TWICE = """
+TRAINED = """
 import sys, torch
 torch.set_num_threads(1)
 from hg_helpers.model.training import Trainer
@@ -178,26 +178,29 @@ for model in sys.argv[2:]:
 """
 
 
-def test_two_new_processes_train_and_sample_the_same_to_the_last_bit(encoder, tiny, x, tmp_path):
-    running, paths = [], os.pathsep.join([str(Path(hg_helpers.__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
-    for number in (0, 1):
-        folder = tmp_path / str(number)
-        folder.mkdir()
-        torch.save(x, folder / "x.pt")
+def test_a_new_process_trains_and_samples_the_same_to_the_last_bit(encoder, tiny, x, tmp_path, monkeypatch):
+    for name in ("here", "new"):
+        (tmp_path / name).mkdir()
+        torch.save(x, tmp_path / name / "x.pt")
         for model in MODELS:
-            Trainer(encoder, tiny(model, epochs=1), "cpu").save(folder / f"{model}.pt")
-        # the order of a set of strings differs between these two
-        surroundings = {**os.environ, "PYTHONPATH": paths, "PYTHONHASHSEED": str(number)}
-        command = [sys.executable, "-c", TWICE, str(folder), *MODELS]
-        running.append(subprocess.Popen(command, env=surroundings, stderr=subprocess.PIPE))
-    for process in running:
-        _, errors = process.communicate(timeout=200)
-        assert process.returncode == 0, errors.decode()
+            Trainer(encoder, tiny(model, epochs=1), "cpu").save(tmp_path / name / f"{model}.pt")
+    paths = os.pathsep.join([str(Path(hg_helpers.__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
+    # the order of a set of strings differs between the two
+    surroundings = {**os.environ, "PYTHONPATH": paths, "PYTHONHASHSEED": "1"}
+    command = [sys.executable, "-c", TRAINED, str(tmp_path / "new"), *MODELS]
+    new = subprocess.Popen(command, env=surroundings, stderr=subprocess.PIPE)
+    monkeypatch.setattr(sys, "argv", ["-c", str(tmp_path / "here"), *MODELS])
+    exec(TRAINED, {})
+    _, errors = new.communicate(timeout=200)
+    assert new.returncode == 0, errors.decode()
     for model in MODELS:
         names = [f"{model} argmax.csv", f"{model} sample.csv", f"{model} weights.pt"]
-        one, other = ([hashlib.sha256((tmp_path / k / n).read_bytes()).hexdigest() for n in names] for k in "01")
+        one, other = (
+            [hashlib.sha256((tmp_path / where / n).read_bytes()).hexdigest() for n in names]
+            for where in ("here", "new")
+        )
         assert one == other, model
-        begun = load_checkpoint(tmp_path / "0" / f"{model}.pt", "trainer")["networks"]["generator"]
-        trained = torch.load(tmp_path / "0" / f"{model} weights.pt")
+        begun = load_checkpoint(tmp_path / "new" / f"{model}.pt", "trainer")["networks"]["generator"]
+        trained = torch.load(tmp_path / "new" / f"{model} weights.pt")
         same = [name for name, old, new in zip(begun, begun.values(), trained, strict=True) if torch.equal(old, new)]
         assert set(same) <= {"follow"}  # it did train; a switch that follows another needs one to follow
