@@ -124,7 +124,7 @@ def read(content: str, folder) -> pd.DataFrame:
     return hg.load_cohort(path, schema=SCHEMA)
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(fault=st.sampled_from(list(FAULTS)), row=st.integers(0, 14), data=st.data())
 def test_a_table_loads_as_it_is_or_is_refused_in_one_clear_sentence(tmp_path, fault, row, data):
     change, columns, harmless = FAULTS[fault]

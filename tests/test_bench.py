@@ -1,9 +1,6 @@
 """The bench compares like with like: both sides give the same losses. No test asserts a time."""
 
 import json
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -11,11 +8,10 @@ import pytest
 import torch
 
 from hg_helpers.model.networks import BiLSTM
+from tests.bench import __main__ as command
 from tests.bench import growth
 from tests.bench.__main__ import TOLERANCE, alone, as_table
 from tests.bench.rows import Arithmetic, loss_difference, trainer
-
-ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.mark.parametrize("row", ["v1 epoch", "v2 epoch", "workshop epoch"])
@@ -44,20 +40,19 @@ def test_arithmetic_counts_products_in_both_directions_and_within_ours():
     assert counted.flop == 2 * 2 * 3 * 4 * width * (5 * x.shape[2] + 4 * width)
 
 
-def test_the_command_prints_json_for_scripts():
-    line = [sys.executable, "-m", "tests.bench", "encoding", "--small", "--repeat", "1", "--json"]
-    done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, timeout=250)
-    assert done.returncode == 0, done.stderr
-    (row,) = json.loads(done.stdout)["rows"]
+def test_the_command_prints_json_for_scripts(monkeypatch, capsys):
+    monkeypatch.setattr(command, "alone", lambda function, *arguments: function(*arguments))  # that it is, see below
+    assert command.main(["encoding", "--small", "--repeat", "1", "--threads", "1", "--json"]) == 0
+    (row,) = json.loads(capsys.readouterr().out)["rows"]
     assert row["row"] == "encoding" and row["ratio"] > 0 and row["ours_gib"] > 0.05
     assert "| encoding |" in as_table([row])
 
 
-def test_a_row_that_is_not_there_is_refused():
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.bench", "v3"], cwd=ROOT, capture_output=True, text=True, timeout=250
-    )
-    assert done.returncode == 2 and "v3" in done.stderr and "v2 epoch" in done.stderr
+def test_a_row_that_is_not_there_is_refused(capsys):
+    with pytest.raises(SystemExit) as left:
+        command.main(["v3"])
+    said = capsys.readouterr().err
+    assert left.value.code == 2 and "v3" in said and "v2 epoch" in said
 
 
 def test_growth_finds_the_exponents_of_what_grows_by_a_power():

@@ -1,5 +1,6 @@
 """Faults that come from outside the model: seeds, terminals, paths, pipes, tables of others, another pandas."""
 
+import functools
 import json
 import os
 import re
@@ -88,6 +89,30 @@ def set_to(set_it, value, before):
         set_it(before)
 
 
+@pytest.fixture(scope="module")
+def ways(encoder, cohort, tiny, tmp_path_factory):
+    """``ways("v2")``: patients of a new model, of the loaded one, of one that went on training, and of the shipped."""
+    shipped = {name: hg.Synthesizer.pretrained(name) for name in ("v2", "v2_plus")}
+    path = tmp_path_factory.mktemp("ways") / "m.pt"
+
+    def ways(model: str) -> list[pd.DataFrame]:
+        trainer = hg.Trainer(encoder, tiny(model, epochs=1), "cpu")
+        trainer.fit(encoder.transform(cohort), progress=False, checkpoint=path)
+        again = hg.Trainer.load(path, "cpu")
+        again.fit(encoder.transform(cohort), epochs=2, progress=False)
+        made = trainer.synthesizer(), hg.Synthesizer.load(path), again.synthesizer()
+        matched = [one.match_margins(encoder.transform(cohort), 300, rounds=2) for one in made]
+        return [one.sample(20) for one in (*matched, shipped[model])]
+
+    return ways
+
+
+@pytest.fixture(scope="module")
+def plain(ways) -> dict[str, list[pd.DataFrame]]:
+    """With torch's own settings."""
+    return {model: ways(model) for model in ("v2", "v2_plus")}
+
+
 @pytest.mark.parametrize(
     "settings",
     [
@@ -101,22 +126,13 @@ def set_to(set_it, value, before):
     ids=["float64", "bfloat16", "meta", "autocast", "no_grad", "inference_mode"],
 )
 @pytest.mark.parametrize("model", ["v2", "v2_plus"])
-def test_what_the_caller_has_set_in_torch_changes_no_number(settings, model, encoder, cohort, tiny, tmp_path):
-    def ways() -> list[pd.DataFrame]:
-        trainer = hg.Trainer(encoder, tiny(model, epochs=1), "cpu")
-        trainer.fit(encoder.transform(cohort), progress=False, checkpoint=tmp_path / "m.pt")
-        again = hg.Trainer.load(tmp_path / "m.pt", "cpu")
-        again.fit(encoder.transform(cohort), epochs=2, progress=False)
-        models = trainer.synthesizer(), hg.Synthesizer.load(tmp_path / "m.pt"), again.synthesizer(), shipped
-        return [one.match_margins(encoder.transform(cohort)).sample(20) for one in models[:3]] + [shipped.sample(20)]
-
-    shipped = hg.Synthesizer.pretrained(model)
-    plain, before = ways(), torch.random.get_rng_state()
+def test_what_the_caller_has_set_in_torch_changes_no_number(settings, model, ways, plain):
+    before = torch.random.get_rng_state()
     with settings():
         dtype, device = torch.get_default_dtype(), torch.empty(0).device
-        found = ways()
+        found = ways(model)
         assert (torch.get_default_dtype(), torch.empty(0).device) == (dtype, device), "as it was set"
-    for one, other in zip(plain, found, strict=True):
+    for one, other in zip(plain[model], found, strict=True):
         pd.testing.assert_frame_equal(one, other)
     assert torch.equal(before, torch.random.get_rng_state())
 
@@ -270,7 +286,8 @@ def test_no_tensor_shares_memory_with_a_table_which_pandas_3_lets_nobody_write_t
 # --- the report in a terminal -----------------------------------------------------------------------------------------
 
 
-def test_the_report_fits_eighty_columns_and_says_where_it_is(files, cohort, capsys):
+def test_the_report_fits_eighty_columns_and_says_where_it_is(files, cohort, capsys, monkeypatch):
+    monkeypatch.setattr(commands, "evaluate_tables", functools.partial(hg.evaluate, draws=1, bootstrap=20))
     assert evaluate(files, "--model", str(with_split(files, cohort))) == 0
     lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines[:-1])) <= 80 and "nan" not in " ".join(lines).lower()

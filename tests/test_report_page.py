@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
 from html.parser import HTMLParser
 
@@ -12,6 +13,7 @@ import yaml
 
 import hg_helpers as hg
 from hg_helpers.__main__ import main
+from hg_helpers.app import commands
 from hg_helpers.app.report import WORDS, write_page
 from hg_helpers.metrics import METRICS
 
@@ -71,7 +73,9 @@ def folder(cohort, schema, tmp_path_factory):
     (folder / "six.yaml").write_text(yaml.safe_dump(plan))
     options = {f"--{name}": f"{name}.csv" for name in tables} | {"--schema": "six.yaml", "--out": "report"}
     named = [part for option, file in options.items() for part in (option, str(folder / file))]
-    assert main(["evaluate", *named]) == 0
+    with pytest.MonkeyPatch.context() as patch:  # test_main takes the default number of draws
+        patch.setattr(commands, "evaluate_tables", functools.partial(hg.evaluate, draws=1, bootstrap=20))
+        assert main(["evaluate", *named]) == 0
     return folder
 
 
