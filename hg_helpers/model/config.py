@@ -24,7 +24,7 @@ from .losses import summary_critic
 from .networks import CRITICS, Generator
 
 #: What 2 CPU cores finish while a class waits, on some 800 patients: many small steps, at a rate that falls.
-WORKSHOP = {"hidden": 64, "latent": 64, "batch_size": 32, "epochs": 8, "lr_decay": True}
+WORKSHOP = {"hidden": 64, "latent": 64, "batch_size": 32, "epochs": 5, "lr_decay": True}
 #: What makes v2 of v1, which has the defaults, and the repairs; data/results/README.md says what each is for.
 V2 = {"latent_source": "buffer", "autoencoder": "aggregate"}
 HEADS = {"heads": "straight_through"}

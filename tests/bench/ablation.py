@@ -268,7 +268,7 @@ def _to_do(results: pd.DataFrame, wanted: dict[tuple[str, int], TrainConfig]) ->
     todo = []
     for run, config in wanted.items():
         before, now = json.loads(there.get(run, "null")), config.to_dict()
-        if before is not None and before.get("steady", 1) == 1:  # of before hold-or-switch heads: what is new was off
+        if before is not None and before.pop("steady", 1) == 1:  # of before hold-or-switch heads: what is new was off
             before = TrainConfig(**before).to_dict()
         if before is not None and before != now:
             changed = ", ".join(f"{k} {before.get(k)} -> {v}" for k, v in now.items() if before.get(k) != v)
