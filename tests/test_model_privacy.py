@@ -21,7 +21,7 @@ from hg_helpers.metrics.privacy import copy_threshold
 from hg_helpers.model.synthesizer import Synthesizer
 from hg_helpers.model.training import Trainer
 from hg_helpers.runtime.checkpoint import load_checkpoint
-from tests.bench import pretrained
+from tests.bench import attack, pretrained
 
 PATIENTS, SCHEMA = 240, replace(ART_DEMO, length=6)
 
@@ -82,6 +82,30 @@ def test_who_stands_behind_a_prototype_that_was_kept_can_be_told(model):
     named = model.distances("kept", model.train).argmin(1).numpy()
     assert len(owners) == 500 and len(set(owners)) > 200
     assert (named == owners).mean() > 0.3  # chance: 1 in 240
+
+
+def test_the_bench_writes_down_who_stands_behind_a_prototype(tiny):
+    x = CohortEncoder(SCHEMA).fit(table := simulate_cohort(30, months=6, seed=1)).transform(table)
+    config = tiny("v2", lengths=(3, 6), epochs=2, batch_size=8, buffer_size=50, learning_rate=1e-9)
+    trainer = Trainer(CohortEncoder(SCHEMA).fit(table), config, "cpu")
+    trainer.fit(x, epochs=1, progress=False)
+    prototypes, owners = attack.with_owners(trainer, x)
+    assert len(prototypes) == 50 and (owners >= 0).sum() > 20
+    with torch.no_grad():  # nothing has been learnt in between, so they can be made again
+        latents = trainer.autoencoder.encode(trainer.critic.embed(x * trainer.weights))
+    named, _ = attack.nearest(attack.views(latents, (3, 6)), prototypes)
+    assert (named == owners)[owners >= 0].all()
+
+
+def test_the_benchs_linear_map_finds_owners_where_there_is_one_and_nobody_where_there_is_none():
+    random = torch.Generator().manual_seed(0)
+    records = attack.views(torch.randn(400, 6, 12, generator=random), (2, 4, 6))
+    owners, length = torch.randint(400, (300,), generator=random), torch.randint(3, (300,), generator=random)
+    prototypes = records[owners, length] @ torch.randn(12, 8, generator=random)
+    for given, least, most in ((prototypes, 0.9, 1.0), (torch.randn(300, 8, generator=random), 0.0, 0.05)):
+        found = attack.linear_map(records[owners[:200]], given[:200])
+        named, _ = attack.nearest(attack.guessed(found, records), given[200:])
+        assert least <= (named == owners[200:]).float().mean() <= most
 
 
 def test_no_vector_of_the_other_exports_is_anybodys(model):

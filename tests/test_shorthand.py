@@ -86,9 +86,7 @@ def history(distance: list[float], moments: list[float] | None = None) -> pd.Dat
     return found if moments is None else found.assign(moment_loss=moments)
 
 
-@pytest.mark.parametrize(
-    ("patients", "model", "steps"), [(30, "v2_plus", 780), (300, "v2_plus", 780), (30, "v1", 750)]
-)
+@pytest.mark.parametrize(("patients", "model", "steps"), [(30, "v2_plus", 780), (300, "v2_plus", 780), (30, "v1", 750)])
 def test_a_small_table_gets_the_steps_of_the_800_patients_and_is_told_so(caplog, schema, patients, model, steps):
     table = hg.simulate_cohort(patients, months=6)
     with caplog.at_level(logging.INFO, "hg_helpers"):
