@@ -105,14 +105,14 @@ class Exercise:
     def cases(self) -> list[Case]:
         """All inputs, the same ones, made anew at each call."""
         if self.sizes:
-            return [Case(v.one_line(tuple(size), 60), self.inputs(*size)) for size in self.sizes]
+            named = [zip(inspect.signature(self.inputs).parameters, size, strict=False) for size in self.sizes]
+            labels = [", ".join(f"{name} {v.one_line(value, 40)}" for name, value in pairs) for pairs in named]
+            return [Case(label, self.inputs(*size)) for label, size in zip(labels, self.sizes, strict=True)]
         if callable(self.inputs):
             return self.inputs()
-        near, made = self.reference.__globals__, {}
-        for label, given in self.inputs.items():
-            given = eval(given, near) if isinstance(given, str) else given
-            made[label] = tuple(np.array(argument) if isinstance(argument, list) else argument for argument in given)
-        return list(itertools.starmap(Case, made.items()))
+        near = self.reference.__globals__
+        made = [(label, eval(one, near) if isinstance(one, str) else one) for label, one in self.inputs.items()]
+        return [Case(label, tuple(np.array(a) if isinstance(a, list) else a for a in one)) for label, one in made]
 
     # --- what can be wrong, in the order in which it is looked for ----------------------------------------------------
 
@@ -146,14 +146,14 @@ class Exercise:
         off = [i for i, (got, e) in enumerate(zip(outcomes, self._expected, strict=True)) if not agree(got, e)]
         if not off:
             return None
+        off.sort(key=lambda i: len(v.shown_all(self._names, self.cases()[i].arguments)))
         again = run(answer, self.cases()[off[0]].arguments, 2**31)
         if numbers(again.value) is not None and not agree(outcomes[off[0]], again):
             return self._told(CHANCE, off[0], outcomes)
         sentence = self._named(answer, outcomes, off)
         if sentence is None and told_of_stop:
             return self._told(*told_of_stop, outcomes)
-        smallest = min(off, key=lambda i: (len(v.shown_all(self._names, self.cases()[i].arguments)), i))
-        return self._told(sentence or f"not the values that are asked for: {self.task}", smallest, outcomes)
+        return self._told(sentence or f"not the values that are asked for: {self.task}", off[0], outcomes)
 
     def _named(self, answer: Callable, outcomes: list[Outcome], off: list[int]) -> str | None:
         """The likeliest mistake: one of the exercise's own, in any shape, or one that answers to any exercise have."""
@@ -167,7 +167,7 @@ class Exercise:
         for name, given in zip(self._names, zip(*(case.arguments for case in self.cases()), strict=True), strict=True):
             if all(agree(Outcome(g), got, flat=True) for g, got in zip(given, outcomes, strict=True)):
                 found = found or f"`{name}` comes back as it was given."
-        found = found or o.kind_of_mistake(answers, wanted) or self._of_arguments(answer, outcomes)
+        found = found or o.kind_of_mistake(answers, wanted, off) or self._of_arguments(answer, outcomes)
         if found is None and len(off) < len(answers):
             labels = "; ".join(list(dict.fromkeys(self.cases()[i].label for i in off))[:3])
             found = f"right for {len(answers) - len(off)} of {len(answers)} inputs, not for: {labels}."
@@ -271,5 +271,4 @@ class Exercise:
 
 def exercise(inputs: Any = None, sizes: Sequence[tuple] = (), **more: Any) -> Callable[[Callable], Exercise]:
     """The check whose right answer stands below it, with what stands under its name in ``words.yaml``."""
-    more = {"inputs": inputs, "sizes": sizes, **more}
-    return lambda reference: Exercise(reference, **{**more, **WORDS.get(reference.__name__, {})})
+    return lambda right: Exercise(right, **{"inputs": inputs, "sizes": sizes} | more | WORDS.get(right.__name__, {}))

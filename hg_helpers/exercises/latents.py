@@ -15,7 +15,7 @@ from .judging import exercise
 from .outcomes import Case
 from .toy import toy_latents, toy_schema
 from .values import no_numbers, numbers
-from .wgan import other_schema, plain, random_tensor, seeded
+from .wgan import OTHER_SCHEMA, plain, random_tensor, seeded
 
 
 def _encoder(patients: int, months: int, width: int, hidden: int) -> tuple[Autoencoder, Tensor]:
@@ -60,7 +60,7 @@ def _networks(schema: Schema, patients: int, months: int) -> tuple:
     return critic, autoencoder, random_tensor(patients, months, schema.channels).sigmoid()
 
 
-@exercise(_networks, [(toy_schema(), 3, 4), (other_schema(), 5, 4), (other_schema(), 1, 6)])
+@exercise(_networks, [(toy_schema(), 3, 4), (OTHER_SCHEMA, 5, 4), (OTHER_SCHEMA, 1, 6)])
 def check_detached_loss(critic, autoencoder, x):
     e = critic.embed(x).detach()
     reconstruction, t, _ = autoencoder(e)

@@ -181,9 +181,8 @@ UNIVERSAL, ENTERS = (
 )
 
 
-def kind_of_mistake(answers: list[np.ndarray], wanted: list[np.ndarray]) -> str | None:
-    """What the numbers that came back have in common, held against those expected."""
-    off = [i for i, e in enumerate(wanted) if not same(answers[i], e)]
+def kind_of_mistake(answers: list[np.ndarray], wanted: list[np.ndarray], off: list[int]) -> str | None:
+    """What the numbers that came back have in common, held against those expected; they are wrong in cases ``off``."""
     if len(wanted) > 1 and all(same(a, answers[0]) for a in answers):
         return "the same answer comes back whatever is given; compute it from what is given."
     if any(not np.isfinite(answers[i]).all() and np.isfinite(wanted[i]).all() for i in off):
@@ -192,6 +191,8 @@ def kind_of_mistake(answers: list[np.ndarray], wanted: list[np.ndarray]) -> str 
         return "whole numbers come back: is it //, int() or a comparison?"
     if all(answers[i].shape != wanted[i].shape for i in off):
         return f"the shape is {answers[off[0]].shape} and should be {wanted[off[0]].shape}."
+    if not any(answers[i].any() for i in off):
+        return "nothing but zeros comes back."
     if all(e.size > 1 and same(np.sort(a, None), np.sort(e, None)) for a, e in zip(answers, wanted, strict=True)):
         return "the numbers are right, but they stand in the wrong places."
     return _factor([answers[i] for i in off], [wanted[i] for i in off])
@@ -202,18 +203,26 @@ def _factor(answers: list[np.ndarray], wanted: list[np.ndarray]) -> str | None:
     got, want = (np.concatenate([part.ravel() for part in parts]) for parts in (answers, wanted))
     if len(got) != len(want) or len(got) < 3 or np.ptp(want) < 1e-6:
         return None
-    with quiet():
-        ratio, step = (got / want)[np.abs(want) > 1e-6], got - want
-        medians = [np.median(a.ravel() / e.ravel()) for a, e in zip(answers, wanted, strict=True) if a.shape == e.shape]
-        inverse = np.divide(1, medians)
-    if np.allclose(ratio, ratio[0], 1e-3, 1e-6) and (np.abs(got[np.abs(want) <= 1e-6]) < 1e-6).all():
-        return f"everything is {ratio[0]:.4g} times what it should be: a factor is missing, or one too many."
+    ratio, step = _ratio(got, want), got - want
+    if np.isfinite(ratio):
+        return f"everything is {ratio:.4g} times what it should be: a factor is missing, or one too many."
     if np.allclose(step, step[0], 1e-4, 1e-4):
         return f"everything is off by {step[0]:+.4g}: something is not subtracted or added."
-    for factors, words in ((medians, "a sum stands where a mean belongs"), (inverse, "a mean stands where a sum does")):
-        if len(factors) > 2 and np.allclose(factors, np.round(factors), 1e-3) and min(factors) > 0.99:
+    sides = (answers, wanted, "a sum stands where a mean belongs"), (wanted, answers, "a mean stands where a sum does")
+    for large, small, words in sides:
+        many = np.array(list(map(_ratio, large, small)))
+        if len(many) > 2 and many.min() > 0.5 and many.max() > 1.5 and np.allclose(many, many.round(), 1e-3):
             return f"{words}: a number of values is not divided by, or divided by too often."
     return None
+
+
+def _ratio(answer: np.ndarray, wanted: np.ndarray) -> float:
+    """How many times too large all numbers of an answer are; NaN where they are not by one factor."""
+    if answer.shape != wanted.shape or not wanted.any():
+        return np.nan
+    at = np.abs(wanted).argmax()
+    factor = answer.flat[at] / wanted.flat[at]
+    return factor if np.allclose(answer, factor * wanted, 1e-3, 1e-6) else np.nan
 
 
 def alternatives(names: list[str], given: list[tuple]) -> Iterator[tuple[list[tuple], str]]:

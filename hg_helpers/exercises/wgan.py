@@ -78,14 +78,11 @@ def random_tensor(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
-def other_schema() -> Schema:
-    """A schema unlike the toy's: levels first, two reals, 8 channels."""
-    return Schema.from_dict(TOYS["other schema"])
-
-
-def plain(network: nn.Module) -> nn.Module:
-    """The network with its LSTM in torch's own operations, so that an answer may differentiate as it likes."""
+def plain(network: nn.Module, times: float = 1) -> nn.Module:
+    """The network with its LSTM in torch's own operations, to be differentiated as one likes; its weights grown."""
     network.lstm.fast = False
+    for weight in network.parameters():
+        weight.data *= times  # what a new network is given hardly matters to what it returns
     return network
 
 
@@ -101,6 +98,7 @@ def _month(patients: int, inputs: int, hidden: int) -> tuple[Tensor, ...]:
     return tuple(random_tensor(*s, seed=i) for i, s in enumerate([*sizes, (hidden, 4 * hidden), (4 * hidden,)]))
 
 
+OTHER_SCHEMA = Schema.from_dict(TOYS["other schema"])  # unlike the toy's: levels first, two reals, 8 channels
 _ORDERS = tuple(f"o, i, f, a -> {', '.join(order)}" for order in [*itertools.permutations("oifa")][1:])
 
 
@@ -111,11 +109,10 @@ def check_lstm_step(x, h, c, weight, hidden_weight, bias):
     return torch.sigmoid(o) * torch.tanh(new), new
 
 
-def _logits(patients: int, months: int, schema: Schema) -> tuple[Tensor, Schema]:
-    return 2 * random_tensor(patients, months, schema.channels), schema
-
-
-@exercise(_logits, [(3, 4, toy_schema()), (1, 1, toy_schema()), (2, 3, other_schema()), (4, 2, ART_DEMO)])
+@exercise(
+    lambda patients, months, schema: (2 * random_tensor(patients, months, schema.channels), schema),
+    [(3, 4, toy_schema()), (1, 1, toy_schema()), (2, 3, OTHER_SCHEMA), (4, 2, ART_DEMO)],
+)
 def check_heads(logits, schema):
     parts = []
     for feature in schema:
@@ -135,19 +132,11 @@ class _Curved(nn.Module):
         return (x.square() * self.weight).sum((1, 2))[:, None] + x[:, :1].sum((1, 2))[:, None].sin()
 
 
-def _uniform(patients: int) -> Tensor:
-    return torch.rand(patients, 1, 1, generator=torch.Generator().manual_seed(3))
-
-
 def _mixtures(critic: str, patients: int, months: int, channels: int) -> tuple:
-    network = _Curved(months, channels)
-    if critic == "lstm":
-        network = seeded(lambda: plain(Critic(toy_schema(), 8)))
-        with torch.no_grad():
-            network.score.weight *= 30  # slopes on both sides of 1
+    network = seeded(lambda: plain(Critic(toy_schema(), 8), 3)) if critic == "lstm" else _Curved(months, channels)
     wide = torch.linspace(0.1, 2, patients).view(-1, 1, 1)  # patients with small numbers and with large ones
     real, fake = (random_tensor(patients, months, channels, seed=k) for k in (1, 2))
-    return network, real, fake * wide, _uniform(patients)
+    return network, real, fake * wide, random_tensor(patients, 1, 1, seed=3).sigmoid()
 
 
 @exercise(_mixtures)
@@ -159,12 +148,12 @@ def check_gradient_penalty(critic, real, fake, mix):
 
 
 def _batch(schema: Schema, patients: int) -> tuple:
-    generator, critic = seeded(lambda: (plain(Generator(schema, 5, 8)), plain(Critic(schema, 8))))
+    generator, critic = seeded(lambda: (plain(Generator(schema, 5, 8), 4), plain(Critic(schema, 8), 3)))
     real, z = (random_tensor(patients, 4, k, seed=k) for k in (schema.channels, 5))
-    return generator, critic, real.sigmoid(), z, _uniform(patients)
+    return generator, critic, real.sigmoid(), z, random_tensor(patients, 1, 1, seed=3).sigmoid()
 
 
-@exercise(_batch, [(toy_schema(), 3), (other_schema(), 4), (toy_schema(), 1)])
+@exercise(_batch, [(toy_schema(), 3), (OTHER_SCHEMA, 4), (toy_schema(), 1)])
 def check_critic_loss(generator, critic, real, z, mix):
     fake = generator(z).detach()
     apart = critic(fake).mean() - critic(real).mean()

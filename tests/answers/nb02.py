@@ -209,6 +209,13 @@ HEADS = (
     [
         (lambda x, schema: x.softmax(-1), "each feature's block"),
         (lambda x, schema: x.sigmoid(), "sigmoid everywhere"),
+        (
+            lambda x, schema: torch.cat(
+                [x[..., s].softmax(-1) if s.stop - s.start > 2 else x[..., s].sigmoid() for s in schema.spans.values()],
+                -1,
+            ),
+            "binary",
+        ),
         (lambda x, schema: torch.cat([x[..., :1].sigmoid(), x[..., 1:].softmax(-1)], -1), None),
         (heads_with(block=lambda p: p.softmax(1)), "months"),
         (heads_with(block=lambda p: p.softmax(0)), "patients"),
@@ -421,6 +428,10 @@ CRITIC_LOSS = (
         (loss_with(lambda f, r: f.mean() + r.mean()), "sign"),
         (lambda g, c, r, z, m: c(g(z)).mean() - c(r).mean() + 10 * hg.gradient_penalty(c, r, z, m), "RuntimeError"),
         (lambda g, c, r, z, m: 1.234, "same answer"),
+        (lambda g, c, r, z, m: critic_loss(g, c, r, torch.rand_like(z), m), "chance"),
+        (lambda g, c, r, z, m: critic_loss(g, c, r, torch.zeros_like(z), m), "`z` makes no difference"),
+        (loss_with(lambda f, r: -r.mean()), "score of the fakes"),
+        (loss_with(lambda f, r: 10 * (f.mean() - r.mean())), "penalty alone"),
     ],
 )
 
@@ -461,6 +472,8 @@ MODES = (
     [
         (lambda x: (x[:, :, None] == np.arange(4)).sum(0).argmax(1), "month"),
         (lambda x: (x[:, :, None] == np.arange(4)).sum(1), "argmax"),
+        (lambda x: (x[:, :, None] == np.arange(4)).sum(2).argmax(1), "axis 2"),
+        (lambda x: (x[:, :, None] == np.arange(1, 5)).sum(1).argmax(1), "level 0 is not counted"),
         (lambda x: (x[:, :, None] == np.arange(4)).sum(1).max(1), "how often"),
         (lambda x: x[:, 0], "first month"),
         (lambda x: x[:, -1], "last month"),
