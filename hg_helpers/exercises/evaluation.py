@@ -29,7 +29,7 @@ def _metric(value: float) -> Callable:
 def _cohorts() -> list[Case]:
     def cohort(ids: list[int], months: list[int]) -> pd.DataFrame:
         times = np.concatenate([np.arange(n) for n in months])
-        return pd.DataFrame({"PatientID": np.repeat(ids, months), "Timestep": times})
+        return pd.DataFrame({"PatientID": np.repeat(ids, months), "Timestep": times, "VL": np.arange(len(times)) + 0.5})
 
     even, mixed = cohort(range(12), [4] * 12), cohort([3, 5, 8, 21, 22, 40, 41, 77], [1, 2, 3, 4, 2, 5, 1, 2])
     mixed = mixed.sample(frac=1, random_state=0, ignore_index=True)
@@ -41,7 +41,6 @@ def _cohorts() -> list[Case]:
         ("again", even, 5, [7, 7]),
         ("lottery", even, 5, range(60)),
     ):
-        table = table.assign(VL=np.arange(len(table)) + 0.5)
         cases += [Case(label, (table.copy(), _metric(0.125 * (seed + 1)), patients, seed)) for seed in seeds]
     return cases
 
@@ -71,10 +70,9 @@ def _sets(case: Case, value: Any) -> tuple[list, list] | str:
 
 
 def _drawn(cases: list[Case], values: list) -> tuple[str, int] | None:
-    found, last = [_sets(case, value) for case, value in zip(cases, values, strict=True)], len(cases) - 1
-    for i, sets in enumerate(found):
-        if isinstance(sets, str):
-            return sets, i
+    found = [_sets(case, value) for case, value in zip(cases, values, strict=True)]
+    if strange := [(sets, i) for i, sets in enumerate(found) if isinstance(sets, str)]:
+        return strange[0]
     drawn = np.array([[np.isin(np.arange(12), part) for part in sets] for sets in found[-60:]])  # (60, 2, patients)
     wrong = {
         "one draw": (drawn[:, 0] == drawn[0, 0]).all(),
@@ -82,7 +80,7 @@ def _drawn(cases: list[Case], values: list) -> tuple[str, int] | None:
         "uneven": np.abs(drawn.mean(0) - 5 / 12).max() > 0.34,
     }
     word = next(filter(wrong.get, wrong), None)  # the first that holds
-    return word and (check_floor.says[word], last - 60 * (word == "other chance"))
+    return word and (check_floor.says[word], len(cases) - 1 - 60 * (word == "other chance"))
 
 
 @exercise(_cohorts, examine=_drawn)
@@ -139,8 +137,7 @@ def _unmasked(cases: list[Case], values: list) -> tuple[str, int] | None:
         return None
     if wrong == ["B", "D"] and len(set(answer.values())) == len(_WHO):
         return "B and D are both at the floor in the first three rows; the last one tells who was copied.", 0
-    right = f"{len(_WHO) - len(wrong)} of 4 are right"
-    said = f"one of each: {', '.join(tells)}" if len(set(answer.values())) < len(_WHO) else right
+    said = f"one of each: {', '.join(tells)}" if len(set(answer.values())) < 4 else f"{4 - len(wrong)} of 4 are right"
     return f"{said}. Look at {wrong[0]} again: {tells[_WHO[wrong[0]]]}.", 0
 
 
@@ -149,14 +146,14 @@ def check_suspects():
     return dict(_WHO)
 
 
-def _decisions(count: int, cells: int, states: int, discount: float) -> tuple:
+def _decisions(count: int, cells: int, states: int, discount: float, every: int = 1) -> tuple:
     draw = np.random.default_rng(count)
-    cell = np.r_[:cells, draw.integers(0, cells, count - cells)]  # none is empty
+    cell = every * np.r_[: cells // every, draw.integers(0, cells // every, count - cells // every)]  # empty between
     reward, following = draw.normal(0.5, 1, count).round(2), draw.integers(0, states, count)
     return cell, reward, following, draw.normal(2, 1, states).round(2), discount, cells
 
 
-@exercise(_decisions, [(8, 4, 2, 0.5), (9, 3, 2, 0.0), (30, 6, 3, 0.9), (5, 1, 1, 0.95), (200, 12, 6, 0.95)])
+@exercise(_decisions)
 def check_sweep(cell, reward, following, best, discount, cells):
     target = reward + discount * best[following]
     return np.bincount(cell, target, cells) / np.bincount(cell, minlength=cells)
@@ -164,8 +161,7 @@ def check_sweep(cell, reward, following, best, discount, cells):
 
 def _tried(states: int, actions: int, minimum: int) -> tuple[np.ndarray, np.ndarray, int]:
     draw = np.random.default_rng(states)
-    shape = states, actions
-    return draw.normal(0, 2, shape).round(2), draw.integers(0, 3 * minimum, shape), minimum
+    return draw.normal(0, 2, (states, actions)).round(2), draw.integers(0, 3 * minimum, (states, actions)), minimum
 
 
 @exercise()

@@ -127,7 +127,7 @@ class Exercise:
         if outcomes[missing[0]].printed:
             sentence = "your function prints its answer and returns None; end it with `return` instead of print."
         elif len(missing) < len(values):
-            sentence = "here your function returns None: one of its branches has no `return`."
+            sentence = "here your function returns None: a branch has no `return`, or returns None."
         return self._told(sentence, missing[0], outcomes)
 
     def _side_effects(self, cases: list[Case]) -> str | None:
@@ -146,14 +146,15 @@ class Exercise:
         off = [i for i, (got, e) in enumerate(zip(outcomes, self._expected, strict=True)) if not agree(got, e)]
         if not off:
             return None
-        off.sort(key=lambda i: len(v.shown_all(self._names, self.cases()[i].arguments)))
+        off.sort(key=lambda i: len(v.shown_all(self._names, cases[i].arguments)))  # the shortest input is shown
         again = run(answer, self.cases()[off[0]].arguments, 2**31)
         if numbers(again.value) is not None and not agree(outcomes[off[0]], again):
             return self._told(CHANCE, off[0], outcomes)
         sentence = self._named(answer, outcomes, off)
         if sentence is None and told_of_stop:
             return self._told(*told_of_stop, outcomes)
-        return self._told(sentence or f"not the values that are asked for: {self.task}", off[0], outcomes)
+        shows = [i for i in off for r, told in self._mistaken if told == sentence and agree(outcomes[i], r[i], True)]
+        return self._told(sentence or f"not the values that are asked for: {self.task}", (shows or off)[0], outcomes)
 
     def _named(self, answer: Callable, outcomes: list[Outcome], off: list[int]) -> str | None:
         """The likeliest mistake: one of the exercise's own, in any shape, or one that answers to any exercise have."""

@@ -118,11 +118,12 @@ def agree(a: Outcome, b: Outcome, flat: bool = False) -> bool:
 def explained_by(
     outcomes: list[Outcome], expected: list[Outcome], wrong: Wrong, flat: bool = False, partly: bool = True
 ) -> str | None:
-    """The first sentence whose wrong results are these in all cases; or ``partly``, in all in which they are wrong."""
+    """The first sentence whose wrong results are these everywhere; or, ``partly``, where they show, in half or more."""
+    off = sum(not agree(outcome, e, flat) for outcome, e in zip(outcomes, expected, strict=True))
     for everywhere, (results, sentence) in itertools.product((True, False) if partly else (True,), wrong):
         differ = [i for i, e in enumerate(expected) if not agree(results[i], e, flat)]
-        explained = range(len(outcomes)) if everywhere else differ
-        told = any(outcomes[i].error is None for i in explained)  # stopping alike is no sign by itself
+        explained = range(len(outcomes)) if everywhere else [i for i in differ if outcomes[i].error is None]
+        told = 2 * len(explained) >= off and any(outcomes[i].error is None for i in explained)  # stopping is no sign
         if differ and told and all(agree(outcomes[i], results[i], flat) for i in explained):
             return sentence
     return None
@@ -185,12 +186,14 @@ def kind_of_mistake(answers: list[np.ndarray], wanted: list[np.ndarray], off: li
     """What the numbers that came back have in common, held against those expected; they are wrong in cases ``off``."""
     if len(wanted) > 1 and all(same(a, answers[0]) for a in answers):
         return "the same answer comes back whatever is given; compute it from what is given."
-    if any(not np.isfinite(answers[i]).all() and np.isfinite(wanted[i]).all() for i in off):
+    if all(not np.isfinite(answers[i]).all() and np.isfinite(wanted[i]).all() for i in off):
         return "NaN or infinity comes back."
-    if all((answers[i] == answers[i].round()).all() and (wanted[i] != wanted[i].round()).any() for i in off):
+    if all((answers[i] == answers[i].round()).all() and (wanted[i] % 1 > 0).any() for i in off):
         return "whole numbers come back: is it //, int() or a comparison?"
     if all(answers[i].shape != wanted[i].shape for i in off):
         return f"the shape is {answers[off[0]].shape} and should be {wanted[off[0]].shape}."
+    if all(np.isnan(wanted[i]).any() and not np.isnan(answers[i]).any() for i in off):
+        return "a number comes back where nothing is known; NaN says so."
     if not any(answers[i].any() for i in off):
         return "nothing but zeros comes back."
     if all(e.size > 1 and same(np.sort(a, None), np.sort(e, None)) for a, e in zip(answers, wanted, strict=True)):
@@ -218,7 +221,7 @@ def _factor(answers: list[np.ndarray], wanted: list[np.ndarray]) -> str | None:
 
 def _ratio(answer: np.ndarray, wanted: np.ndarray) -> float:
     """How many times too large all numbers of an answer are; NaN where they are not by one factor."""
-    if answer.shape != wanted.shape or not wanted.any():
+    if answer.shape != wanted.shape or not wanted.any() or not np.isfinite(answer).all():
         return np.nan
     at = np.abs(wanted).argmax()
     factor = answer.flat[at] / wanted.flat[at]

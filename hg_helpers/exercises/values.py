@@ -76,7 +76,7 @@ def shown(value: Any, most: int = 120) -> str:
     array = None if isinstance(value, bool) else numbers(value)
     if array is None:
         return one_line(repr(value) if isinstance(value, (str, bytes, list, tuple, dict)) else value, most)
-    text = one_line(np.array2string(array, separator=", ", threshold=most, formatter={"float": "{:.4g}".format}), most)
+    text = one_line(np.array2string(array, separator=", ", threshold=most, formatter={"float": "{:.5g}".format}), most)
     return f"{text}  shape {array.shape}" if array.ndim > 1 else text
 
 

@@ -8,14 +8,14 @@ import torch
 
 
 def by_pandas(cell, reward, following, best, discount, cells):
-    return pd.Series(reward + discount * best[following]).groupby(cell).mean()
+    return pd.Series(reward + discount * best[following]).groupby(cell).mean().reindex(range(cells))
 
 
 def by_loop(cell, reward, following, best, discount, cells):
     out = []
     for k in range(cells):
         total = [r + discount * best[f] for c, r, f in zip(cell, reward, following, strict=True) if c == k]
-        out.append(sum(total) / len(total))
+        out.append(sum(total) / len(total) if total else float("nan"))
     return out
 
 
@@ -61,6 +61,9 @@ SWEEP = (
         (lambda c, r, f, b, d, n: r + d * b[f], "average them by `cell`"),
         (lambda c, r, f, b, d, n: by_loop(c, r, f, b, d, n)[:-1], None),
         (lambda c, r, f, b, d, n: np.mean(r + d * b[f]), None),
+        (lambda c, r, f, b, d, n: np.bincount(c, r + d * b[f]) / np.bincount(c), "for all `cells`"),
+        (lambda c, r, f, b, d, n: pd.Series(r + d * b[f]).groupby(c).mean(), "for all `cells`"),
+        (lambda c, r, f, b, d, n: np.nan_to_num(by_mask(c, r, f, b, d, n)), "NaN, not 0"),
         (of(lambda r, f, b, d: r + d * f), None),
     ],
 )
@@ -120,6 +123,12 @@ BEST = (
         (lambda v, c, m: masked(v * c, c, m), "weighted"),
         (lambda v, c, m: np.where(c >= m, v, -np.inf).argmax(axis=0), "axis=1"),
         (lambda v, c, m: masked(v, c, m) + 1, None),
+        (lambda v, c, m: masked(np.abs(v), c, m), "sign of `values` is lost"),
+        (lambda v, c, m: masked(v, c, 2), "`minimum` makes no difference"),
+        (lambda v, c, m: np.where((c >= m).all(axis=1), masked(v, c, m), -1), "any, not all"),
+        (lambda v, c, m: np.where((c >= m).any(axis=1), masked(v, c, m) + 1, -1), "numbered from 0"),
+        (lambda v, c, m: [int(a[k].argmax()) if k.any() else -1 for a, k in zip(v, c >= m, strict=True)], "its place"),
+        (lambda v, c, m: [a.argmax() if k[a.argmax()] else -1 for a, k in zip(v, c >= m, strict=True)], "best of all"),
         (lambda v, c, m: c >= m, None),
         (lambda v, c, m: -1, None),
     ],
@@ -193,6 +202,10 @@ KAPLAN = (
         (lambda m, r: product(m, r, lambda months, month: len(months)), "never falls"),
         (lambda m, r: product(m, r, event=lambda reached: np.ones_like(reached)), "being lost is counted"),
         (lambda m, r: product(m, ~r), "wrong way round"),
+        (
+            lambda m, r: product(m, r, lambda months, month: ((months > month) | (months == month) & r).sum()),
+            "waits in it",
+        ),
         (lambda m, r: 1 - np.array(product(m, r)), "this is S"),
         (hazards, "hazards"),
         (lambda m, r: hazards(m, r).cumsum(), "hazards are added"),
@@ -258,6 +271,10 @@ GAP = (
         (there(lambda o, g: np.median(o[~g]) - np.median(o[g])), "not medians"),
         (there(lambda o, g: o[~g].mean() / o[g].mean()), "ratio"),
         (lambda o, g: o[~g].sum() - o[g].sum(), "sums"),
+        (there(lambda o, g: (o * ~g).mean() - (o * g).mean()), "by all patients"),
+        (there(by_if, None), "returns None"),
+        (there(by_if, -1), "NaN says so"),
+        (there(by_if, np.inf), "NaN says so"),
         (lambda o, g: (o[~g].mean() if (~g).any() else np.nan) - (o[g].mean() if g.any() else 0), "others' mean"),
         (lambda o, g: g.mean(), "`outcome` makes no difference"),
         (lambda o, g: o[g].mean() if g.any() else np.nan, "how far is it behind"),
