@@ -118,8 +118,8 @@ class Exercise:
 
     def _without_answer(self, outcomes: list[Outcome]) -> str | None:
         values = [outcome.value for outcome in outcomes if outcome.error is None]
-        if any(part is ... for v in values for part in (v if isinstance(v, (tuple, list)) else [v])):
-            return UNFILLED
+        if any(isinstance(a, (tuple, list, type(...))) and "Ellipsis" in v.one_line(a, 9999) for a in values):
+            return UNFILLED if values[0] is ... else UNFILLED.replace("nothing", "not everything")
         missing = [i for i, outcome in enumerate(outcomes) if outcome.error is None and outcome.value is None]
         if not missing:
             return None
@@ -210,7 +210,7 @@ class Exercise:
                 return f"the values are right, but a gradient reaches `{name}`, which must not learn here."
             if part is None and want is not None:
                 return f"the values are right, but no gradient reaches `{name}`: it is detached on the way."
-        return f"the values are right, but a part of the gradient to {wanted} is cut off (detach, no_grad)."
+        return f"the values are right, but a part of the gradient to {wanted} is NaN or cut off (detach, no_grad)."
 
     # --- what the reference and the mistakes give ---------------------------------------------------------------------
 

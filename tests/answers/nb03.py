@@ -52,6 +52,10 @@ def hidden_with(start=None, layer=lambda f, h: F.relu(f(h) + h), last=None):
     return answer
 
 
+def hidden_start(a, e):
+    return F.relu(a.first(e) + a.shortcut(e))
+
+
 def hidden_without_gradient(a, e):
     with torch.no_grad():
         return hidden(a, e)
@@ -70,6 +74,13 @@ RESIDUAL = (
         (hidden_with(start=lambda a, e: F.relu(a.first(e)) + F.relu(a.shortcut(e))), "first"),
         (hidden_with(start=lambda a, e: a.first(e) + a.shortcut(e)), "relu"),
         (hidden_with(start=lambda a, e: F.relu(a.first(e) + e[..., :1])), None),
+        (hidden_with(start=lambda a, e: F.relu(2 * a.first(e))), "`.first` is used twice"),
+        (lambda a, e: F.relu(a.third(F.relu(a.second(hidden_start(a, e)))) + hidden_start(a, e)), None),
+        (lambda a, e: hidden_with(last=lambda f, h: F.relu(a.second(h) + h))(a, e), "`.second` is used twice"),
+        (
+            hidden_with(lambda a, e: (a.first(e) + a.shortcut(e)).tanh(), lambda f, h: (f(h) + h).tanh()),
+            "another function",
+        ),
         (hidden_with(layer=lambda f, h: torch.sigmoid(f(h) + h)), None),
         (hidden_with(layer=lambda f, h: F.leaky_relu(f(h) + h, 0.1)), None),
         (lambda a, e: a.encode(e), "to_latent"),
@@ -137,6 +148,8 @@ KL = (
         (lambda m, v: 0.5 * (m.sum() ** 2 + v.sum() - len(m) - v.log().sum()), None),
         (lambda m, v: 0.5 * (m**2 + v - 1 - torch.log10(v)).sum(), "base 10"),
         (lambda m, v: torch.tensor(0.7), "same answer"),
+        (lambda m, v: 0.5 * (m @ m + v.sum() - 1 - v.log().sum()), "once"),
+        (lambda m, v: 0.5 * ((1 + m**2) / v - 1 + v.log()).sum(), "other way round"),
     ],
 )
 
@@ -185,6 +198,11 @@ AGGREGATE = (
         (lambda t: kl(0 * t.mean((0, 1)), t.var((0, 1)).clamp_min(1e-8)), "mean is left out"),
         (lambda t: kl(t.mean((0, 1)), t.var((0, 1)).clamp_min(1e-8)) + 1, "off by"),
         (lambda t: aggregate(t.sub_(t.mean((0, 1)))), "in place"),
+        (lambda t: kl(t.mean((0, 1)).clamp_min(1e-8), t.var((0, 1)).clamp_min(1e-8)), "may be negative"),
+        (lambda t: kl(t.mean((0, 1)), t.var((0, 1)) + (t.var((0, 1)) == 0)), "right for 6 of 8"),
+        (lambda t: aggregate(t) if (t.var((0, 1)) < 1e-8).all() else kl(t.mean((0, 1)), t.var((0, 1))), "infinit"),
+        (lambda t: kl(t.mean((0, 1)), t.var(1).mean(0).clamp_min(1e-8)), "inside each patient"),
+        (lambda t: aggregate(t) + 0 * t.var((0, 1)).sqrt().sum(), "NaN"),
         (lambda t: kl(t.flatten(0, 1).mean(0).detach(), t.flatten(0, 1).var(0).clamp_min(1e-8)), None),
     ],
 )
@@ -263,8 +281,16 @@ DETACHED = (
         (whole_with(total=lambda error, divergence: error - divergence), "subtracted"),
         (whole_with(total=lambda error, divergence: (error, divergence)), "one number"),
         (whole_with(total=lambda error, divergence: (error + divergence) / 2), "0.5 times"),
-        (whole_with(total=lambda error, divergence: error + 0.1 * divergence), None),
-        (whole_with(total=lambda error, divergence: error.sqrt() + divergence), None),
+        (whole_with(total=lambda error, divergence: error + 0.1 * divergence), "weight"),
+        (whole_with(total=lambda error, divergence: error.sqrt() + divergence), "root"),
+        (
+            lambda c, a, x: aggregate(a.encode(c.embed(x).detach())) + F.l1_loss(a(c.embed(x).detach())[0], c.embed(x)),
+            "absolute",
+        ),
+        (
+            lambda c, a, x: F.mse_loss(a(c.embed(x).detach())[0], c.embed(x).detach()) + aggregate(c.embed(x).detach()),
+            "t.",
+        ),
         (lambda c, a, x: whole(c, a, x) + F.mse_loss(c.embed(x).detach(), 0 * c.embed(x)), None),
         (lambda c, a, x: F.mse_loss(a(x)[0], x) + aggregate(a(x)[1]), "RuntimeError"),
         (lambda c, a, x: F.mse_loss(a(c.embed(x).detach()), c.embed(x)), None),
@@ -315,6 +341,8 @@ DRAW = (
         (lambda m, v, n: m, "given"),
         (lambda m, v, n: draw(m, v, n).mean(), "averaged"),
         (lambda m, v, n: m.add_(n * (v / 2).exp()), "in place"),
+        (lambda m, v, n: draw(m, v.clamp(min=0), n), "may be negative"),
+        (lambda m, v, n: m * n + torch.exp(0.5 * v), "not by the mean"),
     ],
 )
 
