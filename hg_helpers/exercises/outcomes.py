@@ -188,10 +188,10 @@ def kind_of_mistake(answers: list[np.ndarray], wanted: list[np.ndarray], off: li
         return "the same answer comes back whatever is given; compute it from what is given."
     if all(not np.isfinite(answers[i]).all() and np.isfinite(wanted[i]).all() for i in off):
         return "NaN or infinity comes back."
-    if all((answers[i] == answers[i].round()).all() and (wanted[i] % 1 > 0).any() for i in off):
-        return "whole numbers come back: is it //, int() or a comparison?"
     if all(answers[i].shape != wanted[i].shape for i in off):
         return f"the shape is {answers[off[0]].shape} and should be {wanted[off[0]].shape}."
+    if all((answers[i] == answers[i].round()).all() and (wanted[i] % 1 > 0).any() for i in off):
+        return "whole numbers come back: is it //, int() or a comparison?"
     if all(np.isnan(wanted[i]).any() and not np.isnan(answers[i]).any() for i in off):
         return "a number comes back where nothing is known; NaN says so."
     if not any(answers[i].any() for i in off):
