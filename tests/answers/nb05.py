@@ -274,6 +274,7 @@ CORRELATION = (
         (lambda r: 0.6358, "same answer"),
         (lambda r: np.tanh(np.arctanh(r[r != np.nan]).mean()), "NaN"),
         (lambda r: round(fisher(r), 2), "rounded"),
+        (lambda r: fisher(r.astype(np.float16)), "0.30005"),
         (lambda r: fisher(r) ** 2, "squares"),
     ],
 )
@@ -332,6 +333,10 @@ COVERAGE = (
         (lambda r, s: np.minimum(r, s).sum(), "overlap"),
         (lambda r, s: 0.5, "same answer"),
         (lambda r, s: covered(s, r), "changed places"),
+        (
+            covered_with(lambda r, s: s > 0.25 * r, lambda r, s: r > 0.005),
+            ">=, not >.\n  given      real_shares = [0.5, 0.25,",
+        ),
         (covered_with(counted=lambda r, s: r >= 0.5), "0.5 is 50 %"),
         (covered_with(counted=lambda r, s: r >= 0.01), "0.01 is 1 %"),
         (lambda r, s: covered(r.round(2), s.round(2)), "right for"),

@@ -272,6 +272,10 @@ GAP = (
         (there(lambda o, g: o[~g].mean() / o[g].mean()), "ratio"),
         (lambda o, g: o[~g].sum() - o[g].sum(), "sums"),
         (there(lambda o, g: (o * ~g).mean() - (o * g).mean()), "by all patients"),
+        (
+            there(lambda o, g: abs(by_if(o, g)), 0.0),
+            "undefined, np.nan.\n  given      outcome = [0.9, 0.8, 0.2, 1], in_group = [0, 0",
+        ),
         (there(by_if, None), "returns None"),
         (there(by_if, -1), "NaN says so"),
         (there(by_if, np.inf), "NaN says so"),
