@@ -74,9 +74,10 @@ def cohorts() -> dict[str, pd.DataFrame]:
 def reports(cohorts) -> dict[str, pd.DataFrame]:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        return {
-            name: evaluate(cohorts["train"], cohorts["holdout"], cohorts[name], SCHEMA, draws=2, bootstrap=100)
-            for name in ("honest", "shuffled", "copy", "single")
+        real_, once = (cohorts["train"], cohorts["holdout"]), {"draws": 1, "bootstrap": 0}
+        found = {"honest": evaluate(*real_, cohorts["honest"], SCHEMA, draws=2, bootstrap=100)}
+        return found | {
+            what: evaluate(*real_, cohorts[what], SCHEMA, **once) for what in ("shuffled", "copy", "single")
         }
 
 
@@ -170,7 +171,6 @@ def test_row_order_and_ids_play_no_part_and_the_seed_does(cohorts):
     options = {"schema": SCHEMA, "draws": 1, "bootstrap": 20}
     report = evaluate(*few.values(), **options)
     pd.testing.assert_frame_equal(report, evaluate(*turned.values(), **options))
-    pd.testing.assert_frame_equal(report, evaluate(*few.values(), **options))
     assert not shown(report).equals(shown(evaluate(*few.values(), **options, seed=1)))
 
 
@@ -184,7 +184,7 @@ def test_value_and_floor_meet_the_same_holdout_with_equal_numbers_in_several_dra
         return honest_ks(*pair)
 
     monkeypatch.setattr(fidelity, "ks", noted)
-    few = {name: cohorts[name][cohorts[name]["PatientID"] < 100] for name in ("train", "holdout", "honest")}
+    few = {name: cohorts[name][cohorts[name]["PatientID"] < 50] for name in ("train", "holdout", "honest")}
     evaluate(*few.values(), SCHEMA, draws=2, bootstrap=0)
     held = few["holdout"]["PatientID"].nunique()
     assert [len(holdout) for holdout, _ in met] == [held] * 4
@@ -289,7 +289,8 @@ def test_degenerate_input_gives_a_value_or_nan_with_a_reason(case):
     schema, tables = degenerate()[case]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        report = evaluate(*tables, schema, draws=2, bootstrap=20)
+        # several draws where a draw may be of one patient
+        report = evaluate(*tables, schema, draws=2 if "patient" in case else 1, bootstrap=20)
     assert list(report["metric"].unique()) == EVERYWHERE
     undefined = report["value"].isna()
     assert (report.loc[undefined, "note"] != "").all(), report[undefined]
@@ -300,7 +301,7 @@ def test_degenerate_input_gives_a_value_or_nan_with_a_reason(case):
 
 def test_a_collapsed_generator_is_never_flattered():
     train, holdout, other = (random_cohort(FULL, n, seed) for seed, n in enumerate((80, 60, 80)))
-    report = evaluate(train, holdout, constant(other), FULL, draws=2, bootstrap=0).set_index("metric")
+    report = evaluate(train, holdout, constant(other), FULL, draws=1, bootstrap=0).set_index("metric")
     worse = (report["value"] - report["best"]).abs() > (report["floor"] - report["best"]).abs()
     for metric in ("ks", "wasserstein", "tv", "association_difference", "contingency_similarity", "joint_tv"):
         assert worse[[metric]].all(), metric
@@ -323,7 +324,7 @@ def test_a_real_table_of_six_visits():
     schema = replace(schema, length=6, shorter="drop", missing="forward")
     first, second = split_patients(load_cohort(PBCSEQ, schema), 0.5, seed=1, schema=schema)
     train, holdout = split_patients(first, 0.3, seed=0, schema=schema)
-    report = evaluate(train, holdout, second, schema, draws=2, bootstrap=50)
+    report = evaluate(train, holdout, second, schema, draws=1, bootstrap=20)
     assert list(report["metric"].unique()) == [name for name in BEST if name in EVERYWHERE or name == "step_ks"]
     undefined = report[report["value"].isna()]
     # the schema names no outcome and no regimen
