@@ -52,7 +52,7 @@ def test_the_front_page_links_each_notebook_to_colab_at_the_address_of_the_proje
 
 def test_what_runs_under_other_instruction_sets_exists():
     named = (ROOT / ".ci" / "numerical").read_text(encoding="utf-8").split()
-    left_out = [part for part in named if part.startswith("--deselect=")]  # what starts processes, and computes little
+    left_out = [part for part in named if part.startswith("--deselect=")]  # what torch has little part in
     for option in left_out:
         named.remove(option)
         file, test = option.split("=")[1].split("::")
