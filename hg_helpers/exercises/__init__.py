@@ -15,8 +15,7 @@ from .values import predicted
 _NAMES = vars(wgan) | vars(latents) | vars(evaluation)
 _CHECKS = {name: check for name, check in _NAMES.items() if name.startswith("check_")}
 globals().update(_CHECKS)
-__all__ = ["chosen", "predicted", "suspects", "toy_cohort", "toy_gan", "toy_points", "toy_schema"]
-__all__ += sorted(_CHECKS)
+__all__ = ["chosen", "predicted", "suspects", "toy_cohort", "toy_gan", "toy_points", "toy_schema", *sorted(_CHECKS)]
 
 
 def chosen(name: str, answer: Any, package: Any = None) -> Any:

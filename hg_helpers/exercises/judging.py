@@ -105,8 +105,8 @@ class Exercise:
     def cases(self) -> list[Case]:
         """All inputs, the same ones, made anew at each call."""
         if self.sizes:
-            named = [zip(inspect.signature(self.inputs).parameters, size, strict=False) for size in self.sizes]
-            labels = [", ".join(f"{name} {v.one_line(value, 40)}" for name, value in pairs) for pairs in named]
+            names = list(inspect.signature(self.inputs).parameters)
+            labels = [v.one_line(v.shown_all(names[: len(size)], size), 80) for size in self.sizes]
             return [Case(label, self.inputs(*size)) for label, size in zip(labels, self.sizes, strict=True)]
         if callable(self.inputs):
             return self.inputs()
@@ -138,8 +138,7 @@ class Exercise:
         return None
 
     def _wrong(self, answer: Callable, cases: list[Case], outcomes: list[Outcome]) -> str | None:
-        stopped = next((i for i, outcome in enumerate(outcomes) if outcome.error is not None), None)
-        told_of_stop = None if stopped is None else (o.stopped(outcomes[stopped]), stopped)
+        told_of_stop = next(((o.stopped(one), i) for i, one in enumerate(outcomes) if one.error is not None), None)
         if self.examine is not None:
             found = told_of_stop or self.examine(cases, [outcome.value for outcome in outcomes])
             return found and self._told(*found, outcomes)
@@ -162,6 +161,10 @@ class Exercise:
         own = explained(self._mistaken) or explained(self._mistaken, flat=True)
         if own or any(outcome.error for outcome in outcomes):
             return own
+        parts = [one.value if isinstance(one.value, (list, tuple)) else () for one in outcomes]
+        for part in (0, 1, slice(-1)) if min(map(len, parts)) > 1 else ():
+            if all(agree(Outcome(some[part]), e) for some, e in zip(parts, self._expected, strict=True)):
+                return f"more comes back than is asked for; a part of it is right. Expected: {self.task}"
         answers, wanted = ([numbers(one.value) for one in every] for every in (outcomes, self._expected))
         strange = [outcome.value for outcome, number in zip(outcomes, answers, strict=True) if number is None]
         found = no_numbers(strange[0]) if strange else explained(self._universal)

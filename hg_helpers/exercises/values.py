@@ -20,6 +20,7 @@ KINDS = {
     (str, bytes): "that is text, not numbers",
     (dict,): "return its values in order, without their names",
     (set, frozenset): "a set has no order and drops repeats; return a list",
+    (np.ndarray,): "it holds text, or parts of different shapes; numbers are asked for",
     (list, tuple): "its parts have different shapes, or are no numbers; one array of numbers is asked for",
     (nn.Module,): "that is a network; return what it computes",
 }

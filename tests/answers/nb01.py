@@ -199,7 +199,9 @@ BOX_COX = (
         (lambda x, lam: (x ** int(lam) - 1) / lam if lam else np.log(x), None),
         (lambda x, lam: box_cox(x, 0.5), None),
         (lambda x, lam: box_cox(x + 0.001, lam), "0.001 is added"),
-        (lambda x, lam: box_cox(x + 0.002, lam), "of 21 inputs"),
+        (lambda x, lam: np.log(x) if abs(lam) < 0.01 else box_cox(x, lam), "every small lambda"),
+        (lambda x, lam: (lam * x + 2) ** (1 / lam) if lam else np.exp(x), "not the values"),
+        (lambda x, lam: box_cox(x + 0.002, lam), "inputs, not for"),
         (lambda x, lam: box_cox(x, lam) * 0, "zeros"),
         (lambda x, lam: math.log(x) if lam == 0 else (x**lam - 1) / lam, "TypeError"),
         (lambda x, lam: np.log(x) if x == 0 else (x**lam - 1) / lam, "ValueError"),
@@ -242,6 +244,7 @@ LIKELIHOOD = (
     [
         (lambda x, lam: -len(x) / 2 * np.log(box_cox(x, lam).var()), "slope term"),
         (lambda x, lam: -likelihood(x, lam), "sign"),
+        (lambda x, lam: -len(x) / 2 * np.log(box_cox(x, lam).var()) + (lam - 1) * np.log(np.prod(x)), "infinite"),
         (lambda x, lam: -len(x) / 2 * np.log(box_cox(x, lam).var(ddof=1)) + (lam - 1) * np.log(x).sum(), "n - 1"),
         (
             lambda x, lam: -len(x) / 2 * np.log(box_cox(x, lam).std()) + (lam - 1) * np.log(x).sum(),
@@ -309,6 +312,7 @@ SCALE = (
     ],
     [
         (lambda a, b: scale(b, b), "new values"),
+        (lambda a, b: (scale(a, a), scale(a, b)), "more comes back"),
         (lambda a, b: (b - a.min()) / (a.max() - a.min()), "clipped"),
         (lambda a, b: (b - a.mean()) / a.std(), "standardisation"),
         (lambda a, b: scale(np.r_[a, b], b), "widen"),
@@ -366,6 +370,7 @@ DECODE = (
     ],
     [
         (lambda b, c: b.argmax(axis=1), "positions"),
+        (lambda b, c: c[b.argmax(axis=1)].astype(str), "text"),
         (lambda b, c: b.argmax(axis=1) + 1, "plus one"),
         (lambda b, c: b.argmax(axis=0), "axis=1"),
         (lambda b, c: c[b.argmax(axis=0)], "axis=1"),
@@ -439,6 +444,7 @@ SEQUENCES = (
             lambda t, c, m: t.sort_values(["PatientID", "Timestep"], ascending=False)[c].to_numpy().reshape(-1, m),
             "downwards",
         ),
+        (lambda t, c, m: t.pivot(index="PatientID", columns="Timestep", values=c).astype(int), "whole numbers"),
         (lambda t, c, m: t.sort_values(["PatientID", c])[c].to_numpy().reshape(-1, m), "within a patient"),
         (lambda t, c, m: t.sort_values(["PatientID", "Timestep"])[c].to_numpy().reshape(m, -1), "(1, 3) and should be"),
         (lambda t, c, m: [p[c].mean() for _, p in t.groupby("PatientID")], None),

@@ -104,6 +104,7 @@ LSTM_STEP = (
     [
         (lambda *a: lstm(*a)[::-1], "changed places"),
         (lambda *a: lstm(*a)[0], "only the first"),
+        (lambda *a: (*lstm(*a), a[2]), "more comes back"),
         (lstm_order("ifao"), "another order"),
         (lstm_order("ofia"), "another order"),
         (lstm_order("ifoa"), "another order"),
@@ -412,6 +413,7 @@ CRITIC_LOSS = (
         (loss_with(term=lambda *a: hg.gradient_penalty(*a).item()), "penalty is detached"),
         (loss_with(cut=False), "generator"),
         (lambda *a: critic_loss(*a).item(), "no gradient"),
+        (lambda *a: (critic_loss(*a), hg.gradient_penalty(*a[1:3], a[2].flip(0), a[4])), "more comes back"),
         (loss_of_all_in_no_grad, None),
         (loss_that_learns, "backward"),
         (loss_that_freezes, "freezes"),
