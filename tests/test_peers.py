@@ -2,6 +2,7 @@
 
 import json
 import os
+import runpy
 import socket
 import subprocess
 import sys
@@ -61,37 +62,49 @@ for name, nudged in names:
     weights = [p for network in trainer.networks().values() for p in network.state_dict().values()]
     torch.save(weights, f"{out}/{name}-{peers.size}-{peers.rank}.pt")
     trainer.save(f"{out}/{name}-{peers.size}-by{peers.rank}.pt")
+
+if peers.size > 1:  # the command line here too: to start torchrun once more takes longer than all else
+    from hg_helpers.__main__ import main
+    from hg_helpers.app import commands
+    asked = []
+    commands.join_torchrun = lambda device: asked.append(device) or device  # the two have met already
+    for line in json.loads(sys.argv[3]):
+        code = main(line)
+        assert (code, asked) == (0, ["cpu"]), line
+        asked.clear()
+        torch.distributed.barrier()  # what is resumed next has been written
 """
-
-
-def run(command, folder, **kwargs):
-    done = subprocess.run(
-        command,
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=200,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        **kwargs,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    return done
-
-
-def torchrun() -> list[str]:
-    with socket.socket() as free:  # two tests at once must not meet at the same port
-        free.bind(("127.0.0.1", 0))
-        return [*RUN, "--master-addr", "127.0.0.1", "--master-port", str(free.getsockname()[1])]
+#: One epoch, and a second one by resuming.
+COMMANDS = [
+    ["train", "--data", "cohort.csv", "--out", "v2.pt", "--model", "v2", "--quiet", "--json", "--epochs", "1"],
+    ["train", "--resume", "--out", "v2.pt", "--epochs", "2", "--quiet", "--json"],
+]
 
 
 @pytest.fixture(scope="module")
 def both(tmp_path_factory) -> Path:
-    """All cases trained by one process and by two."""
+    """All cases trained by this process and by two of torchrun's, which then run the commands; what these said."""
     folder = tmp_path_factory.mktemp("peers")
     (folder / "work.py").write_text(WORK)
+    simulate_cohort(20, seed=0).to_csv(folder / "cohort.csv", index=False)
     cases = json.dumps({name: (model, {**TINY, **changes}) for name, (model, changes) in CASES.items()})
-    run([sys.executable, "work.py", str(folder), cases], folder)
-    run([*torchrun(), "work.py", str(folder), cases], folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("TORCHELASTIC_RUN_ID", raising=False)
+        patch.setattr(sys, "argv", ["work.py", str(folder), cases])
+        runpy.run_path(str(folder / "work.py"))
+    with socket.socket() as free:  # two tests at once must not meet at the same port
+        free.bind(("127.0.0.1", 0))
+        address = ["--master-addr", "127.0.0.1", "--master-port", str(free.getsockname()[1])]
+    done = subprocess.run(
+        [*RUN, *address, "work.py", str(folder), cases, json.dumps(COMMANDS)],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=280,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    (folder / "said").write_text(done.stdout)
     return folder
 
 
@@ -121,14 +134,10 @@ def test_the_first_process_writes_alone(both):
     assert hg.Trainer.load(both / "v2-2-by0.pt", device="cpu").step == 9
 
 
-def test_the_command_line_trains_and_resumes_under_torchrun(tmp_path):
-    simulate_cohort(20, seed=0).to_csv(tmp_path / "cohort.csv", index=False)
-    line = ["-m", "hg_helpers", "train", "--data", "cohort.csv", "--out", "v2.pt", "--model", "v2", "--quiet", "--json"]
-    done = run([*torchrun(), *line, "--epochs", "1"], tmp_path)
-    assert done.stdout.count("{") == 1 and json.loads(done.stdout)["generator steps"] == 6  # said once
-    again = run([*torchrun(), *line[:3], "--resume", "--out", "v2.pt", "--epochs", "2", "--quiet", "--json"], tmp_path)
-    assert json.loads(again.stdout)["generator steps"] == 12
-    assert hg.Synthesizer.load(tmp_path / "v2.pt").sample(3).shape == (180, 9)
+def test_the_command_line_trains_and_resumes_under_torchrun(both):
+    said = [json.loads(line) for line in (both / "said").read_text().splitlines() if line.startswith("{")]
+    assert [one["generator steps"] for one in said] == [6, 12]  # each said once, by the first process
+    assert hg.Synthesizer.load(both / "v2.pt").sample(3).shape == (180, 9)
 
 
 def test_a_batch_of_fewer_patients_than_processes_is_refused(monkeypatch):
