@@ -221,7 +221,7 @@ def _factor(answers: list[np.ndarray], wanted: list[np.ndarray]) -> str | None:
 
 def _ratio(answer: np.ndarray, wanted: np.ndarray) -> float:
     """How many times too large all numbers of an answer are; NaN where they are not by one factor."""
-    if answer.shape != wanted.shape or not wanted.any() or not np.isfinite(answer).all():
+    if answer.shape != wanted.shape or not wanted.any() or not np.isfinite([answer, wanted]).all():
         return np.nan
     at = np.abs(wanted).argmax()
     factor = answer.flat[at] / wanted.flat[at]
