@@ -32,6 +32,7 @@ def patients(cohort: pd.DataFrame, *numbers: int) -> pd.DataFrame:
     )
 
 
+@pytest.fixture(scope="module")
 def extremes(cohort: pd.DataFrame, schema: Schema) -> dict[str, tuple[Schema, pd.DataFrame, dict]]:
     """Of each extreme the schema, the table and what it changes in the configuration."""
     names = [feature.name for feature in schema]
@@ -83,10 +84,9 @@ def numbers(state) -> list[torch.Tensor]:
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize("name", EXTREMES)
-def test_an_extreme_stays_finite_or_stops_with_a_remedy(cohort, schema, tiny, tmp_path, name, model):
-    found = extremes(cohort, schema)
-    assert list(found) == EXTREMES
-    schema, table, changes = found[name]
+def test_an_extreme_stays_finite_or_stops_with_a_remedy(extremes, tiny, tmp_path, name, model):
+    assert list(extremes) == EXTREMES
+    schema, table, changes = extremes[name]
     encoder, path = CohortEncoder(schema).fit(table), tmp_path / "model.pt"
     trainer = Trainer(encoder, tiny(model, **changes), "cpu")
     try:
