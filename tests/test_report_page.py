@@ -73,8 +73,9 @@ def folder(cohort, schema, tmp_path_factory):
     (folder / "six.yaml").write_text(yaml.safe_dump(plan))
     options = {f"--{name}": f"{name}.csv" for name in tables} | {"--schema": "six.yaml", "--out": "report"}
     named = [part for option, file in options.items() for part in (option, str(folder / file))]
-    with pytest.MonkeyPatch.context() as patch:  # test_main takes the default number of draws
+    with pytest.MonkeyPatch.context() as patch:  # test_main takes the default numbers of draws and of dots
         patch.setattr(commands, "evaluate_tables", functools.partial(hg.evaluate, draws=1, bootstrap=20))
+        patch.setattr(commands, "FILE_DPI", 40)
         assert main(["evaluate", *named]) == 0
     return folder
 
