@@ -1,5 +1,6 @@
 """Every figure is checked against numbers that are computed here in another way, and against what a reader needs."""
 
+import functools
 import re
 from dataclasses import replace
 from html import escape
@@ -132,6 +133,7 @@ def drawn() -> dict:
     return out
 
 
+@functools.cache  # by the figure: drawn once for all that look at it
 def rendered(figure: Figure) -> FigureCanvasAgg:
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
