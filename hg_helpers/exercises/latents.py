@@ -74,11 +74,6 @@ def check_reparameterise(mean, log_variance, noise):
     return mean + noise * torch.exp(0.5 * log_variance)
 
 
-@exercise(lambda shape: (random_tensor(*shape),), [[shape] for shape in LATENTS])
-def check_prototypes(t):
-    return t.mean(1, keepdim=True)
-
-
 @exercise(tuple, [()], is_value=True)
 def check_toy_prototypes():
     t = toy_latents()

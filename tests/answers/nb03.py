@@ -346,62 +346,10 @@ DRAW = (
     ],
 )
 
-# --- prototypes -------------------------------------------------------------------------------------------------------
-
-
-def loop_over_patients(t):
-    rows = []
-    for patient in t:
-        total = torch.zeros(t.shape[2])
-        for month in patient:
-            total = total + month
-        rows.append([(total / t.shape[1]).tolist()])
-    return rows
-
-
-PROTOTYPES = (
-    [
-        lambda t: t.mean(1, keepdim=True),
-        lambda t: t.mean(dim=1).unsqueeze(1),
-        lambda t: np.asarray(t).mean(axis=1, keepdims=True),
-        loop_over_patients,
-        lambda t: torch.einsum("blz->bz", t)[:, None] / t.shape[1],
-        lambda t: t.sum(-2, keepdim=True) / t.size(1),
-        lambda t: torch.stack([p.mean(0, keepdim=True) for p in t]),
-        lambda t: t.double().mean(1, True),
-    ],
-    [
-        (lambda t: t.mean(1), "keepdim"),
-        (lambda t: t.mean(0, keepdim=True), "axis 0"),
-        (lambda t: t.mean(0), "axis 0"),
-        (lambda t: t.mean(2, keepdim=True), "axis 2"),
-        (lambda t: t.mean(-1), "axis 2"),
-        (lambda t: t.mean((0, 1), keepdim=True), "everybody"),
-        (lambda t: t.mean(), "one number"),
-        (lambda t: t.sum(1, keepdim=True), "sum"),
-        (lambda t: t[:, -1:], "last month"),
-        (lambda t: t[:, :1], "first month"),
-        (lambda t: t.median(1, keepdim=True).values, "median"),
-        (lambda t: t.mean(1, keepdim=True).transpose(0, 1), "shape"),
-        (lambda t: t.mean(1)[..., None], "shape"),
-        (lambda t: t.mean(1, keepdim=True).squeeze(), "keepdim"),
-        (lambda t: t.mean(1, keepdim=True).expand(-1, t.shape[1], -1), "shape"),
-        (lambda t: t.sum(1, keepdim=True) / 4, None),
-        (lambda t: t.sum(1, keepdim=True) // t.shape[1], "whole numbers"),
-        (lambda t: t.sum(1, keepdim=True) / (t.shape[1] - 1), None),
-        (lambda t: t.mean(1, keepdim=True).round(decimals=1), "rounded"),
-        (lambda t: t, "as it was given"),
-        (lambda t: [p.mean() for p in t], None),
-        (lambda t: t.sub_(t - t.mean(1, keepdim=True)), "in place"),
-        (lambda t: torch.tensor([[[1.5, 0]], [[1.25, 0.75]], [[1.5, 2]]]), "same answer"),
-    ],
-)
-
 ANSWERS = {
     "residual_encoder": RESIDUAL,
     "kl": KL,
     "aggregate_kl": AGGREGATE,
     "detached_loss": DETACHED,
     "reparameterise": DRAW,
-    "prototypes": PROTOTYPES,
 }
