@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 from dataclasses import asdict
+from pathlib import Path
 from types import SimpleNamespace
 
 import pandas as pd
@@ -21,6 +22,9 @@ from hg_helpers.cohort.simulate import simulate_cohort
 from tests.bench import ablation
 from tests.bench.ablation import main
 
+ROOT = Path(__file__).resolve().parents[1]
+SHORT = {"epochs": 3, "hidden": 32, "latent": 32, "learning_rate": 0.002}
+FULL_LENGTH = {"epochs": 8, "hidden": 64, "latent": 64, "learning_rate": 0.001}
 TINY = {"hidden": 4, "latent": 4, "batch_size": 400, "lengths": [2], "epochs": 1}
 OPTIONS = [
     "--hidden",
@@ -165,6 +169,14 @@ def test_runs_with_other_settings_are_done_again_and_said_to_be(here, monkeypatc
     assert "v2, seed 0" in caplog.text and "epochs 4 -> 1" in caplog.text and "v1" not in caplog.text
     assert asked_for(monkeypatch, out, epochs=4) == [("v1", 0)]
     assert asked_for(monkeypatch, out, hidden=5) == [("v1", 0), ("v2", 0)]
+
+
+@pytest.mark.parametrize(("table", "common"), [("ablation.csv", SHORT), ("ablation_workshop.csv", FULL_LENGTH)])
+def test_the_tables_of_the_repository_hold_three_seeds_of_todays_settings(table, common):
+    held = ablation._read(ROOT / "data" / "results" / table)
+    names = set(held["configuration"]) - {ablation.FLOOR}
+    wanted = {(name, seed): ablation.configuration(name, seed=seed, **common) for name in names for seed in range(3)}
+    assert ablation._to_do(held, wanted) == []
 
 
 def test_a_run_takes_the_place_of_its_older_rows_and_of_no_others(here):
