@@ -132,17 +132,20 @@ def test_codes_of_true_and_false_and_of_halves_are_kept_as_such():
     assert cohort["edema"].tolist() == [0.5, 1.0, 0.0]
 
 
-def test_the_public_size_is_checked_in_seconds_on_any_machine():
+def test_the_public_size_is_checked_in_well_under_a_second():
     table = published_table(8916)
     shuffled = table.sample(frac=1, random_state=0)
     validate_cohort(published_table(2), ART_FULL)  # the first call pays for imports
     seconds = []
     for one in (table, shuffled):
-        started = time.process_time()
-        cohort = validate_cohort(one, ART_FULL)
-        seconds.append(time.process_time() - started)
-        assert len(cohort) == 534_960
-    assert max(seconds) < 4, seconds
+        runs = []
+        for _ in range(3):  # the first also pays for memory that the process has not had yet
+            started = time.process_time()
+            cohort = validate_cohort(one, ART_FULL)
+            runs.append(time.process_time() - started)
+            assert len(cohort) == 534_960
+        seconds.append(min(runs))
+    assert seconds[0] < 1 and seconds[1] < 2, seconds
 
 
 # --- columns --------------------------------------------------------------------------------------------------------
