@@ -34,22 +34,8 @@ class Model:
         encoder = CohortEncoder(SCHEMA).fit(train)
         self.trainer = Trainer(encoder, config, "cpu")
         self.train, self.others = encoder.transform(train), encoder.transform(others)
-        self.owner: dict[bytes, int] = {}
-        update, run = self.trainer.source.update, self.trainer._batch
-
-        def batch(real):
-            self.batch = [self.place[one.numpy().tobytes()] for one in real]
-            return run(real)
-
-        def note(latents, random):
-            self.owner |= {
-                one.numpy().tobytes(): k for one, k in zip(latents.detach().mean(1), self.batch, strict=True)
-            }
-            update(latents, random)
-
-        self.place = {one.numpy().tobytes(): k for k, one in enumerate(self.train)}
-        self.trainer._batch, self.trainer.source.update = batch, note
-        self.trainer.fit(self.train, progress=False)
+        prototypes, owners = attack.with_owners(self.trainer, self.train, config.epochs)
+        self.owner = {one.numpy().tobytes(): int(k) for one, k in zip(prototypes, owners, strict=True)}
         synthesizer = self.trainer.synthesizer()
         self.files = {kind: folder / f"{kind}.pt" for kind in ("kept", "gaussian", "clustered")}
         for kind, path in self.files.items():

@@ -25,11 +25,12 @@ from .pretrained import HOLDOUT_SEED, PATIENTS, training_cohort
 KNOWN = 400  # prototypes whose owners the attacker has learnt otherwise
 
 
-def with_owners(trainer: Trainer, x: Tensor) -> tuple[Tensor, Tensor]:
-    """One epoch more of training: prototypes (n, Z) and the number of each one's patient, (n,), -1 where older."""
-    lengths = trainer.config.lengths_for(trainer.schema.length)
-    batches = curriculum_batches(len(x), lengths, trainer.config.batch_size, trainer.config.seed, trainer.epoch)
-    patients, owner, remember = iter([batch for _, batch in batches]), {}, trainer.source.update
+def with_owners(trainer: Trainer, x: Tensor, epochs: int = 1) -> tuple[Tensor, Tensor]:
+    """So many epochs more: prototypes (n, Z) and the number of each one's patient, (n,), -1 where it is older."""
+    config, last = trainer.config, trainer.epoch + epochs
+    lengths, owner, remember = config.lengths_for(trainer.schema.length), {}, trainer.source.update
+    every = [curriculum_batches(len(x), lengths, config.batch_size, config.seed, k) for k in range(trainer.epoch, last)]
+    patients = (batch for batches in every for _, batch in batches)
 
     def update(latents: Tensor, generator: torch.Generator) -> None:
         means = latents.detach().mean(1)  # the prototypes as the buffer makes them, bit for bit
@@ -37,7 +38,7 @@ def with_owners(trainer: Trainer, x: Tensor) -> tuple[Tensor, Tensor]:
         remember(latents, generator)
 
     trainer.source.update = update
-    trainer.fit(x, epochs=trainer.epoch + 1, progress=False)
+    trainer.fit(x, epochs=last, progress=False)
     del trainer.source.update
     prototypes = trainer.source.prototypes[:, 0].clone()
     return prototypes, torch.tensor([owner.get(one.numpy().tobytes(), -1) for one in prototypes])
