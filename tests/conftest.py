@@ -1,5 +1,7 @@
 """What the tests of the model path share: a small cohort, its tensor, and a configuration that trains in an instant."""
 
+import functools
+from collections.abc import Callable
 from dataclasses import replace
 
 import pandas as pd
@@ -51,3 +53,19 @@ def tiny():
         return getattr(TrainConfig, model)(**{**small, **changes})
 
     return make
+
+
+@pytest.fixture(scope="session")
+def quick_report() -> Callable[[pytest.MonkeyPatch], None]:
+    """``quick_report(monkeypatch)``: `evaluate` takes one draw, few bootstraps, few dots, where no number is read.
+
+    One test in test_main takes the default numbers.
+    """
+    from hg_helpers.app import commands  # and with it matplotlib, which most tests do not need
+    from hg_helpers.metrics import evaluate
+
+    def quick(patch: pytest.MonkeyPatch) -> None:
+        patch.setattr(commands, "evaluate_tables", functools.partial(evaluate, draws=1, bootstrap=20))
+        patch.setattr(commands, "FILE_DPI", 40)
+
+    return quick

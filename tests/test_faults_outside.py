@@ -1,6 +1,5 @@
 """Faults that come from outside the model: seeds, terminals, paths, pipes, tables of others, another pandas."""
 
-import functools
 import json
 import os
 import re
@@ -286,9 +285,8 @@ def test_no_tensor_shares_memory_with_a_table_which_pandas_3_lets_nobody_write_t
 # --- the report in a terminal -----------------------------------------------------------------------------------------
 
 
-def test_the_report_fits_eighty_columns_and_says_where_it_is(files, cohort, capsys, monkeypatch):
-    monkeypatch.setattr(commands, "evaluate_tables", functools.partial(hg.evaluate, draws=1, bootstrap=20))
-    monkeypatch.setattr(commands, "FILE_DPI", 40)
+def test_the_report_fits_eighty_columns_and_says_where_it_is(files, cohort, capsys, monkeypatch, quick_report):
+    quick_report(monkeypatch)
     assert evaluate(files, "--model", str(with_split(files, cohort))) == 0
     lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines[:-1])) <= 80 and "nan" not in " ".join(lines).lower()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import os
 import queue
@@ -22,7 +21,6 @@ from hg_helpers.app.demo import run_demo, summary_text
 from hg_helpers.cohort.art import ART_DEMO, ART_FULL
 from hg_helpers.cohort.load import load_cohort
 from hg_helpers.cohort.simulate import simulate_cohort
-from hg_helpers.metrics import evaluate
 from hg_helpers.model.synthesizer import Synthesizer
 from hg_helpers.model.training import Trainer
 
@@ -247,7 +245,7 @@ def test_the_demo_leaves_models_tables_and_pictures(tmp_path, capsys, monkeypatc
 
 
 @pytest.mark.skipif(not PBC.is_file(), reason="shared/data/pbcseq.csv is not part of the repository")
-def test_real_clinical_visits_from_train_to_report(tmp_path, capsys, caplog, monkeypatch):
+def test_real_clinical_visits_from_train_to_report(tmp_path, capsys, caplog, monkeypatch, quick_report):
     schema, model = str(tmp_path / "six.yaml"), str(tmp_path / "pbc.pt")
     text = (ROOT / "data" / "pbcseq.yaml").read_text()
     assert len(text.splitlines()) <= 25
@@ -266,9 +264,7 @@ def test_real_clinical_visits_from_train_to_report(tmp_path, capsys, caplog, mon
     )
     assert (table.groupby("id")["sex"].nunique() == 1).all() and (table.groupby("id").size() == 6).all()
     report = tmp_path / "report"
-    # the default number of draws, and of dots, is taken above on another table
-    monkeypatch.setattr("hg_helpers.app.commands.evaluate_tables", functools.partial(evaluate, draws=1, bootstrap=20))
-    monkeypatch.setattr("hg_helpers.app.commands.FILE_DPI", 40)
+    quick_report(monkeypatch)
     arguments = ["evaluate", "--real", str(PBC), "--model", model, "--synthetic", str(drawn), "--schema", schema]
     assert main([*arguments, "--out", str(report)]) == 0
     assert np.isfinite(pd.read_csv(report / "report.csv").query("metric == 'ks'")["value"]).all()

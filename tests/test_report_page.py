@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections import Counter
 from html.parser import HTMLParser
 
@@ -13,7 +12,6 @@ import yaml
 
 import hg_helpers as hg
 from hg_helpers.__main__ import main
-from hg_helpers.app import commands
 from hg_helpers.app.report import WORDS, write_page
 from hg_helpers.metrics import METRICS
 
@@ -60,7 +58,7 @@ class Page(HTMLParser):
 
 
 @pytest.fixture(scope="module")
-def folder(cohort, schema, tmp_path_factory):
+def folder(cohort, schema, tmp_path_factory, quick_report):
     """A report on tables whose columns have names that a page must not take for its own."""
     folder = tmp_path_factory.mktemp("page")
     tables = {"real": cohort, "holdout": hg.simulate_cohort(30, months=6, seed=7)}
@@ -73,9 +71,8 @@ def folder(cohort, schema, tmp_path_factory):
     (folder / "six.yaml").write_text(yaml.safe_dump(plan))
     options = {f"--{name}": f"{name}.csv" for name in tables} | {"--schema": "six.yaml", "--out": "report"}
     named = [part for option, file in options.items() for part in (option, str(folder / file))]
-    with pytest.MonkeyPatch.context() as patch:  # test_main takes the default numbers of draws and of dots
-        patch.setattr(commands, "evaluate_tables", functools.partial(hg.evaluate, draws=1, bootstrap=20))
-        patch.setattr(commands, "FILE_DPI", 40)
+    with pytest.MonkeyPatch.context() as patch:
+        quick_report(patch)
         assert main(["evaluate", *named]) == 0
     return folder
 
