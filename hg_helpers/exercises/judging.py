@@ -118,7 +118,7 @@ class Exercise:
 
     def _without_answer(self, outcomes: list[Outcome]) -> str | None:
         values = [outcome.value for outcome in outcomes if outcome.error is None]
-        if any(isinstance(a, (tuple, list, type(...))) and "Ellipsis" in v.one_line(a, 9999) for a in values):
+        if any(map(v.unfilled, values)):
             return UNFILLED if values[0] is ... else UNFILLED.replace("nothing", "not everything")
         missing = [i for i, outcome in enumerate(outcomes) if outcome.error is None and outcome.value is None]
         if not missing:

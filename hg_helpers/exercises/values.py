@@ -58,6 +58,11 @@ def no_numbers(value: Any) -> str:
     return f"a {type(value).__name__} comes back{advice}."
 
 
+def unfilled(value: Any) -> bool:
+    """Whether a `...` still stands in an answer, or in a part of it."""
+    return value is ... or (isinstance(value, (tuple, list)) and any(map(unfilled, value)))
+
+
 def one_line(text: Any, most: int = 160) -> str:
     """Anything in one line of at most so many characters."""
     try:
