@@ -49,10 +49,65 @@ def test_the_restricted_mean_is_the_mean_wait_where_nobody_is_lost():
         assert restricted_mean(curve, until) == pytest.approx(np.minimum(months, until).mean())
 
 
-@pytest.mark.parametrize("months", [[], [-1, 2]])
-def test_kaplan_meier_of_nobody_or_of_the_past_is_an_error(months):
-    with pytest.raises(ValueError, match="at least one patient, and months from 0 on"):
-        kaplan_meier(months, [True] * len(months))
+@pytest.mark.parametrize(
+    ("months", "reached", "says"),
+    [
+        ([], [], "at least one patient"),
+        ([-1, 2], [True, True], "months must be 2 whole numbers from 0 on; entry 0 is -1"),
+        ([2.5, 3], [True, True], "months .* entry 0 is 2.5"),  # rounded down it would be another course
+        ([1, None], [True, True], "months .* entry 1 is nan"),
+        (["1", "soon"], [True, True], "months .* entry 1 is 'soon'"),
+        ([1, 2], [0, 2], "reached must be 2 whole numbers from 0 to 1; entry 1 is 2"),  # R's 2 for an event
+        ([1, 2], [True, None], "reached .* entry 1 is None"),
+        ([1, 2], [True], "reached must be 2 whole numbers from 0 to 1; it has 1"),
+    ],
+)
+def test_kaplan_meier_of_what_is_no_course_is_an_error(months, reached, says):
+    with pytest.raises(ValueError, match=says):
+        kaplan_meier(months, reached)
+
+
+def test_kaplan_meier_takes_what_a_table_holds():
+    expected = kaplan_meier([1, 2, 2], [True, False, True])
+    for reached in (pd.Series([1, 0, 1], index=[7, 8, 9]), pd.array([True, False, True], dtype="boolean"), [1.0, 0, 1]):
+        assert kaplan_meier(pd.Series([1.0, 2, 2]), reached).equals(expected)
+
+
+def test_where_visits_have_times_of_their_own_the_wait_is_a_time_and_no_count_of_visits():
+    lab = hg.Feature("lab", "real", role="outcome", threshold=10)
+    schema = hg.Schema([lab], patient="who", time="day", regular=False)
+    days = [3, 40, 200, 0, 15]  # the first patient comes on day 3, is below 10 at the third visit; the second never is
+    table = pd.DataFrame({"who": [1, 1, 1, 2, 2], "day": days, "lab": [50.0, 20, 5, 30, 11]})
+    dates = pd.Timestamp("2001-02-27") + pd.to_timedelta(table["day"], unit="D")
+    for given in (table, table.sample(frac=1, random_state=0), table.assign(day=dates)):
+        found = time_to_outcome(given, schema)
+        assert found["time"].tolist() == [197, 15] and found["reached"].tolist() == [True, False]
+        assert "months" not in found
+    german = time_to_outcome(
+        table.assign(day=dates.dt.strftime("%d.%m.%Y")), dataclasses.replace(schema, date_format="%d.%m.%Y")
+    )
+    assert german["time"].tolist() == [197, 15]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        (
+            {"action": [0, 2]},
+            "action must be 2 whole numbers from 0 to 1; entry 1 is 2",
+        ),  # else the next state's action
+        ({"state": [0, -1]}, "state must be 2 whole numbers from 0 to 1; entry 1 is -1"),  # else the last state
+        ({"following": [0, 5]}, "following .* entry 1 is 5"),
+        ({"following": [0]}, "following must be 2 whole numbers from 0 to 1; it has 1"),
+        ({"reward": [0.0, np.nan]}, "reward must be 2 numbers"),
+        ({"reward": [0.0, 1.0, 2.0]}, "reward must be 2 numbers"),
+    ],
+)
+def test_a_decision_that_cannot_be_is_refused_and_not_booked_on_another_one(wrong, says):
+    steps = {"state": [0, 1], "action": [0, 1], "reward": [0.0, 1.0], "following": [1, 1]}
+    fitted_q(**steps, shape=(2, 2))
+    with pytest.raises(ValueError, match=says):
+        fitted_q(**(steps | wrong), shape=(2, 2))
 
 
 def test_fitted_q_solves_a_process_whose_values_are_known():

@@ -36,8 +36,7 @@ def describe(source: str | Path | pd.DataFrame, patient: str, time: str, **readi
     """Draft the schema of a table: YAML with comments, which :meth:`hg_helpers.Schema.from_yaml` reads.
 
     What cannot be modelled, or should not (names, free text, dates such as birth dates), is left out with the reason.
-    ``patient`` and ``time`` are columns of ``source``; ``reading`` may hold a file's ``separator``, ``decimal`` mark,
-    ``encoding`` or ``sheet``.
+    ``patient`` and ``time`` are columns; ``reading`` may hold ``separator``, ``decimal``, ``encoding`` or ``sheet``.
     """
     name, table = "a DataFrame", source
     if not isinstance(source, pd.DataFrame):

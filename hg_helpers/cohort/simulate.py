@@ -1,7 +1,6 @@
 """A simulated ART-for-HIV cohort with known truth: the default data of this package, no patient in it.
 
-``simulate_cohort(1000, seed=75)`` is the bundled one. All constants were chosen to meet the published margins; none is
-a clinical estimate.
+``simulate_cohort(1000, seed=75)`` is the bundled one. Its constants meet the published margins; no clinical estimates.
 
 * treatment (adherence, resistance, switches) is a Markov chain in which *when* a patient switches never depends on
   *what* they take, and whose switches leave the shares of :func:`truth` as they are, in every month;

@@ -1,8 +1,7 @@
 """Immediate feedback on a learner's own version of what the notebooks teach: one `check_...` an exercise.
 
-Each check prints one message: right, or which mistake an answer looks like, with what was given, what came back and
-what was expected; and it returns whether the answer is right. :mod:`.toy` holds the three patients that run through
-the series.
+Each check returns whether an answer is right, and prints that, or which mistake it looks like, with what was given,
+what came back and what was expected. :mod:`.toy` holds the three patients that run through the series.
 """
 
 from typing import Any

@@ -20,6 +20,7 @@ from ..cohort.courses import Courses, time_values
 from ..cohort.encoding import CohortEncoder
 from ..cohort.load import validate_cohort
 from ..cohort.schema import Feature, Schema
+from ..runtime.columns import UNITS
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,7 +32,7 @@ class CohortArrays:
     there: np.ndarray  # (n, months), whether a course has this visit
     reals: np.ndarray  # (n, months, real features), in the table's units; NaN in a gap and behind the last visit
     levels: np.ndarray  # (n, months, discrete features), position in `Feature.levels`; -1 where there is none
-    times: np.ndarray | None = None  # (n, months) where visits have times of their own, NaN behind the last
+    times: np.ndarray | None = None  # (n, months) where visits have their own, dates in days; NaN behind the last
     scaled: np.ndarray | None = None  # (n, months, real features) in [0, 1], as the encoder, if any, gives them
     encoder: CohortEncoder | None = None
     whole: bool = True  # whether every visit and value is there, here and in cohorts that this is compared with
@@ -51,7 +52,9 @@ class CohortArrays:
         values = checked_values(table, schema)
         reals = laid_out([values[f.name] for f in schema.real], np.nan, np.float64)
         levels = laid_out([np.nan_to_num(values[f.name], nan=-1) for f in schema.discrete], -1, np.int32)
-        times = None if schema.regular else laid_out([time_values(table, schema)], np.nan, np.float64)[:, :, 0]
+        times = time_values(table, schema)
+        times = times / UNITS[0] if times.dtype == np.int64 else times  # dates and durations come in microseconds
+        times = None if schema.regular else laid_out([times], np.nan, np.float64)[:, :, 0]
         scaled = None if encoder is None else laid_out(encoder.scale(table, name), np.nan, np.float64)
         whole = not (np.isnan(reals).any() or (levels < 0).any() or not there.all())
         patients = table[schema.patient].to_numpy()[np.cumsum(sizes) - sizes]

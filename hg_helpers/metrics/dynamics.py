@@ -153,8 +153,7 @@ def switching_ratio(real: Cohort, synthetic: Cohort) -> Result:
     """Rate of switches, synthetic over real, of the regimen (in a schema without one, of all that may change).
 
     The share of month-to-month transitions at which their joint changes: 6 means that synthetic patients flicker six
-    times too often, inf that only they do. Table: that joint, then each discrete feature alone, with the rates and the
-    shares of patients who ever switch.
+    times too often, inf that only they do. Table, joint and single features: rates, shares of those who ever switch.
     """
     rows = []
     for names in switching_names(real.schema) if real.months > 1 else []:

@@ -17,6 +17,7 @@ import pandas as pd
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.metrics import roc_auc_score
 
+from ..runtime.columns import whole_numbers
 from .dynamics import switches
 from .metric import Cohort, Result, averaged, metric, one_thread
 
@@ -130,8 +131,8 @@ def time_to_outcome(cohort: Cohort, threshold: float | None = None) -> pd.DataFr
     """How long each patient takes until the schema's real feature with role "outcome" is below a threshold.
 
     In the feature's units; by default ``Feature.threshold``. One row a patient, index the patient's id: ``start``, the
-    first known outcome; ``months`` until it is first below; ``reached``, False where it never is (``months`` is then
-    the last known one).
+    first known outcome; ``months`` until it is first below, or until the last known one where it never is (``reached``
+    False). Irregular visits: ``time`` in place of months, since the first one, in its column's unit, of dates in days.
     """
     outcome = next((f for f in cohort.schema.real if f.role == "outcome"), None)
     threshold = threshold if outcome is None or threshold is not None else outcome.threshold
@@ -139,9 +140,10 @@ def time_to_outcome(cohort: Cohort, threshold: float | None = None) -> pd.DataFr
         raise ValueError("the schema names no real feature with role 'outcome', or there is no threshold: give both")
     values, known = cohort.values(outcome.name), cohort.known(outcome.name)
     below, last = values < threshold, cohort.months - 1 - known[:, ::-1].argmax(axis=1)
-    months = np.where(below.any(axis=1), below.argmax(axis=1), np.where(known.any(axis=1), last, 0))
-    start = values[np.arange(len(values)), known.argmax(axis=1)]
-    table = {"start": start, "months": months, "reached": below.any(axis=1)}
+    visit = np.where(below.any(axis=1), below.argmax(axis=1), np.where(known.any(axis=1), last, 0))
+    each = np.arange(len(values))
+    waited = {"months": visit} if cohort.times is None else {"time": cohort.times[each, visit] - cohort.times[:, 0]}
+    table = {"start": values[each, known.argmax(axis=1)], **waited, "reached": below.any(axis=1)}
     return pd.DataFrame(table, index=pd.Index(cohort.patients, name=cohort.schema.patient)).sort_index()
 
 
@@ -151,9 +153,10 @@ def kaplan_meier(months: Sequence[int], reached: Sequence[bool]) -> pd.DataFrame
     ``months`` are whole numbers from 0: when the outcome was ``reached``, or until when the patient was seen without.
     One row a month from 0 to the last one, index the month: ``at_risk``, ``events``, ``reached`` (1 - S).
     """
-    months, reached = np.asarray(months, dtype=int), np.asarray(reached, dtype=bool)
-    if not len(months) or months.min() < 0:
-        raise ValueError("Kaplan-Meier needs at least one patient, and months from 0 on")
+    months = whole_numbers("months", months, len(months))
+    reached = whole_numbers("reached", reached, len(months), below=2).astype(bool)
+    if not len(months):
+        raise ValueError("Kaplan-Meier needs at least one patient")
     events = np.bincount(months[reached], minlength=months.max() + 1)
     at_risk = np.bincount(months)[::-1].cumsum()[::-1]
     share = 1 - np.cumprod(1 - events / at_risk)
@@ -177,7 +180,11 @@ def fitted_q(
     """
     if not 0 <= discount < 1:
         raise ValueError(f"discount must be at least 0 and below 1, or values grow without end; not {discount!r}")
-    cell, size = state * shape[1] + action, shape[0] * shape[1]
+    steps, size, reward = len(state), shape[0] * shape[1], np.asarray(reward, dtype=float)
+    state, following = (whole_numbers(*x, steps, shape[0]) for x in (("state", state), ("following", following)))
+    if reward.shape != (steps,) or not np.isfinite(reward).all():
+        raise ValueError(f"reward must be {steps} numbers, one a step; none may be missing or infinite")
+    cell = state * shape[1] + whole_numbers("action", action, steps, shape[1])
     count = np.bincount(cell, minlength=size)
     known = (count >= max(minimum, 1)).reshape(shape)
     best, change = np.zeros(shape[0]), 1.0

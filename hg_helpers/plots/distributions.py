@@ -38,8 +38,7 @@ def distributions(
 
     ``synthetic`` is one table, called ``label``, or several as ``{name: table}``. A lab whose transform is Box-Cox gets
     a log10 axis, unless a value is zero or negative or the range is under a decade. A collapsed model's spike is cut
-    off, its height written on the panel. Shares are of known values. Columns: ``feature, source, level, left, right,
-    share``, one row a bar or bin.
+    off, its height written on the panel. A row a bar or bin: ``feature, source, level, left, right, share`` (of known).
     """
     tables = with_real(real, synthetic, label, real_label)
     look, drawn, told = style.looks(tables), [], []

@@ -156,8 +156,7 @@ def privacy_distances(tables: Tables, label: str = "synthetic") -> Drawn:
 
     A cohort that copies its training patients starts at distance 0. The larger of the two real sets would lie closer by
     its size alone, so curves and the share above each panel (ideal: 0.5) are of both at equal numbers. ``tables`` come
-    from :func:`hg_helpers.metrics.dcr_share`, one or ``{name: table}``; the returned one has the columns ``source, set,
-    distance, share``: the steps of each curve.
+    from :func:`hg_helpers.metrics.dcr_share`, one or ``{name: table}``. Columns: ``source, set, distance, share``.
     """
     tables = named(tables, label)
     figure, panels = style.panels(len(tables), 3, 3.6, sharex=True, sharey=True)

@@ -122,8 +122,7 @@ def _lines(table: pd.DataFrame, schema: Schema, feature: Feature, name: str, pat
 def regimen_shares(tables: Tables, schema: Schema, feature: str | None = None) -> Drawn:
     """Shares of a feature's levels over the months, stacked to 100 %, one panel a table.
 
-    ``feature`` is discrete; None takes the first of the schema's regimen. The table has the columns ``source, time,
-    level, share``, absent levels with share 0.
+    ``feature`` is discrete; None: the first of the regimen. Columns: ``source, time, level, share``, 0 where absent.
     """
     tables = named(tables, "cohort")
     if feature is None and not schema.regimen:

@@ -75,6 +75,17 @@ def numbers(column: pd.Series) -> tuple[np.ndarray, np.ndarray]:
     return values, np.isnan(values) & ~is_blank(column)
 
 
+def whole_numbers(name: str, values: Any, count: int, below: int | None = None) -> np.ndarray:
+    """An argument's values, ``count`` of them, as integers from 0 to less than ``below``; True counts as 1."""
+    column, limit = pd.Series(values), "on" if below is None else f"to {below - 1}"
+    found = numbers(column)[0]
+    wrong = ~((found >= 0) & (found < (below or np.inf)) & (found % 1 == 0))
+    if len(found) != count or wrong.any():
+        first = next((f"entry {at} is {shown(value)}" for at, value in column[wrong].items()), f"it has {len(found)}")
+        raise ValueError(f"{name} must be {count} whole numbers from 0 {limit}; {first}")
+    return found.astype(np.int64)
+
+
 def type_name(column: pd.Series) -> Any:
     """A column's type as plain data for a checkpoint: its name, of categories also which; None if it is not kept."""
     dtype = column.dtype
