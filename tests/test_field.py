@@ -93,6 +93,13 @@ def test_a_peer_that_is_not_installed_is_said(few, tmp_path, monkeypatch, capsys
     assert "No module named 'mostlyai'. How to install" in capsys.readouterr().out
 
 
+def test_a_model_that_never_stops_by_itself_is_not_run_until_it_does(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(field, "run", None)
+    wanted = ["--only", "v2_plus", "PAR", "--budget", "converged", "--out", str(tmp_path / "field.csv")]
+    assert field.main(wanted) == 0 and not (tmp_path / "field.csv").exists()
+    assert capsys.readouterr().out.count("never stops by itself: give --budget CPU-seconds") == 2
+
+
 def test_our_models_get_as_many_epochs_as_the_time_allows(few, monkeypatch):
     train, _ = few
     clock = iter([0.0, 10.0])  # one epoch takes ten seconds
