@@ -1,7 +1,6 @@
 """Health Gym v2, the teaching series: from a cohort to synthetic patients, and why a naive generator loses people.
 
-``import hg_helpers as hg``; the public names are those of the rooms `cohort` and `model`, the modules `exercises`,
-`metrics` and `plots`, and the few listed here.
+``import hg_helpers as hg``; public: `exercises`, `metrics`, `plots`, all of `cohort` and `model`, and the names here.
 """
 
 import sys

@@ -24,7 +24,16 @@ from hg_helpers.cohort.art import ART_DEMO, ART_FULL
 from hg_helpers.cohort.schema import Feature, Schema
 from hg_helpers.cohort.simulate import simulate_cohort
 from hg_helpers.exercises import toy_gan, toy_points
-from hg_helpers.metrics import association_matrix, c2st_auc, coverage, dcr_share, within_patient_correlation
+from hg_helpers.metrics import (
+    association_difference,
+    association_matrix,
+    c2st_auc,
+    coverage,
+    dcr_share,
+    trend_difference,
+    within_patient_correlation,
+)
+from hg_helpers.metrics.arrays import prepare
 from hg_helpers.model import PersistentNoise, UniformNoise
 from hg_helpers.plots.report import report_figures
 from hg_helpers.plots.style import contrast
@@ -885,6 +894,18 @@ def test_the_pictures_of_a_report_name_each_set_with_its_number_of_patients():
             "trends_and_cycles",
             "giveaways",
         )
+
+
+def test_the_pictures_of_a_report_measure_on_its_scale_and_not_on_that_of_few_held_out_patients(caplog):
+    few = OTHER[OTHER["PatientID"].isin(OTHER["PatientID"].unique()[:3])]
+    with caplog.at_level("INFO", logger="hg_helpers"):
+        pictures = dict(report_figures(REAL, few, REAL, SCHEMA))
+    assert "clipped" not in caplog.text  # these synthetic values are all within the training patients' range
+    arrays = prepare(SCHEMA, None, train=REAL, holdout=few, synthetic=REAL)
+    told = c2st_auc(*arrays[1:], seed=0)[1]["auc"].max()
+    assert f"(AUC {told:.2f};" in pictures["giveaways"].alt
+    assert f"difference {association_difference(*arrays[1:])[0]:.2f}" in pictures["association"].alt
+    assert f"trends differ by {trend_difference(*arrays[1:])[0]:.2f}" in pictures["trends_and_cycles"].alt
 
 
 # --- wrong input ----------------------------------------------------------------------------------------------------

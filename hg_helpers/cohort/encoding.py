@@ -126,7 +126,7 @@ class CohortEncoder:
     def _say_clipped(self, table: str) -> None:
         if self.clipped:
             said = ", ".join(f"{name} {count}" for name, count in self.clipped.items())
-            TableLog(table).info("values outside the range of the training patients were clipped to it: %s", said)
+            TableLog(table).info("values outside the range of those who set the scale were clipped to it: %s", said)
 
     def inverse_transform(self, x: torch.Tensor, first_patient: int = 0) -> pd.DataFrame:
         """Decode a tensor, of any number of months, to a table in the layout, codes and units of the fitted cohort.

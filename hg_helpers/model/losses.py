@@ -79,7 +79,7 @@ def co_moments(x: Tensor, power: int = 1) -> Tensor:
     """Of each patient, mean products of all pairs of channels: of values, of changes, and of the patient's means.
 
     Of levels (0 or 1), the first are shares of months that have both, the second how often one is taken up or left; the
-    third tell patients who differ from alike ones. Beside the channels stands a 1: (B, L, C) to (B, 3, C + 1, C + 1).
+    third tell patients who differ from alike ones. Beside the channels stands a 1: (B, L, C) to (B, 3, C + 1, C + 1);
     ``power`` 2 gives mean squared products.
     """
     x = torch.cat([x, torch.ones_like(x[..., :1])], -1)
@@ -90,9 +90,8 @@ def co_moments(x: Tensor, power: int = 1) -> Tensor:
 def moment_loss(fake: Tensor, target: Tensor, squared: Tensor) -> Tensor:
     """How far mean co-moments are off: squares in units of the real mean squared products, summed.
 
-    ``fake`` are generated patients' co-moments (B, 3, K, K), ``target`` and ``squared`` (3, K, K) real ones' means. The
-    square of a mean over few patients is too large by their variance over their number, which is taken off: made
-    smaller, it would make patients alike.
+    ``fake`` are generated patients' co-moments (B, 3, K, K), ``target`` and ``squared`` (3, K, K) real ones' means. A
+    mean's square over few patients is too large by variance over number; left in, it would make patients alike.
     """
     off = (fake - target) * (squared + 1e-3).rsqrt()  # what no real patient has would divide by 0
     joint, own = off.mean(0).square().sum(), off.square().sum((1, 2, 3)).mean()

@@ -18,6 +18,7 @@ from matplotlib.axes import Axes
 
 from ..cohort.schema import Feature, Schema
 from ..metrics import association_difference, cycle_difference, trend_difference
+from ..metrics.arrays import Given
 from . import style
 from .features import column, is_logarithmic, level_names, percent, row_noun, with_real
 from .style import Drawn, Picture, Tables, picture
@@ -125,7 +126,7 @@ def _bars(axes: Axes, values: dict[str, pd.Series], feature: Feature, look: dict
 
 @picture
 def association(
-    real: pd.DataFrame, synthetic: pd.DataFrame, schema: Schema, label: str = "synthetic", real_label: str = "real"
+    real: Given, synthetic: Given, schema: Schema, label: str = "synthetic", real_label: str = "real"
 ) -> Drawn:
     """Association of every pair of features, real beside synthetic, and synthetic minus real, on one colour scale.
 
@@ -199,7 +200,7 @@ def _largest_differences(axes: Axes, largest: pd.DataFrame, label: str, real_lab
 
 @picture
 def trends_and_cycles(
-    real: pd.DataFrame, synthetic: pd.DataFrame, schema: Schema, label: str = "synthetic", real_label: str = "real"
+    real: Given, synthetic: Given, schema: Schema, label: str = "synthetic", real_label: str = "real"
 ) -> Drawn:
     """How features move together within patients: trends above, cycles below, real on the left, synthetic on the right.
 

@@ -17,6 +17,7 @@ import pandas as pd
 
 from ..cohort.schema import Schema
 from ..metrics import c2st_auc, coverage, dcr_share
+from ..metrics.arrays import prepare
 from .distributions import association, distributions, trends_and_cycles
 from .groups import coverage_bars, giveaways, joint_shares, privacy_distances
 from .over_time import patients, regimen_shares, trajectories
@@ -32,38 +33,37 @@ def report_figures(
 
     Synthetic patients are held against the held-out ones, whom the model has not seen; training patients stand beside
     them, and give the groups, so that who is missing among the fewer held-out ones by chance is not taken for a group
-    that real patients lack. A figure that the schema does not allow (no regimen, one feature) is left out with a line
-    in the log. ``seed`` draws single patients and the halves of the privacy distances.
+    that real patients lack, and the scale, as in the report. A figure that the schema does not allow (no regimen, one
+    feature) is left out with a line in the log. ``seed`` draws single patients and halves of the training patients.
     """
     sets = {"holdout": holdout, "training": train, "synthetic": synthetic}
     sets = {f"{name} (n = {t[schema.patient].nunique():,})": t for name, t in sets.items()}
     held, trained, made = sets
-    others, pair = {name: sets[name] for name in (trained, made)}, (holdout, synthetic, schema)
+    others = {name: sets[name] for name in (trained, made)}
+    known, *compared = prepare(schema, None, train=train, holdout=holdout, synthetic=synthetic)
+    two = dict(zip((held, made), compared, strict=True))
     names = {"label": made, "real_label": held}
     who = [f.name for f in sorted(schema.discrete, key=lambda f: not f.static)][:2]  # static ones say who patients are
 
     def of_distances() -> dict[str, pd.DataFrame]:
         """Also of half of the training patients in the synthetic cohort's place, as the report's floor has it."""
-        found = {made: dcr_share(train, holdout, synthetic, schema)[1]}
-        ids = np.random.default_rng(seed).permutation(train[schema.patient].unique())
-        if len(ids) > 1:
-            half = train[schema.patient].isin(ids[: len(ids) // 2])
-            other = f"other real patients (n = {len(ids) - len(ids) // 2:,})"
-            found[other] = dcr_share(train[half], holdout, train[~half], schema)[1]
+        found = {made: dcr_share(known, *two.values())[1]}
+        if len(known) > 1:
+            order = np.random.default_rng([seed, 0, 1]).permutation(len(known))
+            half, other = (known.take(np.sort(part)) for part in np.array_split(order, 2))
+            found[f"other real patients (n = {len(other):,})"] = dcr_share(half, two[held], other)[1]
         return found
 
     drawn: dict[str, Callable] = {
         "distributions": lambda: distributions(holdout, others, schema, real_label=held),
-        "association": lambda: association(*pair, **names),
-        "trends_and_cycles": lambda: trends_and_cycles(*pair, **names),
+        "association": lambda: association(*two.values(), schema, **names),
+        "trends_and_cycles": lambda: trends_and_cycles(*two.values(), schema, **names),
         "joint_shares": lambda: joint_shares(sets, schema, who),
-        "coverage": lambda: coverage_bars(
-            {n: coverage(train, sets[n], schema)[1] for n in (held, made)}, real_label=trained
-        ),
+        "coverage": lambda: coverage_bars({n: coverage(known, a)[1] for n, a in two.items()}, real_label=trained),
         "trajectories": lambda: trajectories(holdout, others, schema, real_label=held, patients=0),
         "regimen_shares": lambda: regimen_shares(sets, schema),
-        "patients": lambda: patients(*pair, **names, seed=seed),
-        "giveaways": lambda: giveaways(c2st_auc(*pair, seed=seed)[1], made),
+        "patients": lambda: patients(holdout, synthetic, schema, **names, seed=seed),
+        "giveaways": lambda: giveaways(c2st_auc(*two.values(), seed=seed)[1], made),
         "privacy_distances": lambda: privacy_distances(of_distances()),
     }
     for name, draw in drawn.items():
