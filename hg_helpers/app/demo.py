@@ -139,8 +139,7 @@ def in_processes(work: Callable, runs: dict[Any, tuple], jobs: int, bar: tqdm, f
     """Call ``work(*arguments)`` for each of ``runs`` in a process of one thread: no value depends on how many ``jobs``.
 
     ``work`` is a function of a module that trains with :func:`callbacks` and ends with :func:`leave_with_parent`.
-    ``finished`` is called here with the name and the future of each run that has ended; what it raises, and Ctrl-C,
-    ends the others after their batch. ``bar`` goes on by one a batch.
+    ``finished`` is called with name and future of each run that has ended; its error, and Ctrl-C, end the others.
     """
     spawn = multiprocessing.get_context("spawn")
     done, stop = spawn.Queue(), spawn.Event()

@@ -1,8 +1,7 @@
 """The cohort: what a table of patients means, where it comes from, and how it becomes a tensor and a table again.
 
-A `Schema` describes the columns; `load_cohort` reads and checks a table against it; `simulate_cohort` makes one whose
-truth is known; `split_patients` holds patients out; `CohortEncoder` turns a cohort into a tensor (patients, months,
-channels) and back. Read in this order: schema, load, simulate, encoding.
+A `Schema` describes the columns; `load_cohort` reads and checks a table; `simulate_cohort` makes one of known truth;
+`split_patients` holds patients out; `CohortEncoder` makes it a tensor (patients, months, channels), and back.
 """
 
 from ..runtime.download import DownloadError, data_folder, download_cohort

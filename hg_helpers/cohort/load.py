@@ -73,9 +73,8 @@ def validate_cohort(table: pd.DataFrame, schema: Schema, name: str = "") -> pd.D
     Each patient's first ``schema.length`` rows are used, and values checked, and filled, in these alone. ``name`` is
     what the log calls the table. A ValueError names column, patient, month, value, how many, and what to do.
 
-    Returns the rows sorted by patient and time, index 0 ... n - 1, the schema's columns in the order in which they
-    stand in ``table``; real columns int64 where they are integers in ``table``, else float64, the others the schema's
-    codes; gaps, with ``missing="measured"``, as pandas writes them.
+    Returns the rows sorted by patient and time, index from 0, the schema's columns in the order of ``table``: real ones
+    int64 where ``table`` has integers, else float64, the others the schema's codes; measured gaps as pandas has them.
     """
     _checked_schema(schema)
     log = TableLog(name)
@@ -106,9 +105,8 @@ def split_patients(
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Split a cohort, any table with the schema's patient column; a patient's rows stay together.
 
-    ``holdout`` is a share of patients, or, as a whole number, how many. Who is held out is decided by ``seed`` and the
-    set of patient ids, not by the order of rows. Returns ``(train, holdout)``, rows in the order of ``cohort``, each
-    with an index from 0; at least one patient in each.
+    ``holdout`` is a share of patients or, as a whole number, how many; ``seed`` and the set of ids decide who, not the
+    order of rows. Returns ``(train, holdout)``, at least a patient in each, rows in ``cohort``'s order, index from 0.
     """
     if schema.patient not in cohort.columns:
         raise ValueError(f"the table has no patient column {schema.patient!r}; pass schema= if it has another name")

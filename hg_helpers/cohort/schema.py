@@ -145,8 +145,7 @@ class Schema:
         names: of the features; ``columns`` of a sampled table are patient, time, then these.
         real, discrete, static, regimen: features of this kind or role; discrete ones are binary or categorical.
         course: the hidden feature, if any, that says how many rows a course has; an encoder adds it.
-        channels, spans: width of the encoded tensor, and where each feature's channels stand in it.
-        width, embedded_spans: the same after the critic's soft embedding.
+        channels, spans: width of the encoded tensor, and where each feature is; width, embedded_spans: in the critic.
     """
 
     features: tuple[Feature, ...]

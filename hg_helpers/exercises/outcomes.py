@@ -174,8 +174,7 @@ def edited(right: Callable, edits: str) -> Callable:
     return made[right.__name__]
 
 
-#: Mistakes that any answer can have, from the expected numbers to the wrong ones; and that it can have with one of its
-#: arguments: what the right answer is given in the place of that.
+#: Mistakes of any answer, from the expected numbers to the wrong ones; and of any argument: what enters in its place.
 UNIVERSAL, ENTERS = (
     [(eval(f"lambda {x}: {wrong}"), told) for key, told in WORDS[part].items() for wrong in key.split(" | ")]
     for x, part in (("e", "any answer"), ("a", "any argument"))

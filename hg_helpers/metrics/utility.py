@@ -175,8 +175,7 @@ def fitted_q(
 
     ``state``, ``action`` and ``following`` (the next state) are numbers, one entry a decision, below ``shape``: states
     and actions. An action taken less often than ``minimum`` in a state is NaN there, for nobody knows what it does; a
-    state in which none is left is worth 0. ``discount`` is what a reward is worth one step later. Source: Ernst, Geurts
-    & Wehenkel 2005; the constraint: Fujimoto, Meger & Precup 2019.
+    state with none left is worth 0. Ernst, Geurts & Wehenkel 2005; the constraint: Fujimoto, Meger & Precup 2019.
     """
     if not 0 <= discount < 1:
         raise ValueError(f"discount must be at least 0 and below 1, or values grow without end; not {discount!r}")

@@ -177,8 +177,7 @@ def curriculum_batches(
 ) -> Iterator[tuple[int, torch.Tensor]]:
     """The batches of one epoch as (length, indices), for ``x[indices, :length]``; every patient once at each length.
 
-    A function of (seed, epoch, length) alone, so that training can be taken up again at any batch; 300 patients in
-    batches of at most 256 make two of 150, not one of 256 and a rest of 44.
+    A function of (seed, epoch, length), to resume at any batch; 300 patients in batches of up to 256 make two of 150.
     """
     for length in lengths:
         order = np.random.default_rng([seed, epoch, length]).permutation(patients)

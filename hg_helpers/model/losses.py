@@ -76,11 +76,10 @@ def autoencoder_loss(
 
 
 def co_moments(x: Tensor, power: int = 1) -> Tensor:
-    """Of each patient, mean products of all pairs of channels: of values, of changes, and of the patient's means.
+    """Of each patient, mean products of all pairs of channels, or their squares (``power`` 2): values, changes, means.
 
     Of levels (0 or 1), the first are shares of months that have both, the second how often one is taken up or left; the
-    third tell patients who differ from alike ones. Beside the channels stands a 1: (B, L, C) to (B, 3, C + 1, C + 1);
-    ``power`` 2 gives mean squared products.
+    third tell patients who differ from alike ones. Beside the channels stands a 1: (B, L, C) to (B, 3, C + 1, C + 1).
     """
     x = torch.cat([x, torch.ones_like(x[..., :1])], -1)
     parts = [part**power for part in (x, x[:, 1:] - x[:, :-1], x.mean(1, keepdim=True))]

@@ -90,8 +90,7 @@ class Generator(nn.Module):
     rounded (Jang et al. 2017), so that the critic sees the months that decoding will give. ``start``, of the layers
     after the trunk: ``"torch"`` shrinks a signal by about 0.4 a layer, so that whatever the noise all patients begin
     alike; ``"he"`` (He et al. 2015) keeps its scale; ``"margins"``, too, until :func:`.heads.start_at` has counted.
-    ``switch_response`` gives the trunk the noise that decides each month's switches: values can fall behind a switch,
-    or rise before it, only where what makes them knows of it.
+    ``switch_response``: the trunk hears the noise that decides switches, so that values can fall behind one.
     """
 
     def __init__(

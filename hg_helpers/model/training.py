@@ -189,8 +189,7 @@ class Trainer:
         """Train up to an epoch, going on from where the trainer stands; gives the history, one row a batch.
 
         Ctrl-C (or a notebook's stop button), SIGTERM and SIGHUP end after the batch in hand, with a usable trainer and
-        the checkpoint; a second Ctrl-C stops at once, the others then end the process. A loss that is not finite is a
-        TrainingStopped, and leaves the last checkpoint as it was.
+        checkpoint; a second Ctrl-C at once, the others the process. A loss that is not finite is a TrainingStopped.
 
         Args:
             x: encoded training patients (patients, months, channels), the same at each call.
@@ -234,10 +233,7 @@ class Trainer:
         return Synthesizer(self.encoder, self.config, generator, copy.deepcopy(self.source))
 
     def save(self, path: str | Path, synthesizer: Synthesizer | None = None) -> None:
-        """Write all that a bitwise resume needs, and ``synthesizer``, by default the model as it is, to sample from.
-
-        Where a number is not finite, an older file stays as it was.
-        """
+        """Write what a bitwise resume needs, and a ``synthesizer`` (this model's); not where a number is not finite."""
         resume.save(self, path, synthesizer or self.synthesizer())
 
     @classmethod

@@ -87,8 +87,7 @@ def coverage_bars(tables: Tables, label: str = "synthetic", most: int = 40, real
 
     Beside a group that is not covered stands ``absent``, or ``too few`` where somebody is there, but fewer than
     ``coverage`` was asked to count. ``tables`` come from :func:`hg_helpers.metrics.coverage`, one (``label``) or
-    several models against the same real cohort (``real_label``). ``most`` groups are drawn; the returned table has all,
-    in the columns of levels and ``group, source, share, covered, drawn``.
+    several against one cohort (``real_label``). Columns: levels, ``group, source, share, covered, drawn`` (``most``).
     """
     tables = named(tables, label)
     long = _long_coverage(tables, most, real_label)

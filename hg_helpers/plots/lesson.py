@@ -33,8 +33,7 @@ APART = 30.1  # from model to model, tenths of an inch
 def models(mark: str | Sequence[str] = (), only: Sequence[str] = tuple(MODELS)) -> Drawn:
     """v1, v2 and v2_plus as boxes and arrows; what a model adds to the one before has its colour and a thick frame.
 
-    ``mark`` shows parts as today's (``"memory"``, ``["heads", "critic"]``); ``only`` says which models, in this order.
-    The table has the columns ``model, part, words, new, today``.
+    ``mark``: today's parts, one or a list; ``only``: which models. Columns: ``model, part, words, new, today``.
     """
     mark, only = [mark] if isinstance(mark, str) else list(mark), list(only)
     if strange := [m for m in mark if m not in PLACES] + [m for m in only if m not in MODELS]:

@@ -150,9 +150,8 @@ def prototypes(points: Any, values: Sequence[Any], name: str | Feature) -> Drawn
     """The two main directions of prototype vectors, coloured by a feature of their patients.
 
     ``points`` is (n, Z) or (n, 1, Z), array or tensor; ``values`` (n,) the patients' values of the feature. ``name``
-    says what they are: a :class:`Feature` gives unit and levels (``values`` then hold its codes); with plain text,
-    numbers with more than eight different values count as real. The table has the columns ``first, second, value``;
-    ``attrs["explained"]`` holds the two directions' shares of the variance.
+    says what they are: a :class:`Feature` gives unit and levels (``values`` hold its codes); with text, numbers of more
+    than eight values are real. Columns: ``first, second, value``; ``attrs["explained"]``: shares of the variance.
     """
     points = np.asarray(points.detach().cpu() if hasattr(points, "detach") else points, dtype=float)
     points = points[:, 0] if points.ndim == 3 and points.shape[1] == 1 else points

@@ -73,8 +73,7 @@ def bilstm(
 class _Recurrence(torch.autograd.Function):
     """Run c' = f c + i a, h' = o tanh(c') over the months, from h = c = 0; differentiable twice.
 
-    Each gate receives s + h @ weight: s, (D, L, B, 4 H), is what comes from the inputs, W x + b; weight is (D, H, 4 H).
-    Gives the hidden states, (D, L, B, H).
+    Each gate gets s + h @ weight: s (D, L, B, 4 H) is the inputs' W x + b, weight (D, H, 4 H). Gives h, (D, L, B, H).
     """
 
     @staticmethod
