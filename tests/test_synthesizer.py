@@ -315,6 +315,51 @@ def test_courses_end_as_often_as_in_the_patients_given_also_where_nothing_can_sw
     assert drawn.groupby("who").size().eq(2).mean() == pytest.approx(0.25, abs=0.05)
 
 
+def visits_on_a_schedule(patients: int = 60) -> pd.DataFrame:
+    """Six visits, of a fifth of the patients three: no feed at the first, a weighing at the second, else by chance."""
+    random, sizes = np.random.default_rng(0), np.where(np.arange(patients) % 5, 6, 3)
+    rows = {"pig": np.repeat(np.arange(patients), sizes), "week": np.concatenate([np.arange(n) for n in sizes])}
+    table = pd.DataFrame(rows).assign(feed=random.normal(5, 1, sizes.sum()).round(2))
+    table["feed"] = table["feed"].mask(table["week"] == 0)
+    table["weighed"] = np.where(table["week"] == 1, "yes", "no")
+    table["ill"] = np.where(random.random(len(table)) < 0.05, "yes", "no")
+    return table
+
+
+def test_what_a_schedule_decides_comes_back_at_its_visit_and_nowhere_else(tiny, tmp_path):
+    table = visits_on_a_schedule()
+    features = [Feature("feed", "real")] + [Feature(n, "binary", levels=["no", "yes"]) for n in ("weighed", "ill")]
+    encoder = CohortEncoder(Schema(features, "pig", "week", missing="measured")).fit(table)
+    x = encoder.transform(table)
+    trainer = Trainer(encoder, tiny("v2_plus", epochs=1), "cpu")
+    trainer.fit(x, progress=False)
+    synthesizer = trainer.synthesizer().match_margins(x)
+    made = synthesizer.sample(1000, seed=1)
+    assert made.groupby("pig").size().isin([3, 6]).all()
+    first, second = made["week"] == 0, made["week"] == 1
+    assert made["feed"].isna()[first].all() and made["feed"].isna()[~first].mean() < 0.1
+    assert (made["weighed"][second] == "yes").all() and not (made["weighed"][~second] == "yes").any()
+    # by chance nobody is ill at one visit, and that is no schedule
+    assert (made["ill"] == "yes").groupby(made["week"]).mean().between(0.001, 0.3).all()
+    synthesizer.save(tmp_path / "a.pt")
+    synthesizer.export(tmp_path / "b.pt", prototypes="clustered", group=5)
+    trainer.save(tmp_path / "c.pt", synthesizer)
+    assert Synthesizer.load(tmp_path / "a.pt").sample(300, seed=1).equals(made[made["pig"] < 300])
+    assert Synthesizer.load(tmp_path / "c.pt").sample(300, seed=1).equals(made[made["pig"] < 300])
+    exported = Synthesizer.load(tmp_path / "b.pt").sample(300, seed=1)
+    assert exported["feed"].isna()[exported["week"] == 0].all()
+
+
+def test_what_few_patients_share_at_a_visit_is_no_schedule(tiny):
+    table = visits_on_a_schedule(19)
+    features = [Feature("feed", "real")] + [Feature(n, "binary", levels=["no", "yes"]) for n in ("weighed", "ill")]
+    encoder = CohortEncoder(Schema(features, "pig", "week", missing="measured")).fit(table)
+    x = encoder.transform(table)
+    trainer = Trainer(encoder, tiny("v2_plus", epochs=1), "cpu")
+    trainer.fit(x, progress=False)
+    assert trainer.synthesizer().match_margins(x).scheduled is None
+
+
 def test_models_without_switches_and_features_that_never_change_stay_as_they_are(trainers, x, schema):
     for model, kept in (("v1", slice(None)), ("v2_plus", slice(schema.channels, None))):
         before, synthesizer = (trainers[model].synthesizer() for _ in range(2))

@@ -133,6 +133,7 @@ def _fingerprint(synthesizer: Synthesizer) -> str:
     """Of all that decides what is drawn."""
     state = synthesizer.state()
     found = hashlib.sha256(json.dumps([state["config"], state["encoder"]], default=str).encode())
-    for name, value in [*state["sampling_generator"].items(), *state["source"].items()]:
+    weights = state["sampling_generator"] | state["source"] | {k: v for k, v in state.items() if k == "scheduled"}
+    for name, value in weights.items():
         found.update(name.encode() + value.detach().cpu().contiguous().numpy().tobytes())
     return found.hexdigest()

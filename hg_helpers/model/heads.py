@@ -12,7 +12,7 @@ read by an assay that errs. B patients, L months, C channels, R features that ar
 from __future__ import annotations
 
 from collections.abc import Callable
-from itertools import combinations
+from itertools import combinations, product
 from typing import NamedTuple
 
 import torch
@@ -124,6 +124,17 @@ def level_shares(generator: nn.Module, x: Tensor) -> Tensor:
         if real or static:
             shares[span] = 0.0 if real else patients[span]
     return shares
+
+
+def scheduled(generator: nn.Module, x: Tensor) -> Tensor | None:
+    """What all patients (B, L, C) have at a visit, which chance would hardly bring (1 in 1,000); (L, C), else NaN."""
+    there, fixed = visited(x, generator.course), x.new_full(x.shape[1:], torch.nan)
+    for visit, (_, static, span) in product(range(x.shape[1]), generator.order):
+        here = x[there[:, visit], visit, span]
+        if not static and len(here) >= 20 and (here == here[0]).all():  # of fewer, it may be a secret
+            share = (x[..., span] == here[0]).all(-1)[there].float().mean()
+            fixed[visit, span] = here[0] if share ** len(here) < 1e-3 else torch.nan
+    return None if fixed.isnan().all() else fixed
 
 
 @torch.no_grad()

@@ -25,7 +25,7 @@ from ..runtime.checks import one_of, whole_number
 from ..runtime.download import data_folder
 from ..runtime.environment import seeded, torch_as_we_mean_it
 from .config import TrainConfig, build_generator, build_source
-from .heads import change_rates, level_shares
+from .heads import change_rates, level_shares, scheduled
 from .latent import GaussianPrototypes, LatentBuffer, group_means
 from .networks import Generator
 
@@ -43,6 +43,7 @@ class Synthesizer:
     def __init__(self, encoder: CohortEncoder, config: TrainConfig, generator: Generator, source: nn.Module) -> None:
         self.encoder = copy.deepcopy(encoder)  # whoever fits theirs anew later does not change this model
         self.config, self.generator, self.source = config, generator, source
+        self.scheduled: Tensor | None = None  # (months, channels), what a visit always holds; NaN where it may vary
 
     def sample(self, patients: int, seed: int = 0, decode: str = "argmax") -> pd.DataFrame:
         """Draw synthetic patients: one row a patient and month, in the cohort's order of columns, codes and units.
@@ -80,7 +81,7 @@ class Synthesizer:
         x = torch.cat([self.generator(noise[part], draws.each(itemgetter(part))) for part in parts])
         if not torch.isfinite(x).all():  # decoding would turn it into NaN, or silently into each first level
             raise ValueError(f"the generator's values are no longer finite, so nothing can be sampled: {REMEDY}")
-        return x.cpu()
+        return x.cpu() if self.scheduled is None else torch.where(self.scheduled.isnan(), x.cpu(), self.scheduled)
 
     def to_csv(
         self, path: str | Path, patients: int, seed: int = 0, decode: str = "argmax", progress: Progress = None
@@ -120,12 +121,13 @@ class Synthesizer:
         Training leaves the order of switches right and their number some quarter off; what is rare, as gaps are, stands
         too often. Each round draws the same synthetic patients, and moves biases by the logarithm of real over
         synthetic: half of it for a level, for the changes of a feature the mean of its own and those of any; and half
-        as far as before where a bias overshot. What no real patient has or does, and models without
-        ``hold_or_switch``, stay as they are.
+        as far as before where a bias overshot. What no real patient has, and models without ``hold_or_switch``, stay as
+        they are. What all real patients have at a visit (a value not measured at the first), synthetic ones get there.
         """
         if not self.config.hold_or_switch:
             return self
         generator, bias = self.generator, self.generator.body[-1].bias
+        self.scheduled = scheduled(generator, x.cpu())
         least = 1 / patients / x.shape[1]  # where none is there, as if one were
         real, shares = change_rates(generator, x.cpu()), level_shares(generator, x.cpu())
         before, pace = torch.zeros(len(bias)), torch.full((len(bias),), 0.5)
@@ -144,6 +146,7 @@ class Synthesizer:
         held = {"sampling_generator": self.generator.state_dict(), "source": self.source.state_dict()}
         if (name := not_finite(held["sampling_generator"] | held["source"])) is not None:
             raise ValueError(f"{name} is no longer finite, so the model is not written: {REMEDY}")
+        held |= {} if self.scheduled is None else {"scheduled": self.scheduled}
         return {"kind": "synthesizer", "config": self.config.to_dict(), "encoder": self.encoder.state(), **held}
 
     def save(self, path: str | Path) -> None:
@@ -188,7 +191,9 @@ class Synthesizer:
             generator, source = build_generator(encoder.layout, config), build_source(config)
             generator.load_state_dict(state["sampling_generator"])
             source.load_state_dict(state["source"])
-        return cls(encoder, config, generator, source)
+        made = cls(encoder, config, generator, source)
+        made.scheduled = state.get("scheduled")
+        return made
 
     @classmethod
     def pretrained(cls, name: str) -> Synthesizer:
