@@ -130,9 +130,9 @@ def learn(seen: Array, answer: Array, unseen: Array, seed: int) -> Array:
 def time_to_outcome(cohort: Cohort, threshold: float | None = None) -> pd.DataFrame:
     """How long each patient takes until the schema's real feature with role "outcome" is below a threshold.
 
-    In the feature's units; by default ``Feature.threshold``. One row a patient, index the patient's id: ``start``, the
-    first known outcome; ``months`` until it is first below, or until the last known one where it never is (``reached``
-    False). Irregular visits: ``time`` in place of months, since the first one, in its column's unit, of dates in days.
+    By default ``Feature.threshold``. One row a patient, by id: ``start``, the first known outcome; ``months``, that is
+    visits, until it is first below, or until the last known one where it never is (``reached`` False). Where visits
+    are not regular, ``time`` in place of months: since the first one, in the time column's unit, of dates in days.
     """
     outcome = next((f for f in cohort.schema.real if f.role == "outcome"), None)
     threshold = threshold if outcome is None or threshold is not None else outcome.threshold
