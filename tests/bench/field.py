@@ -241,7 +241,8 @@ def medians(results: pd.DataFrame) -> pd.DataFrame:
         by_seed = part.groupby(["method", "budget", "seed"], sort=False)[["value", "floor"]].mean()
         columns[head] = by_seed["value"].groupby(["method", "budget"], sort=False).median()
         columns[head].loc[("floor", "")] = by_seed["floor"].median()
-    seconds = results.groupby(["method", "budget"], sort=False)["train_seconds"].median()
+    runs = results.drop_duplicates(["method", "budget", "seed"])  # which have a row for each feature
+    seconds = runs.groupby(["method", "budget"], sort=False)["train_seconds"].median()
     return pd.DataFrame(columns).assign(seconds=seconds)
 
 
@@ -274,7 +275,8 @@ def draw(table: pd.DataFrame) -> style.Drawn:
         style.name_rows(axes, methods)
     keys = [style.Line2D([], [], **mark) for mark in marks] + [style.Line2D([], [], color="black", linestyle="--")]
     words = [b if b == CONVERGED else f"{b} CPU-seconds" for b in budgets]
-    figure.legend(keys, [*words, "other real patients"], loc="outside upper center", ncols=len(keys))
+    across = len(keys) if len(keys) < 5 else 3  # more are wider than the page
+    figure.legend(keys, [*words, "other real patients"], loc="outside upper center", ncols=across)
     alt = f"Eight measures of {', '.join(methods)} at {', '.join(words)}, a dot each, beside real patients."
     return style.finish(figure, table.reset_index(), alt, size=10)
 
