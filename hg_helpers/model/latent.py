@@ -103,7 +103,7 @@ class GaussianPrototypes(LatentBuffer):
 def group_means(prototypes: Tensor, least: int) -> Tensor:
     """Prototypes (n, 1, Z) to the means of groups of neighbours (groups, 1, Z), so that none is a single patient's.
 
-    Microaggregation (Domingo-Ferrer & Mateo-Sanz 2002): halved at the median of what varies most, ``least`` in each.
+    Microaggregation (Domingo-Ferrer & Mateo-Sanz 2002): halved where most varies while halves keep ``least`` members.
     """
     if len(prototypes) < 2 * least:
         return prototypes.mean(0, keepdim=True)

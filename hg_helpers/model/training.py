@@ -189,7 +189,8 @@ class Trainer:
         """Train up to an epoch, going on from where the trainer stands; gives the history, one row a batch.
 
         Ctrl-C (or a notebook's stop button), SIGTERM and SIGHUP end after the batch in hand, with a usable trainer and
-        checkpoint; a second Ctrl-C at once, the others the process. A loss that is not finite is a TrainingStopped.
+        the checkpoint. A second Ctrl-C stops at once; after the other two the process ends. A loss that is not finite
+        is a TrainingStopped, and leaves the last checkpoint as it was.
 
         Args:
             x: encoded training patients (patients, months, channels), the same at each call.
@@ -233,7 +234,7 @@ class Trainer:
         return Synthesizer(self.encoder, self.config, generator, copy.deepcopy(self.source))
 
     def save(self, path: str | Path, synthesizer: Synthesizer | None = None) -> None:
-        """Write what a bitwise resume needs, and a ``synthesizer`` (this model's); not where a number is not finite."""
+        """Write what a bitwise resume needs, and ``synthesizer`` (by default this model); numbers must be finite."""
         resume.save(self, path, synthesizer or self.synthesizer())
 
     @classmethod

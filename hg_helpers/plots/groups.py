@@ -87,7 +87,7 @@ def coverage_bars(tables: Tables, label: str = "synthetic", most: int = 40, real
 
     Beside a group that is not covered stands ``absent``, or ``too few`` where somebody is there, but fewer than
     ``coverage`` was asked to count. ``tables`` come from :func:`hg_helpers.metrics.coverage`, one (``label``) or
-    several against one cohort (``real_label``). Columns: levels, ``group, source, share, covered, drawn`` (``most``).
+    several. ``most`` groups are drawn. Columns: the levels' and ``group, source, share, covered, drawn``.
     """
     tables = named(tables, label)
     long = _long_coverage(tables, most, real_label)
