@@ -52,9 +52,10 @@ class CohortArrays:
         values = checked_values(table, schema)
         reals = laid_out([values[f.name] for f in schema.real], np.nan, np.float64)
         levels = laid_out([np.nan_to_num(values[f.name], nan=-1) for f in schema.discrete], -1, np.int32)
-        times = time_values(table, schema)
-        times = times / UNITS[0] if times.dtype == np.int64 else times  # dates and durations come in microseconds
-        times = None if schema.regular else laid_out([times], np.nan, np.float64)[:, :, 0]
+        times = None if schema.regular else time_values(table, schema)
+        if times is not None:  # dates and durations come in microseconds
+            days = times / UNITS[0] if times.dtype == np.int64 else times
+            times = laid_out([days], np.nan, np.float64)[:, :, 0]
         scaled = None if encoder is None else laid_out(encoder.scale(table, name), np.nan, np.float64)
         whole = not (np.isnan(reals).any() or (levels < 0).any() or not there.all())
         patients = table[schema.patient].to_numpy()[np.cumsum(sizes) - sizes]
