@@ -40,30 +40,30 @@ def report_figures(
     sets = {f"{name} (n = {t[schema.patient].nunique():,})": t for name, t in sets.items()}
     held, trained, made = sets
     others = {name: sets[name] for name in (trained, made)}
-    known, *compared = prepare(schema, None, train=train, holdout=holdout, synthetic=synthetic)
-    two = dict(zip((held, made), compared, strict=True))
+    known, unseen, fake = prepare(schema, None, train=train, holdout=holdout, synthetic=synthetic)
+    compared = {held: unseen, made: fake}
     names = {"label": made, "real_label": held}
     who = [f.name for f in sorted(schema.discrete, key=lambda f: not f.static)][:2]  # static ones say who patients are
 
     def of_distances() -> dict[str, pd.DataFrame]:
         """Also of half of the training patients in the synthetic cohort's place, as the report's floor has it."""
-        found = {made: dcr_share(known, *two.values())[1]}
+        found = {made: dcr_share(known, unseen, fake)[1]}
         if len(known) > 1:
             order = np.random.default_rng([seed, 0, 1]).permutation(len(known))
             half, other = (known.take(np.sort(part)) for part in np.array_split(order, 2))
-            found[f"other real patients (n = {len(other):,})"] = dcr_share(half, two[held], other)[1]
+            found[f"other real patients (n = {len(other):,})"] = dcr_share(half, unseen, other)[1]
         return found
 
     drawn: dict[str, Callable] = {
         "distributions": lambda: distributions(holdout, others, schema, real_label=held),
-        "association": lambda: association(*two.values(), schema, **names),
-        "trends_and_cycles": lambda: trends_and_cycles(*two.values(), schema, **names),
+        "association": lambda: association(unseen, fake, schema, **names),
+        "trends_and_cycles": lambda: trends_and_cycles(unseen, fake, schema, **names),
         "joint_shares": lambda: joint_shares(sets, schema, who),
-        "coverage": lambda: coverage_bars({n: coverage(known, a)[1] for n, a in two.items()}, real_label=trained),
+        "coverage": lambda: coverage_bars({n: coverage(known, c)[1] for n, c in compared.items()}, real_label=trained),
         "trajectories": lambda: trajectories(holdout, others, schema, real_label=held, patients=0),
         "regimen_shares": lambda: regimen_shares(sets, schema),
         "patients": lambda: patients(holdout, synthetic, schema, **names, seed=seed),
-        "giveaways": lambda: giveaways(c2st_auc(*two.values(), seed=seed)[1], made),
+        "giveaways": lambda: giveaways(c2st_auc(unseen, fake, seed=seed)[1], made),
         "privacy_distances": lambda: privacy_distances(of_distances()),
     }
     for name, draw in drawn.items():
