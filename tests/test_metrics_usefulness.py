@@ -92,11 +92,9 @@ def test_where_visits_have_times_of_their_own_the_wait_is_a_time_and_no_count_of
 @pytest.mark.parametrize(
     ("wrong", "says"),
     [
-        (
-            {"action": [0, 2]},
-            "action must be 2 whole numbers from 0 to 1; entry 1 is 2",
-        ),  # else the next state's action
-        ({"state": [0, -1]}, "state must be 2 whole numbers from 0 to 1; entry 1 is -1"),  # else the last state
+        # else it would be the next state's first action, or the last state's
+        ({"action": [0, 2]}, "action must be 2 whole numbers from 0 to 1; entry 1 is 2"),
+        ({"state": [0, -1]}, "state must be 2 whole numbers from 0 to 1; entry 1 is -1"),
         ({"following": [0, 5]}, "following .* entry 1 is 5"),
         ({"following": [0]}, "following must be 2 whole numbers from 0 to 1; it has 1"),
         ({"reward": [0.0, np.nan]}, "reward must be 2 numbers"),

@@ -13,6 +13,7 @@ import hg_helpers.model.synthesizer
 from hg_helpers.cohort.encoding import CohortEncoder
 from hg_helpers.cohort.load import validate_cohort
 from hg_helpers.cohort.schema import Feature, Schema
+from hg_helpers.model.config import TrainConfig
 from hg_helpers.model.heads import change_rates, gumbel, level_shares
 from hg_helpers.model.latent import group_means
 from hg_helpers.model.synthesizer import BLOCK, Synthesizer, build_generator, build_source
@@ -326,14 +327,17 @@ def visits_on_a_schedule(patients: int = 60) -> pd.DataFrame:
     return table
 
 
-def test_what_a_schedule_decides_comes_back_at_its_visit_and_nowhere_else(tiny, tmp_path):
-    table = visits_on_a_schedule()
+def learnt_from(table: pd.DataFrame, config: TrainConfig) -> tuple[Trainer, Synthesizer]:
+    """A trainer of such a table, and its synthesizer with the margins matched."""
     features = [Feature("feed", "real")] + [Feature(n, "binary", levels=["no", "yes"]) for n in ("weighed", "ill")]
     encoder = CohortEncoder(Schema(features, "pig", "week", missing="measured")).fit(table)
-    x = encoder.transform(table)
-    trainer = Trainer(encoder, tiny("v2_plus", epochs=1), "cpu")
+    x, trainer = encoder.transform(table), Trainer(encoder, config, "cpu")
     trainer.fit(x, progress=False)
-    synthesizer = trainer.synthesizer().match_margins(x)
+    return trainer, trainer.synthesizer().match_margins(x)
+
+
+def test_what_a_schedule_decides_comes_back_at_its_visit_and_nowhere_else(tiny, tmp_path):
+    trainer, synthesizer = learnt_from(visits_on_a_schedule(), tiny("v2_plus", epochs=1))
     made = synthesizer.sample(1000, seed=1)
     assert made.groupby("pig").size().isin([3, 6]).all()
     first, second = made["week"] == 0, made["week"] == 1
@@ -351,13 +355,7 @@ def test_what_a_schedule_decides_comes_back_at_its_visit_and_nowhere_else(tiny, 
 
 
 def test_what_few_patients_share_at_a_visit_is_no_schedule(tiny):
-    table = visits_on_a_schedule(19)
-    features = [Feature("feed", "real")] + [Feature(n, "binary", levels=["no", "yes"]) for n in ("weighed", "ill")]
-    encoder = CohortEncoder(Schema(features, "pig", "week", missing="measured")).fit(table)
-    x = encoder.transform(table)
-    trainer = Trainer(encoder, tiny("v2_plus", epochs=1), "cpu")
-    trainer.fit(x, progress=False)
-    assert trainer.synthesizer().match_margins(x).scheduled is None
+    assert learnt_from(visits_on_a_schedule(19), tiny("v2_plus", epochs=1))[1].scheduled is None
 
 
 def test_models_without_switches_and_features_that_never_change_stay_as_they_are(trainers, x, schema):
